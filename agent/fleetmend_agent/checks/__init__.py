@@ -1,0 +1,117 @@
+"""The checks, one file each. Each declares `CHECK = Check(...)`; the folder listing is the feature list."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from enum import Enum, unique
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..host import Host
+
+Scalar = str | int | float | bool
+
+
+@unique
+class Status(Enum):
+    """What a check says. UNKNOWN is never OK."""
+
+    OK = "ok"
+    WARN = "warn"
+    CRIT = "crit"
+    UNKNOWN = "unknown"
+
+
+@unique
+class Kind(Enum):
+    """How a parameter is written in YAML and carried on the wire.
+
+    DURATION is written `30s` or `10m` and carried as integer milliseconds; SIZE is written `500M` and carried as integer bytes.
+    """
+
+    TEXT = "text"
+    INTEGER = "integer"
+    NUMBER = "number"
+    FLAG = "flag"
+    DURATION = "duration_ms"
+    SIZE = "size_bytes"
+    TEXT_LIST = "text_list"
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """One parameter. Required when it has no default."""
+
+    name: str
+    kind: Kind
+    doc: str
+    default: Any = None
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One typed fact in a check's finding."""
+
+    name: str
+    kind: Kind
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """One number for Prometheus. The name ends with its base unit; the exposed name gets the prefix `fleetmend_`."""
+
+    name: str
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a check says about one subject. `key` is empty for a check with a single subject."""
+
+    status: Status
+    summary: str
+    key: str = ""
+    finding: dict[str, Scalar] = field(default_factory=dict)
+    gauges: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a check is given. `fresh` asks for a reading from the source, not from a cache kept by events: it may become a proof."""
+
+    host: Host
+    params: dict[str, Any]
+    timeout_s: float
+    fresh: bool = False
+
+
+Run = Callable[[Context], Iterable[Result]] | Callable[[Context], Awaitable[Iterable[Result]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check type.
+
+    `run` is a plain function or a coroutine function. `blocking`: the plain function may hang (a dead mount), so it runs on a
+    worker thread that can be given up. A plain non-blocking function runs in the event loop and must return within a
+    millisecond or so. `signal` names the file in signals/ whose events make the check run at once. Raising
+    `CheckUnknown` gives UNKNOWN with its text; any other exception does too, and is counted as a defect.
+    """
+
+    name: str
+    summary: str
+    run: Run
+    params: tuple[Param, ...] = ()
+    finding: tuple[Field, ...] = ()
+    gauges: tuple[Gauge, ...] = ()
+    blocking: bool = False
+    signal: str = ""
+    every_s: float = 30.0
+    timeout_s: float = 10.0
+
+
+class CheckUnknown(Exception):
+    """The check cannot judge; the text begins with `cannot`."""

@@ -1,0 +1,161 @@
+"""What the core wants done, and why it decided so. The core performs nothing itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, unique
+
+from .model import Order, Phase, Scalar, Subject
+
+
+@unique
+class Why(Enum):
+    """Every reason a decision can have: the same word in explain, log, metrics and audit."""
+
+    FAULT_SEEN = "fault_seen"
+    SAME_TARGET = "same_target"
+    PLAYBOOK_MATCHED = "playbook_matched"
+    PLAYBOOK_OTHER_CHECK = "playbook_other_check"
+    PLAYBOOK_WHERE_FALSE = "playbook_where_false"
+    PLAYBOOK_WHERE_ERROR = "playbook_where_error"
+    PLAYBOOK_BAD_PARAMETER = "playbook_bad_parameter"
+    NO_PLAYBOOK = "no_playbook"
+    ALLOWED = "allowed"
+    PAUSED = "paused"
+    TRUST_OBSERVE = "trust_observe"
+    TRUST_SUGGEST = "trust_suggest"
+    EVIDENCE_STALE = "evidence_stale"
+    EVIDENCE_UNKNOWN = "evidence_unknown"
+    HOST_LOST = "host_lost"
+    HOST_NEVER_CONNECTED = "host_never_connected"
+    FAULT_TOO_YOUNG = "fault_too_young"
+    WAIT_STEP = "wait_step"
+    HOST_BUSY = "host_busy"
+    BACKING_OFF = "backing_off"
+    ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+    HOST_RATE = "host_rate"
+    FLEET_BUDGET = "fleet_budget"
+    GROUP_UNKNOWN = "group_unknown"
+    ORDERED = "ordered"
+    ACTION_STARTED = "action_started"
+    ACTION_DONE = "action_done"
+    ACTION_FAILED = "action_failed"
+    ACTION_REFUSED = "action_refused"
+    ACTION_EXPIRED = "action_expired"
+    ACTION_UNKNOWN = "action_unknown"
+    PROOF_FIRST_OK = "proof_first_ok"
+    PROOF_TIMEOUT = "proof_timeout"
+    PROOF_BROKEN = "proof_broken"
+    HEALED = "healed"
+    WENT_AWAY = "went_away"
+    HEALED_BY_PERSON = "healed_by_person"
+    RAN = "ran"
+    HOST_BACK = "host_back"
+    HOST_REMOVED = "host_removed"
+    STEPS_EXHAUSTED = "steps_exhausted"
+    OPERATOR_REQUEST = "operator_request"
+
+
+@unique
+class Verdict(Enum):
+    """A gate's answer."""
+
+    ALLOW = "allow"
+    HOLD = "hold"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One thing that was decided about one incident. `gate` names the gate or is empty; `text` is the sentence for people."""
+
+    incident: str
+    why: Why
+    text: str
+    gate: str = ""
+    verdict: Verdict | None = None
+    playbook: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SendOrder:
+    """Seal the order and send it until its outcome is journalled."""
+
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCheck:
+    """Ask the agent for a fresh result of one subject."""
+
+    subject: Subject
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Send Woken for the incident at this time; a later WakeAt replaces an earlier one."""
+
+    incident: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseChanged:
+    """An incident moved; `spent_ms` is how long it stood in the phase before."""
+
+    incident: str
+    subject: Subject
+    before: Phase | None
+    after: Phase
+    spent_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Escalated:
+    """Tell people: `to` an owner, with severity `page` or `ticket`."""
+
+    incident: str
+    subject: Subject
+    to: str
+    severity: str
+    why: Why
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """An incident ended. The durations are None where the incident never came so far."""
+
+    incident: str
+    subject: Subject
+    why: Why
+    playbook: str
+    detect_ms: int | None
+    decide_ms: int | None
+    act_ms: int | None
+    prove_ms: int | None
+    total_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActionEnded:
+    """An order is over, for the count of actions by outcome."""
+
+    incident: str
+    order: str
+    host: str
+    action: str
+    params: tuple[tuple[str, Scalar], ...]
+    outcome: str
+    detail: str
+
+
+Effect = SendOrder | RequestCheck | WakeAt | PhaseChanged | Escalated | Closed | ActionEnded
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one event led to."""
+
+    effects: tuple[Effect, ...]
+    reasons: tuple[Reason, ...]

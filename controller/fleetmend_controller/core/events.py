@@ -1,0 +1,187 @@
+"""What can happen to the fleet. Every event is journalled before its effects leave the process; replay feeds the same ones again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .model import Outcome, Scalar, Status
+
+
+@dataclass(frozen=True, slots=True)
+class HostEnrolled:
+    """A server became a host, or its labels were changed by an operator."""
+
+    at_ms: int
+    host: str
+    name: str
+    labels: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class HostRemoved:
+    """An operator removed a host: nothing of it may remain open."""
+
+    at_ms: int
+    host: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostConnected:
+    """An agent said Hello. `clock_ms` is the host's boot clock at `at_ms`."""
+
+    at_ms: int
+    host: str
+    boot: str
+    clock_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostSilent:
+    """Heartbeats of a host stopped `silent_ms` ago."""
+
+    at_ms: int
+    host: str
+    silent_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A check result that changed something or was asked for. `clock_ms` is the host's boot clock at `at_ms`.
+
+    `outbox` and `seq` name the agent's record: what was seen already changes nothing. Results that the gateway itself concludes
+    (a subject that is gone from a snapshot) have an empty outbox.
+    """
+
+    at_ms: int
+    host: str
+    check: str
+    check_type: str
+    key: str
+    status: Status
+    finding: dict[str, Scalar] = field(hash=False)
+    summary: str
+    boot: str
+    sampled_clock_ms: int
+    clock_ms: int
+    outbox: str = ""
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceConfirmed:
+    """A heartbeat says that a subject is still bad, with a newer sample."""
+
+    at_ms: int
+    host: str
+    check: str
+    key: str
+    boot: str
+    sampled_clock_ms: int
+    clock_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderStarted:
+    """The executor holds the order in its ledger and begins."""
+
+    at_ms: int
+    host: str
+    order: str
+    outbox: str = ""
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OrderEnded:
+    """The executor's verified outcome, or the agent's refusal to hand the order on (`refusal`)."""
+
+    at_ms: int
+    host: str
+    order: str
+    outcome: Outcome
+    refusal: str
+    detail: str
+    boot: str
+    ended_clock_ms: int
+    clock_ms: int
+    output: str = ""
+    outbox: str = ""
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """The time that an incident asked to be woken at has come."""
+
+    at_ms: int
+    incident: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyLoaded:
+    """Playbooks, declarations and limits changed; the documents are in the journal under their digest."""
+
+    at_ms: int
+    digest: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """An operator switched healing off in a scope (see model.Pause)."""
+
+    at_ms: int
+    scope: str
+    by: str
+    reason: str
+    until_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """An operator switched healing on again in a scope."""
+
+    at_ms: int
+    scope: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequested:
+    """An operator wants one action on one host; it passes the gates like any other."""
+
+    at_ms: int
+    host: str
+    action: str
+    params: tuple[tuple[str, Scalar], ...]
+    cost: str
+    timeout_ms: int
+    by: str
+    request: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeciderStarted:
+    """A decider took over with this epoch."""
+
+    at_ms: int
+    epoch: int
+
+
+Event = (
+    HostEnrolled
+    | HostRemoved
+    | HostConnected
+    | HostSilent
+    | Observed
+    | EvidenceConfirmed
+    | OrderStarted
+    | OrderEnded
+    | Woken
+    | PolicyLoaded
+    | Paused
+    | Resumed
+    | RunRequested
+    | DeciderStarted
+)

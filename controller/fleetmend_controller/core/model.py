@@ -1,0 +1,297 @@
+"""The nouns of the flow. All times are integer milliseconds: `*_ms` on the controller's clock, `*_clock_ms` on one host's boot clock."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum, unique
+
+Scalar = str | int | float | bool
+
+
+@unique
+class Status(Enum):
+    """What a check says. UNKNOWN is never OK."""
+
+    OK = "ok"
+    WARN = "warn"
+    CRIT = "crit"
+    UNKNOWN = "unknown"
+
+
+@unique
+class Phase(Enum):
+    """Where an incident stands."""
+
+    OPEN = "open"
+    HELD = "held"
+    ORDERED = "ordered"
+    RUNNING = "running"
+    PROVING = "proving"
+    RESOLVED = "resolved"
+    ESCALATED = "escalated"
+
+
+@unique
+class Cost(Enum):
+    """What an action may cost when it is wrong."""
+
+    HARMLESS = "harmless"
+    DISRUPTIVE = "disruptive"
+    DESTRUCTIVE = "destructive"
+
+
+@unique
+class Trust(Enum):
+    """How far a playbook may go by itself."""
+
+    OBSERVE = "observe"
+    SUGGEST = "suggest"
+    ACT = "act"
+
+
+@unique
+class Outcome(Enum):
+    """What became of an order. UNKNOWN: it began, and its end was lost with a crash."""
+
+    DONE = "done"
+    FAILED = "failed"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Subject:
+    """What exactly is sick."""
+
+    host: str
+    check: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The check must say OK within `within_ms` of the action's end, and again after `stay_ok_ms` without a bad result between."""
+
+    within_ms: int
+    stay_ok_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActionStep:
+    """One action of a playbook. A parameter value of the form `{finding.x}` is replaced by that typed value."""
+
+    action: str
+    params: tuple[tuple[str, Scalar], ...]
+    cost: Cost
+    prove: Proof | None
+    timeout_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaitStep:
+    """Let time pass, then judge afresh."""
+
+    wait_ms: int
+
+
+Step = ActionStep | WaitStep
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `count` in any window of `window_ms`."""
+
+    count: int
+    window_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class FleetBudget:
+    """At most max(1, percent of the group), and never more than `at_most`, disruptive actions at once in a group of equal label `by`."""
+
+    by: str
+    percent: int
+    at_most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """Tries on one subject: at most `max` in `window_ms`; the n-th waits `backoff_ms` * factor^(n-1) after the one before."""
+
+    max: int
+    window_ms: int
+    backoff_ms: int
+    factor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds a playbook."""
+
+    per_host: Rate
+    fleet: FleetBudget
+    attempts: Attempts
+
+
+@dataclass(frozen=True, slots=True)
+class EscalateTo:
+    """Who is told when healing ends without success. Severity: `page` or `ticket`."""
+
+    to: str
+    severity: str
+
+
+@dataclass(frozen=True, slots=True)
+class Playbook:
+    """Which incidents, which steps, which limits, who is told."""
+
+    name: str
+    summary: str
+    owner: str
+    trust: Trust
+    check: str
+    where: str
+    for_ms: int
+    steps: tuple[Step, ...]
+    limits: Limits
+    escalate: EscalateTo
+    toil_minutes: int
+
+
+@dataclass(slots=True)
+class Host:
+    """What the core knows of one enrolled host. `lost_since_ms` is set while its heartbeat is missing."""
+
+    id: str
+    name: str
+    labels: dict[str, str]
+    enrolled_ms: int
+    boot: str = ""
+    clock_offset_ms: int = 0
+    outbox: str = ""
+    outbox_seq: int = 0
+    lost_since_ms: int | None = None
+    orders_at: dict[str, deque[int]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Order:
+    """A permitted action, bound to one host, boot, subject and epoch. `expires_clock_ms` is on the host's boot clock."""
+
+    id: str
+    incident: str
+    host: str
+    boot: str
+    action: str
+    params: tuple[tuple[str, Scalar], ...]
+    cost: Cost
+    timeout_ms: int
+    issued_ms: int
+    expires_ms: int
+    expires_clock_ms: int
+    requested_by: str
+    started_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One order and how it ended, kept with its incident."""
+
+    order: str
+    action: str
+    at_ms: int
+    outcome: Outcome | None
+    detail: str
+
+
+@dataclass(slots=True)
+class Symptom:
+    """Another sick subject on the same target as an open incident: one fault is one incident."""
+
+    subject: Subject
+    check_type: str
+    finding: dict[str, Scalar]
+    summary: str
+    since_ms: int
+    sampled_ms: int
+    boot: str
+    sampled_clock_ms: int
+
+
+@dataclass(slots=True)
+class Incident:
+    """A fault from first sight to its end.
+
+    `evidence_ms` is when its newest bad sample was taken, on the controller's clock. `ended_clock_ms` and `ended_boot` say
+    after which sample on the host a result can be proof; `ok_clock_ms` is the first such OK sample.
+    """
+
+    id: str
+    subject: Subject
+    check_type: str
+    finding: dict[str, Scalar]
+    summary: str
+    status: Status
+    phase: Phase
+    opened_ms: int
+    fault_since_ms: int
+    evidence_ms: int
+    playbook: str = ""
+    policy: str = ""
+    step: int = 0
+    order: Order | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+    symptoms: dict[Subject, Symptom] = field(default_factory=dict)
+    wake_ms: int | None = None
+    wait_until_ms: int | None = None
+    ended_ms: int | None = None
+    ended_boot: str = ""
+    ended_clock_ms: int = 0
+    ok_clock_ms: int | None = None
+    ok_ms: int | None = None
+    prove_by_ms: int | None = None
+    phase_since_ms: int = 0
+    ordered_ms: int | None = None
+    acted_ms: int | None = None
+    holds: tuple[str, ...] = ()
+    operator_run: bool = False
+
+    @property
+    def target(self) -> tuple[str, str] | None:
+        """(host, unit) when the finding names a unit: what a repair would touch."""
+        unit = self.finding.get("unit")
+        return (self.subject.host, unit) if isinstance(unit, str) and unit else None
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Healing is off in a scope: `global`, `host:<id>`, `group:<label>=<value>` or `playbook:<name>`."""
+
+    scope: str
+    by: str
+    reason: str
+    since_ms: int
+    until_ms: int | None
+
+
+@dataclass(slots=True)
+class Fleet:
+    """Everything the core remembers. Changed in place by `advance` only."""
+
+    hosts: dict[str, Host] = field(default_factory=dict)
+    incidents: dict[str, Incident] = field(default_factory=dict)
+    by_subject: dict[Subject, str] = field(default_factory=dict)
+    by_target: dict[tuple[str, str], str] = field(default_factory=dict)
+    by_host: dict[str, dict[str, None]] = field(default_factory=dict)
+    symptom_of: dict[Subject, str] = field(default_factory=dict)
+    attempts_at: dict[tuple[Subject, str], deque[int]] = field(default_factory=dict)
+    acting: dict[str, dict[str, None]] = field(default_factory=dict)
+    group_size: dict[tuple[str, str], int] = field(default_factory=dict)
+    in_flight: dict[tuple[str, str], dict[str, None]] = field(default_factory=dict)
+    waiting: dict[tuple[str, str], dict[str, None]] = field(default_factory=dict)
+    pauses: dict[str, Pause] = field(default_factory=dict)
+    next_incident: int = 1
+    epoch: int = 0
+    now_ms: int = 0

@@ -1,0 +1,56 @@
+"""What gateway and decider ask of each other. Asynchronous and by value, so that they can become two processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..core.events import Event
+from ..core.model import Order, Status, Subject
+
+
+class JournalUnavailable(RuntimeError):
+    """The journal cannot be written now. Nothing was accepted; agents keep and resend."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostState:
+    """What the decider holds about a host: the newest journalled seq of the outbox asked for, and what it holds for sick."""
+
+    known: bool
+    acked_seq: int
+    sick: dict[tuple[str, str], Status]
+
+
+class DeciderPort(Protocol):
+    """What a gateway needs of the decider."""
+
+    async def submit(self, events: Sequence[Event]) -> None:
+        """Return once the events are durable and decided upon. Raises JournalUnavailable."""
+
+    async def host_state(self, host: str, outbox: str) -> HostState:
+        """What is held about a host."""
+
+    async def wants_evidence(self, subjects: Sequence[Subject]) -> Sequence[Subject]:
+        """Those of the sick subjects whose incident would use a newer sample (see EvidenceConfirmed)."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the active decider."""
+
+
+class GatewayPort(Protocol):
+    """What the decider needs of a gateway. None of these may block or raise for an absent host."""
+
+    def send_order(self, order: Order, epoch: int) -> None:
+        """Seal and send; the decider calls again after a reconnect until the outcome is journalled."""
+
+    def request_check(self, subject: Subject) -> None:
+        """Ask the host's agent for a fresh result."""
+
+    def close_host(self, host: str, reason: str) -> None:
+        """End the host's stream at once."""
+
+    def rules_changed(self) -> None:
+        """Send new agent configuration to hosts whose configuration changed."""

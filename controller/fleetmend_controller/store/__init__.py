@@ -1,0 +1,1 @@
+"""Durable state: SQLAlchemy Core on SQLite (WAL, one writer thread, group commit) or PostgreSQL."""
