@@ -35,6 +35,9 @@ class DeciderPort(Protocol):
     async def wants_evidence(self, subjects: Sequence[Subject]) -> Sequence[Subject]:
         """Those of the sick subjects whose incident would use a newer sample (see EvidenceConfirmed)."""
 
+    async def audit(self, what: str, who: str, host: str, detail: dict[str, str]) -> None:
+        """Append a row to the audit trail: an operator's act or a refused attempt. `what` is a stable word."""
+
     @property
     def epoch(self) -> int:
         """The epoch of the active decider."""

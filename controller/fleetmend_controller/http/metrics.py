@@ -1,0 +1,56 @@
+"""The controller's own metrics, in one object that is handed to whoever counts. Names and labels are a contract with the dashboards."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_PHASE_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
+
+
+class Metrics:
+    """Every counter, gauge and histogram of one controller, on a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        r = self.registry
+        self.incident_phase = Histogram(
+            "fleetmend_incident_phase_seconds",
+            "How long ended incidents took: detect, decide, act, prove, total.",
+            ["phase"],
+            buckets=_PHASE_BUCKETS,
+            registry=r,
+        )
+        self.incidents_closed = Counter("fleetmend_incidents_closed_total", "Incidents that ended, by reason.", ["reason"], registry=r)
+        self.actions = Counter("fleetmend_actions_total", "Orders that ended, by action and outcome.", ["action", "outcome"], registry=r)
+        self.withheld = Counter(
+            "fleetmend_actions_withheld_total", "Candidate actions that a gate held or refused.", ["gate", "reason"], registry=r
+        )
+        self.escalations = Counter("fleetmend_escalations_total", "Incidents handed to people.", ["severity", "reason"], registry=r)
+        self.condition_errors = Counter(
+            "fleetmend_playbook_condition_errors_total", "Playbook conditions that failed to evaluate, which counts as no.", ["playbook"], registry=r
+        )
+        self.rules_reloads = Counter("fleetmend_rules_reloads_total", "Loads of the rule files, by result.", ["result"], registry=r)
+        self.journal_rows = Counter("fleetmend_journal_rows_total", "Rows appended to the journal.", registry=r)
+        self.journal_commit = Histogram(
+            "fleetmend_journal_commit_seconds",
+            "Time of one group commit.",
+            buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5),
+            registry=r,
+        )
+        self.journal_failures = Counter("fleetmend_journal_failures_total", "Group commits that failed.", registry=r)
+        self.journal_writable = Gauge("fleetmend_journal_writable", "1 while the journal takes rows; 0: no orders are given.", registry=r)
+        self.decisions = Histogram(
+            "fleetmend_decision_seconds",
+            "From the arrival of an event to its durable decision.",
+            buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5),
+            registry=r,
+        )
+        self.refused = Counter(
+            "fleetmend_gateway_refused_total", "Connections and calls refused before any handler, by reason.", ["reason"], registry=r
+        )
+        self.streams = Gauge("fleetmend_gateway_streams", "Agent streams that are open.", registry=r)
+        self.messages = Counter("fleetmend_gateway_messages_total", "Messages from agents, by kind.", ["kind"], registry=r)
+        self.rejected_records = Counter(
+            "fleetmend_gateway_rejected_records_total", "Records from agents that were not accepted, by reason.", ["reason"], registry=r
+        )
+        self.rpc_errors = Counter("fleetmend_rpc_errors_total", "Calls whose handler failed unexpectedly.", ["method"], registry=r)
