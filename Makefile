@@ -1,0 +1,94 @@
+# Everything a contributor runs. `make` alone lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-$(shell sha256sum pyproject.toml | cut -c1-16)
+PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
+BUF := node_modules/.bin/buf
+PROTOS := $(wildcard protos/fleetmend/v1/*.proto)
+HOSTS ?= 3
+STAY ?=
+LAB_TOOLS := mmdebstrap:mmdebstrap systemd-nspawn:systemd-container ip:iproute2
+
+.PHONY: help setup demo lab test check fmt lint types sim lab-test lab-test-if-possible protos proto-baseline bench clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Create .venv and install the project with its tools (does nothing when already done)
+
+$(STAMP):
+	@command -v $(PYTHON) >/dev/null || { echo "cannot set up: $(PYTHON) is missing; install the Debian package python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "cannot set up: $(PYTHON) is older than 3.11; name a newer one with make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
+	  || { echo "cannot set up: $(PYTHON) has no venv module; install the Debian package python3-venv" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@rm -f $(VENV)/.setup-*; touch $@
+
+demo: setup ## Heal two faults on this very machine, without root (STAY=1 keeps it running)
+	@$(BIN)/python -m deploy.demo.demo $(if $(STAY),--stay)
+
+lab: setup ## Boot a fleet of real systemd hosts (root; HOSTS=3); `deploy/lab/lab down` ends it
+	deploy/lab/lab up --hosts $(HOSTS)
+
+test: setup ## Run the tests that need no root
+	$(PYTEST) -n auto tests/unit tests/contract tests/e2e
+
+check: test lint types sim lab-test-if-possible ## Everything: tests, lint, types, simulation and, as root, the lab
+	@echo "check: all passed"
+
+fmt: setup ## Format the code and rewrite what is generated from it
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format --quiet .
+	$(BIN)/python -m tests.tools.drawing --write
+
+lint: setup $(BUF) ## Style, import contracts, dependencies, protocol rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/deptry .
+	$(BUF) lint protos
+	$(BUF) breaking protos --against protos/baseline.binpb
+
+types: setup ## mypy --strict
+	$(BIN)/mypy
+
+sim: setup ## Run the seeded simulation of whole fleets
+	$(PYTEST) -n auto tests/simulation
+
+lab-test: setup ## Test on real systemd hosts (needs root)
+	@test "$$(id -u)" = 0 || { echo "cannot run the lab tests: they need root" >&2; exit 1; }
+	@for pair in $(LAB_TOOLS); do command -v $${pair%%:*} >/dev/null \
+	  || { echo "cannot run the lab tests: $${pair%%:*} is missing; install the Debian package $${pair##*:}" >&2; exit 1; }; done
+	$(PYTEST) -n0 --timeout=1200 tests/lab
+
+# Part of `check`: an ordinary user goes without the lab and is told so; CI=true or FLEETMEND_LAB_REQUIRED=1 insists on it.
+lab-test-if-possible: setup
+	@if [ "$$(id -u)" = 0 ] || [ "$${CI:-}" = true ] || [ "$${FLEETMEND_LAB_REQUIRED:-}" = 1 ]; then $(MAKE) lab-test; \
+	  else echo "check: the lab tests need root and did not run"; fi
+
+protos: setup ## Regenerate the protocol stubs and the drawing in ARCHITECTURE.md
+	$(BIN)/python -m tests.tools.stubs protos
+	$(BIN)/python -m tests.tools.drawing --write
+
+proto-baseline: $(BUF) # Taken at a release: what later protocol changes must stay compatible with
+	$(BUF) build protos --exclude-source-info -o protos/baseline.binpb
+
+bench: setup ## Measure the figures that the project promises
+	$(PYTEST) -n0 -s --timeout=1800 tests/bench
+
+$(BUF): package.json
+	@command -v npm >/dev/null || { echo "cannot fetch buf: npm is missing; install the Debian package npm" >&2; exit 1; }
+	npm install --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error
+	@touch $@
+
+clean: ## Remove what the targets made
+	rm -rf $(VENV) node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
