@@ -1,0 +1,206 @@
+"""The controller's configuration file, `/etc/fleetmend/controller.yaml`: strict, all errors at once, every key optional."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+DEFAULT_PATH = Path("/etc/fleetmend/controller.yaml")
+FILE_BYTES_MAX = 64 * 1024
+_DURATION = re.compile(r"([1-9][0-9]{0,6})(ms|s|m|h|d)")
+_UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:-]{0,252}")
+
+
+class ConfigError(ValueError):
+    """What is wrong with the file, one line an error: `file:line:col: cannot ...: why`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host (IPv4, IPv6 without brackets, or a name) and a port; port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Where the controller listens and keeps its things.
+
+    `names` are further DNS names and addresses in the server certificate; clients of Fleetmend need none of them.
+    A host is silent when `missed_heartbeats` intervals passed without a word of it.
+    """
+
+    listen: Address = Address("::", 7443)
+    enrol_listen: Address = Address("::", 7444)
+    metrics_listen: Address = Address("127.0.0.1", 7480)
+    admin_socket: Path = Path("/run/fleetmend-controller/admin.sock")
+    state_dir: Path = Path("/var/lib/fleetmend")
+    rules_dirs: tuple[Path, ...] = (Path("/etc/fleetmend/rules"),)
+    database: str = ""
+    heartbeat_interval_ms: int = 10_000
+    missed_heartbeats: int = 3
+    names: tuple[str, ...] = field(default=())
+
+    @property
+    def database_url(self) -> str:
+        """The SQLAlchemy URL; SQLite in the state directory unless the file says otherwise."""
+        return self.database or f"sqlite:///{self.state_dir / 'fleetmend.db'}"
+
+    @property
+    def silent_after_ms(self) -> int:
+        """How long a host may say nothing."""
+        return self.heartbeat_interval_ms * self.missed_heartbeats
+
+    @property
+    def start_grace_ms(self) -> int:
+        """How long hosts have to come back after the controller started before they can be declared silent."""
+        return max(60_000, 6 * self.heartbeat_interval_ms)
+
+
+def load_config(path: Path = DEFAULT_PATH) -> Config:
+    """Read the file; ConfigError names every mistake in it. An absent file at the default path means all defaults."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(FILE_BYTES_MAX + 1)
+    except FileNotFoundError as error:
+        if path == DEFAULT_PATH:
+            return Config()
+        raise ConfigError(f"cannot read {path}: there is no such file; name the right one with --config") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    if len(text) > FILE_BYTES_MAX:
+        raise ConfigError(f"cannot read {path}: larger than {FILE_BYTES_MAX} bytes")
+    try:
+        return parse_config(text.decode(), str(path))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"cannot read {path}: not UTF-8 at byte {error.start}") from error
+
+
+def parse_config(text: str, name: str = "controller.yaml") -> Config:
+    """As `load_config`, for text at hand."""
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
+        raise ConfigError(f"{where}: cannot read the file: {error.problem}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{name}:1:1: cannot read the file: not YAML") from error
+    if root is None:
+        return Config()
+    if not isinstance(root, yaml.MappingNode):
+        raise ConfigError(f"{name}:1:1: cannot read the file: it must be a mapping of settings")
+    values, errors = _read_settings(root, name)
+    if errors:
+        raise ConfigError("\n".join(errors))
+    return Config(**values)
+
+
+def _read_settings(root: yaml.MappingNode, name: str) -> tuple[dict[str, Any], list[str]]:
+    values: dict[str, Any] = {}
+    errors: list[str] = []
+    for key_node, value_node in root.value:
+        key = key_node.value if isinstance(key_node, yaml.ScalarNode) else ""
+        where = f"{name}:{key_node.start_mark.line + 1}:{key_node.start_mark.column + 1}"
+        setting = SETTINGS.get(key)
+        if setting is None:
+            errors.append(f"{where}: cannot use {key!r}: unknown setting; known are {', '.join(sorted(SETTINGS))}")
+            continue
+        attribute, read = setting
+        if attribute in values:
+            errors.append(f"{where}: cannot use {key!r}: given twice")
+            continue
+        try:
+            values[attribute] = read(value_node)
+        except ValueError as error:
+            mark = value_node.start_mark
+            errors.append(f"{name}:{mark.line + 1}:{mark.column + 1}: cannot use {key!r}: {error}")
+    return values, errors
+
+
+def _text(node: yaml.Node) -> str:
+    if not isinstance(node, yaml.ScalarNode) or not node.value.strip() or "\0" in node.value:
+        raise ValueError("it must be a text")
+    return str(node.value)
+
+
+def _address(node: yaml.Node) -> Address:
+    host, colon, port = _text(node).rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise ValueError("it must be an address and a port, such as 0.0.0.0:7443 or [::]:7443")
+    return Address(host, int(port))
+
+
+def _path(node: yaml.Node) -> Path:
+    path = Path(_text(node))
+    if not path.is_absolute():
+        raise ValueError("it must be an absolute path")
+    return path
+
+
+def _duration_ms(node: yaml.Node) -> int:
+    match = _DURATION.fullmatch(_text(node))
+    if match is None:
+        raise ValueError("it must be a duration such as 500ms, 10s or 2m")
+    value = int(match[1]) * _UNIT_MS[match[2]]
+    if not 200 <= value <= 600_000:
+        raise ValueError("it must lie between 200ms and 10m")
+    return value
+
+
+def _missed(node: yaml.Node) -> int:
+    text = _text(node)
+    if not text.isascii() or not text.isdigit() or not 2 <= int(text) <= 100:
+        raise ValueError("it must be a whole number from 2 to 100")
+    return int(text)
+
+
+def _database(node: yaml.Node) -> str:
+    url = _text(node)
+    if not url.startswith(("sqlite:///", "postgresql+psycopg://")):
+        raise ValueError("it must be a URL that begins with sqlite:/// or postgresql+psycopg://")
+    return url
+
+
+def _list(node: yaml.Node) -> list[yaml.Node]:
+    if not isinstance(node, yaml.SequenceNode) or not node.value or len(node.value) > 32:
+        raise ValueError("it must be a list of 1 to 32 entries")
+    return list(node.value)
+
+
+def _paths(node: yaml.Node) -> tuple[Path, ...]:
+    return tuple(_path(item) for item in _list(node))
+
+
+def _names(node: yaml.Node) -> tuple[str, ...]:
+    names = tuple(_text(item) for item in _list(node))
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is neither a DNS name nor an address")
+    return names
+
+
+# What may stand in the file: the name there, the attribute of Config, and how it is read.
+SETTINGS: dict[str, tuple[str, Callable[[yaml.Node], Any]]] = {
+    "listen": ("listen", _address),
+    "enrol_listen": ("enrol_listen", _address),
+    "metrics_listen": ("metrics_listen", _address),
+    "admin_socket": ("admin_socket", _path),
+    "state_dir": ("state_dir", _path),
+    "rules_dirs": ("rules_dirs", _paths),
+    "database": ("database", _database),
+    "heartbeat_interval": ("heartbeat_interval_ms", _duration_ms),
+    "missed_heartbeats": ("missed_heartbeats", _missed),
+    "names": ("names", _names),
+}
