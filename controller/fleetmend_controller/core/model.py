@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum, unique
 
@@ -173,7 +172,7 @@ class Host:
     outbox: str = ""
     outbox_seq: int = 0
     lost_since_ms: int | None = None
-    orders_at: dict[str, deque[int]] = field(default_factory=dict)
+    orders_at: dict[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -183,6 +182,8 @@ class Order:
     id: str
     incident: str
     host: str
+    check: str
+    key: str
     boot: str
     action: str
     params: tuple[tuple[str, Scalar], ...]
@@ -225,7 +226,8 @@ class Incident:
     """A fault from first sight to its end.
 
     `evidence_ms` is when its newest bad sample was taken, on the controller's clock. `ended_clock_ms` and `ended_boot` say
-    after which sample on the host a result can be proof; `ok_clock_ms` is the first such OK sample.
+    after which sample on the host a result can be proof; `ok_clock_ms` is the first such OK sample. `groups` are those whose
+    budget it holds. `run` is the one-step playbook of an operator's request.
     """
 
     id: str
@@ -244,6 +246,7 @@ class Incident:
     order: Order | None = None
     attempts: list[Attempt] = field(default_factory=list)
     symptoms: dict[Subject, Symptom] = field(default_factory=dict)
+    groups: tuple[tuple[str, str], ...] = ()
     wake_ms: int | None = None
     wait_until_ms: int | None = None
     ended_ms: int | None = None
@@ -256,7 +259,7 @@ class Incident:
     ordered_ms: int | None = None
     acted_ms: int | None = None
     holds: tuple[str, ...] = ()
-    operator_run: bool = False
+    run: Playbook | None = None
 
     @property
     def target(self) -> tuple[str, str] | None:
@@ -278,7 +281,13 @@ class Pause:
 
 @dataclass(slots=True)
 class Fleet:
-    """Everything the core remembers. Changed in place by `advance` only."""
+    """Everything the core remembers. Changed in place by `advance` only.
+
+    `by_target`: (host, unit) to the incident that stands for it. `acting`: host to incidents whose disruptive order is out.
+    `group_size`: (label, value) to number of hosts, and (label, "*") to number of hosts that have the label at all.
+    `in_flight`: group to hosts to number of incidents there that hold budget. `waiting`: group to incidents that wait for budget.
+    Dicts with None stand for ordered sets: iteration order must not depend on string hashing.
+    """
 
     hosts: dict[str, Host] = field(default_factory=dict)
     incidents: dict[str, Incident] = field(default_factory=dict)
@@ -286,10 +295,10 @@ class Fleet:
     by_target: dict[tuple[str, str], str] = field(default_factory=dict)
     by_host: dict[str, dict[str, None]] = field(default_factory=dict)
     symptom_of: dict[Subject, str] = field(default_factory=dict)
-    attempts_at: dict[tuple[Subject, str], deque[int]] = field(default_factory=dict)
+    attempts_at: dict[tuple[Subject, str], list[int]] = field(default_factory=dict)
     acting: dict[str, dict[str, None]] = field(default_factory=dict)
     group_size: dict[tuple[str, str], int] = field(default_factory=dict)
-    in_flight: dict[tuple[str, str], dict[str, None]] = field(default_factory=dict)
+    in_flight: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     waiting: dict[tuple[str, str], dict[str, None]] = field(default_factory=dict)
     pauses: dict[str, Pause] = field(default_factory=dict)
     next_incident: int = 1

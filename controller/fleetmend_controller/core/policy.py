@@ -35,7 +35,8 @@ class Policy:
     """Playbooks in the order in which they are tried, their compiled conditions, the gates, and the fleet-wide settings.
 
     `conditions` maps a playbook's name to a pure function; a playbook without `where` has none. `order_ttl_ms` is how long an
-    order may wait for its start; `evidence_max_age_ms` how old the newest bad sample of an incident may be.
+    order may wait for its start; `evidence_max_age_ms` how old the newest bad sample of an incident may be; an incident that lacks
+    evidence for `blind_escalate_ms` goes to people.
     """
 
     digest: str
@@ -44,4 +45,5 @@ class Policy:
     gates: tuple[Gate, ...]
     order_ttl_ms: int = 30_000
     evidence_max_age_ms: int = 30_000
+    blind_escalate_ms: int = 600_000
     default_escalate_to: str = "oncall"

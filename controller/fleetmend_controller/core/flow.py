@@ -1,0 +1,200 @@
+"""The story in order: signal, result, incident, match, gates, order, action, proof, end.
+
+`advance` is the one entry. It is a pure function of the fleet, the event and the policy, apart from changing the fleet in place:
+the same events give the same fleet, effects and reasons, which is what recovery, explain, backtest and simulation rest on.
+"""
+
+from __future__ import annotations
+
+from . import fleet as members
+from . import repair
+from .effects import Step, Why
+from .events import (
+    DeciderStarted,
+    Event,
+    EvidenceConfirmed,
+    HostConnected,
+    HostEnrolled,
+    HostRemoved,
+    HostSilent,
+    Observed,
+    OrderEnded,
+    OrderStarted,
+    Paused,
+    PolicyLoaded,
+    Resumed,
+    RunRequested,
+    Woken,
+)
+from .incidents import HOST_LOST_CHECK, WAITING, add_symptom, drop_symptom, open_incident, sample_time_ms
+from .model import Fleet, Incident, Pause, Phase, Status, Subject
+from .orders import resend
+from .policy import Policy
+from .transitions import Trigger
+from .turn import Turn
+
+
+def advance(fleet: Fleet, event: Event, policy: Policy) -> Step:
+    """Work one event into the fleet. Time only moves forward: an event from the past counts as now."""
+    fleet.now_ms = max(fleet.now_ms, event.at_ms)
+    turn = Turn(fleet, policy, fleet.now_ms)
+    match event:
+        case Observed():
+            _observed(turn, event)
+        case EvidenceConfirmed():
+            _evidence_confirmed(turn, event)
+        case OrderStarted():
+            _order_started(turn, event)
+        case OrderEnded():
+            _order_ended(turn, event)
+        case Woken():
+            _woken(turn, event)
+        case HostConnected():
+            _host_connected(turn, event)
+        case HostSilent():
+            members.silent(turn, event)
+        case HostEnrolled():
+            members.enrol(turn, event)
+        case HostRemoved():
+            members.remove(turn, event)
+        case RunRequested():
+            repair.run_requested(turn, event)
+        case Paused():
+            fleet.pauses[event.scope] = Pause(event.scope, event.by, event.reason, turn.now_ms, event.until_ms)
+        case Resumed():
+            fleet.pauses.pop(event.scope, None)
+            repair.reconsider(turn, list(fleet.incidents))
+        case PolicyLoaded():
+            _policy_loaded(turn)
+        case DeciderStarted():
+            fleet.epoch = event.epoch
+    repair.settle(turn)
+    return turn.step()
+
+
+def _observed(turn: Turn, event: Observed) -> None:
+    host = turn.fleet.hosts.get(event.host)
+    if host is None or not members.is_new(host, event.outbox, event.seq):
+        return
+    if event.boot != host.boot:
+        # Taken before the last boot: history, not evidence. The snapshot of the new boot says what is true now.
+        return
+    host.clock_offset_ms = event.clock_ms - event.at_ms
+    subject = Subject(event.host, event.check, event.key)
+    known = turn.fleet.by_subject.get(subject)
+    if known is not None:
+        _incident_observed(turn, turn.fleet.incidents[known], event)
+    elif event.status is Status.CRIT:
+        _fault_seen(turn, event)
+    elif subject in turn.fleet.symptom_of and event.status is Status.OK:
+        drop_symptom(turn, subject)
+
+
+def _fault_seen(turn: Turn, event: Observed) -> None:
+    subject = Subject(event.host, event.check, event.key)
+    unit = event.finding.get("unit")
+    standing = turn.fleet.symptom_of.get(subject) or turn.fleet.by_target.get((event.host, str(unit)) if unit else ("", ""))
+    if standing is not None:
+        add_symptom(turn, turn.fleet.incidents[standing], event)
+        return
+    repair.consider(turn, open_incident(turn, event))
+
+
+def _incident_observed(turn: Turn, incident: Incident, event: Observed) -> None:
+    incident.status = event.status
+    if event.status is Status.CRIT:
+        incident.evidence_ms = max(incident.evidence_ms, sample_time_ms(event))
+        incident.summary = event.summary
+        if event.finding.get("unit") == incident.finding.get("unit"):
+            incident.finding = dict(event.finding)
+    if incident.phase is Phase.PROVING:
+        repair.proof_observed(turn, incident, event)
+    elif event.status is Status.OK and incident.phase is Phase.ESCALATED:
+        repair.end(turn, incident, Trigger.RECOVERED, Why.HEALED_BY_PERSON, f"{event.check} says ok again; not healed by Fleetmend")
+    elif event.status is Status.OK and incident.phase in WAITING:
+        repair.end(turn, incident, Trigger.RECOVERED, Why.WENT_AWAY, f"{event.check} says ok again{_after_tries(incident)}")
+    elif incident.phase in WAITING:
+        repair.consider(turn, incident)
+
+
+def _after_tries(incident: Incident) -> str:
+    tries = len(incident.attempts)
+    return f", after {tries} tries that were not proved" if tries else " by itself"
+
+
+def _evidence_confirmed(turn: Turn, event: EvidenceConfirmed) -> None:
+    incident_id = turn.fleet.by_subject.get(Subject(event.host, event.check, event.key))
+    host = turn.fleet.hosts.get(event.host)
+    if incident_id is None or host is None or event.boot != host.boot:
+        return
+    host.clock_offset_ms = event.clock_ms - event.at_ms
+    incident = turn.fleet.incidents[incident_id]
+    incident.evidence_ms = max(incident.evidence_ms, event.at_ms - max(0, event.clock_ms - event.sampled_clock_ms))
+    if incident.phase in WAITING:
+        repair.consider(turn, incident)
+
+
+def _order_started(turn: Turn, event: OrderStarted) -> None:
+    host = turn.fleet.hosts.get(event.host)
+    if host is None or not members.is_new(host, event.outbox, event.seq):
+        return
+    incident = repair.incident_of_order(turn, event.host, event.order)
+    if incident is None or incident.order is None or incident.order.id != event.order or incident.phase is not Phase.ORDERED:
+        return
+    incident.order.started_ms = turn.now_ms
+    turn.move(incident, Trigger.STARTED)
+    turn.say(incident, Why.ACTION_STARTED, f"{host.name} began {event.order}")
+
+
+def _order_ended(turn: Turn, event: OrderEnded) -> None:
+    host = turn.fleet.hosts.get(event.host)
+    if host is None or not members.is_new(host, event.outbox, event.seq):
+        return
+    incident = repair.incident_of_order(turn, event.host, event.order)
+    if incident is not None:
+        repair.order_ended(turn, incident, event)
+
+
+def _woken(turn: Turn, event: Woken) -> None:
+    incident = turn.fleet.incidents.get(event.incident)
+    if incident is None or incident.wake_ms is None or turn.now_ms < incident.wake_ms:
+        return
+    incident.wake_ms = None
+    if incident.phase in WAITING:
+        repair.consider(turn, incident)
+    elif incident.phase is Phase.PROVING:
+        repair.proof_tick(turn, incident)
+    elif incident.phase in (Phase.ORDERED, Phase.RUNNING):
+        repair.order_overdue(turn, incident)
+
+
+def _host_connected(turn: Turn, event: HostConnected) -> None:
+    host = turn.fleet.hosts.get(event.host)
+    if host is None:
+        return
+    rebooted = bool(host.boot) and host.boot != event.boot
+    host.boot = event.boot
+    host.clock_offset_ms = event.clock_ms - event.at_ms
+    host.lost_since_ms = None
+    lost = turn.fleet.by_subject.get(Subject(host.id, HOST_LOST_CHECK, ""))
+    if lost is not None:
+        repair.end(turn, turn.fleet.incidents[lost], Trigger.RECOVERED, Why.HOST_BACK, f"{host.name} is back")
+    for incident_id in list(turn.fleet.by_host.get(host.id, {})):
+        incident = turn.fleet.incidents.get(incident_id)
+        if incident is None:
+            continue
+        if incident.phase in (Phase.ORDERED, Phase.RUNNING):
+            if rebooted:
+                repair.order_lost(turn, incident, f"{host.name} rebooted while {incident.attempts[-1].order} was out")
+            else:
+                resend(turn, incident)
+        elif incident.phase in WAITING:
+            repair.consider(turn, incident)
+
+
+def _policy_loaded(turn: Turn) -> None:
+    """Incidents that wait are matched afresh; those with an order out keep the playbook that gave it."""
+    waiting = [i.id for i in turn.fleet.incidents.values() if i.phase in WAITING and i.run is None]
+    for incident_id in waiting:
+        turn.fleet.incidents[incident_id].policy = ""
+    repair.reconsider(turn, waiting)

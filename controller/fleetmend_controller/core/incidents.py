@@ -1,0 +1,211 @@
+"""The life of an incident from opening to closing, and the indexes that find it."""
+
+from __future__ import annotations
+
+from .effects import Closed, Escalated, PhaseChanged, Why
+from .events import Observed
+from .model import Host, Incident, Phase, Playbook, Status, Subject, Symptom
+from .transitions import Trigger
+from .turn import Turn
+
+HOST_LOST_CHECK = "host_lost"
+OPERATOR_CHECK = "operator_run"
+
+ACTIVE = (Phase.ORDERED, Phase.RUNNING, Phase.PROVING)
+WAITING = (Phase.OPEN, Phase.HELD)
+
+
+def sample_time_ms(event: Observed) -> int:
+    """When a sample of this boot was taken, on the controller's clock. Ages are differences on one host clock, so skew does not matter."""
+    return event.at_ms - max(0, event.clock_ms - event.sampled_clock_ms)
+
+
+def open_incident(turn: Turn, event: Observed) -> Incident:
+    """A new incident for a subject that just turned bad."""
+    seen_ms = sample_time_ms(event)
+    incident = Incident(
+        id=_next_id(turn),
+        subject=Subject(event.host, event.check, event.key),
+        check_type=event.check_type,
+        finding=dict(event.finding),
+        summary=event.summary,
+        status=event.status,
+        phase=Phase.OPEN,
+        opened_ms=turn.now_ms,
+        fault_since_ms=seen_ms,
+        evidence_ms=seen_ms,
+        policy=turn.policy.digest,
+        phase_since_ms=turn.now_ms,
+    )
+    register(turn, incident)
+    turn.say(incident, Why.FAULT_SEEN, f"{event.check} says {event.status.value}: {event.summary}")
+    return incident
+
+
+def open_host_lost(turn: Turn, host: Host, silent_ms: int) -> Incident:
+    """The incident of a host whose heartbeat stopped. No playbook ever answers it."""
+    text = f"no heartbeat from {host.name} for {silent_ms // 1000} s"
+    incident = Incident(
+        id=_next_id(turn),
+        subject=Subject(host.id, HOST_LOST_CHECK, ""),
+        check_type=HOST_LOST_CHECK,
+        finding={"silent_ms": silent_ms},
+        summary=text,
+        status=Status.CRIT,
+        phase=Phase.OPEN,
+        opened_ms=turn.now_ms,
+        fault_since_ms=turn.now_ms - silent_ms,
+        evidence_ms=turn.now_ms,
+        policy=turn.policy.digest,
+        phase_since_ms=turn.now_ms,
+    )
+    register(turn, incident)
+    turn.say(incident, Why.FAULT_SEEN, text)
+    return incident
+
+
+def open_run(turn: Turn, host: Host, playbook: Playbook, key: str, by: str) -> Incident:
+    """The incident that carries an operator's request through the gates."""
+    incident = Incident(
+        id=_next_id(turn),
+        subject=Subject(host.id, OPERATOR_CHECK, key),
+        check_type=OPERATOR_CHECK,
+        finding={},
+        summary=playbook.summary,
+        status=Status.CRIT,
+        phase=Phase.OPEN,
+        opened_ms=turn.now_ms,
+        fault_since_ms=turn.now_ms,
+        evidence_ms=turn.now_ms,
+        policy=turn.policy.digest,
+        phase_since_ms=turn.now_ms,
+        playbook=playbook.name,
+        run=playbook,
+    )
+    register(turn, incident)
+    turn.say(incident, Why.OPERATOR_REQUEST, f"{by} asked for it")
+    return incident
+
+
+def register(turn: Turn, incident: Incident) -> None:
+    """Make an incident findable and announce it."""
+    fleet = turn.fleet
+    fleet.incidents[incident.id] = incident
+    fleet.by_subject[incident.subject] = incident.id
+    fleet.by_host.setdefault(incident.subject.host, {})[incident.id] = None
+    if incident.target is not None:
+        fleet.by_target.setdefault(incident.target, incident.id)
+    turn.do(PhaseChanged(incident.id, incident.subject, None, Phase.OPEN, 0))
+
+
+def add_symptom(turn: Turn, incident: Incident, event: Observed) -> None:
+    """Another check sees the same target sick: it joins the incident that stands for it."""
+    subject = Subject(event.host, event.check, event.key)
+    known = subject in incident.symptoms
+    since_ms = incident.symptoms[subject].since_ms if known else sample_time_ms(event)
+    incident.symptoms[subject] = Symptom(
+        subject, event.check_type, dict(event.finding), event.summary, since_ms, sample_time_ms(event), event.boot, event.sampled_clock_ms
+    )
+    turn.fleet.symptom_of[subject] = incident.id
+    if not known:
+        turn.say(incident, Why.SAME_TARGET, f"{event.check} sees the same fault: {event.summary}")
+
+
+def drop_symptom(turn: Turn, subject: Subject) -> None:
+    """A symptom recovered."""
+    incident = turn.fleet.incidents[turn.fleet.symptom_of.pop(subject)]
+    incident.symptoms.pop(subject)
+
+
+def escalate(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str, severity: str = "") -> None:
+    """Hand the incident to people. It closes by itself when the check says OK again."""
+    playbook = playbook_of(turn, incident)
+    to = playbook.escalate.to if playbook else turn.policy.default_escalate_to
+    severity = severity or (playbook.escalate.severity if playbook else "ticket")
+    release(turn, incident)
+    turn.move(incident, trigger)
+    turn.wake(incident, None)
+    turn.say(incident, why, text)
+    turn.do(Escalated(incident.id, incident.subject, to, severity, why, text))
+
+
+def close(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str) -> list[Symptom]:
+    """End an incident. Returns the symptoms that are still sick: each becomes an incident of its own."""
+    fleet = turn.fleet
+    release(turn, incident)
+    turn.move(incident, trigger)
+    turn.say(incident, why, text)
+    turn.do(_closed(turn, incident, why))
+    del fleet.incidents[incident.id]
+    del fleet.by_subject[incident.subject]
+    of_host = fleet.by_host[incident.subject.host]
+    del of_host[incident.id]
+    if not of_host:
+        del fleet.by_host[incident.subject.host]
+    if incident.target is not None and fleet.by_target.get(incident.target) == incident.id:
+        del fleet.by_target[incident.target]
+    for subject in incident.symptoms:
+        del fleet.symptom_of[subject]
+    return list(incident.symptoms.values())
+
+
+def playbook_of(turn: Turn, incident: Incident) -> Playbook | None:
+    """The playbook that answers this incident, as the policy in force has it."""
+    if incident.run is not None:
+        return incident.run
+    return next((p for p in turn.policy.playbooks if p.name == incident.playbook), None)
+
+
+def hold_budget(turn: Turn, incident: Incident, host: Host, by: str) -> None:
+    """Take the host's place in the budget of every group it is in. One ledger, whoever orders."""
+    groups = dict.fromkeys(sorted(host.labels.items()))
+    groups[(by, host.labels.get(by, ""))] = None
+    incident.groups = tuple(groups)
+    for group in incident.groups:
+        hosts = turn.fleet.in_flight.setdefault(group, {})
+        hosts[host.id] = hosts.get(host.id, 0) + 1
+
+
+def release_host(turn: Turn, incident: Incident) -> None:
+    """The action is over: the host is free for the next disruptive one."""
+    acting = turn.fleet.acting.get(incident.subject.host)
+    if acting is None or incident.id not in acting:
+        return
+    del acting[incident.id]
+    if not acting:
+        del turn.fleet.acting[incident.subject.host]
+
+
+def release(turn: Turn, incident: Incident) -> None:
+    """Give back everything the incident holds."""
+    release_host(turn, incident)
+    for group in incident.groups:
+        hosts = turn.fleet.in_flight[group]
+        hosts[incident.subject.host] -= 1
+        if not hosts[incident.subject.host]:
+            del hosts[incident.subject.host]
+        if not hosts:
+            del turn.fleet.in_flight[group]
+    incident.groups = ()
+    incident.order = None
+
+
+def _next_id(turn: Turn) -> str:
+    number = turn.fleet.next_incident
+    turn.fleet.next_incident = number + 1
+    return f"inc-{number}"
+
+
+def _closed(turn: Turn, incident: Incident, why: Why) -> Closed:
+    opened, ordered, ended = incident.opened_ms, incident.ordered_ms, incident.ended_ms
+    return Closed(
+        incident=incident.id,
+        subject=incident.subject,
+        why=why,
+        playbook=incident.playbook,
+        detect_ms=max(0, opened - incident.fault_since_ms),
+        decide_ms=None if ordered is None else max(0, ordered - opened),
+        act_ms=None if ordered is None or ended is None else max(0, ended - ordered),
+        prove_ms=None if ended is None or why is not Why.HEALED else max(0, turn.now_ms - ended),
+        total_ms=max(0, turn.now_ms - incident.fault_since_ms),
+    )

@@ -1,0 +1,101 @@
+"""What must always hold of a fleet, one function each. Simulation and tests ask all of them after every event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .gates.fleet_budget import allowance
+from .model import Cost, Fleet, Phase
+from .policy import Policy
+
+Invariant = Callable[[Fleet, Policy], list[str]]
+
+
+def one_incident_a_subject(fleet: Fleet, _policy: Policy) -> list[str]:
+    """Every open incident is the only one of its subject, and every index points at it."""
+    wrong = [f"{i.id} is not found under its subject" for i in fleet.incidents.values() if fleet.by_subject.get(i.subject) != i.id]
+    wrong += [f"{s} points at {i}, which is closed" for s, i in fleet.by_subject.items() if i not in fleet.incidents]
+    wrong += [f"{t} points at {i}, which is closed" for t, i in fleet.by_target.items() if i not in fleet.incidents]
+    wrong += [f"symptom {s} of closed {i}" for s, i in fleet.symptom_of.items() if i not in fleet.incidents]
+    return wrong
+
+
+def closed_incidents_are_gone(fleet: Fleet, _policy: Policy) -> list[str]:
+    """A resolved incident is history: it is in the journal, not in the fleet."""
+    return [f"{i.id} is resolved and still here" for i in fleet.incidents.values() if i.phase is Phase.RESOLVED]
+
+
+def one_disruptive_action_a_host(fleet: Fleet, _policy: Policy) -> list[str]:
+    """Never two disruptive orders out on one host."""
+    out: dict[str, list[str]] = {}
+    for incident in fleet.incidents.values():
+        if incident.phase in (Phase.ORDERED, Phase.RUNNING) and incident.order and incident.order.cost is not Cost.HARMLESS:
+            out.setdefault(incident.subject.host, []).append(incident.id)
+    wrong = [f"{host}: orders of {ids} are out together" for host, ids in out.items() if len(ids) > 1]
+    wrong += [f"{host}: {sorted(ids)} are marked as acting, {sorted(out.get(host, []))} are" for host, ids in fleet.acting.items() if list(ids) != out.get(host)]
+    return wrong
+
+
+def an_order_out_has_its_incident(fleet: Fleet, _policy: Policy) -> list[str]:
+    """Ordered and running incidents have an order; waiting and escalated ones have none."""
+    wrong = []
+    for incident in fleet.incidents.values():
+        should = incident.phase in (Phase.ORDERED, Phase.RUNNING)
+        may = should or incident.phase is Phase.PROVING
+        if should and incident.order is None:
+            wrong.append(f"{incident.id} is {incident.phase.value} without an order")
+        if not may and incident.order is not None:
+            wrong.append(f"{incident.id} is {incident.phase.value} and still has {incident.order.id}")
+    return wrong
+
+
+def budget_is_the_sum_of_its_holders(fleet: Fleet, _policy: Policy) -> list[str]:
+    """The ledger of the fleet budget says exactly what the incidents hold."""
+    held: dict[tuple[str, str], dict[str, int]] = {}
+    for incident in fleet.incidents.values():
+        for group in incident.groups:
+            hosts = held.setdefault(group, {})
+            hosts[incident.subject.host] = hosts.get(incident.subject.host, 0) + 1
+    return [] if held == fleet.in_flight else [f"the budget ledger says {fleet.in_flight}, the incidents hold {held}"]
+
+
+def groups_are_counted(fleet: Fleet, _policy: Policy) -> list[str]:
+    """Group sizes match the hosts' labels."""
+    sizes: dict[tuple[str, str], int] = {}
+    for host in fleet.hosts.values():
+        for label, value in host.labels.items():
+            sizes[(label, value)] = sizes.get((label, value), 0) + 1
+            sizes[(label, "*")] = sizes.get((label, "*"), 0) + 1
+    return [] if sizes == fleet.group_size else [f"group sizes are {fleet.group_size}, should be {sizes}"]
+
+
+def waiting_incidents_will_be_woken(fleet: Fleet, _policy: Policy) -> list[str]:
+    """Every incident that is neither escalated nor closed has a time at which it looks at itself again."""
+    awake = (Phase.ESCALATED, Phase.RESOLVED)
+    return [f"{i.id} is {i.phase.value} and nothing will wake it" for i in fleet.incidents.values() if i.phase not in awake and i.wake_ms is None]
+
+
+def budgets_are_kept(fleet: Fleet, policy: Policy) -> list[str]:
+    """No group has more hosts in work than the most generous playbook over that label allows."""
+    wrong = []
+    for (label, value), hosts in fleet.in_flight.items():
+        budgets = [p.limits.fleet for p in policy.playbooks if p.limits.fleet.by == label]
+        if budgets and len(hosts) > max(allowance(fleet, b, value) for b in budgets):
+            wrong.append(f"{label}={value}: {len(hosts)} hosts in work")
+    return wrong
+
+
+ALWAYS: tuple[Invariant, ...] = (
+    one_incident_a_subject,
+    closed_incidents_are_gone,
+    one_disruptive_action_a_host,
+    an_order_out_has_its_incident,
+    budget_is_the_sum_of_its_holders,
+    groups_are_counted,
+    waiting_incidents_will_be_woken,
+)
+
+
+def broken(fleet: Fleet, policy: Policy, invariants: tuple[Invariant, ...] = ALWAYS) -> list[str]:
+    """Every violation, as sentences."""
+    return [f"{i.__name__}: {text}" for i in invariants for text in i(fleet, policy)]

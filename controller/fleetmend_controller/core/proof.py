@@ -1,0 +1,86 @@
+"""Proof: the same check, a result sampled after the action ended, OK and staying OK. UNKNOWN proves nothing."""
+
+from __future__ import annotations
+
+from enum import Enum, unique
+
+from .effects import Why
+from .events import Observed
+from .model import ActionStep, Incident, Proof, Status
+from .orders import ask_check
+from .turn import Turn
+
+# A fresh result that was asked for and did not come is asked for again.
+ASK_AGAIN_MS = 1_000
+
+
+@unique
+class ProofAnswer(Enum):
+    """What a result or the passing of time says about a repair."""
+
+    OPEN = "open"
+    PROVED = "proved"
+    BROKEN = "broken"
+    TIMEOUT = "timeout"
+
+
+def begin(turn: Turn, incident: Incident, proof: Proof, boot: str, ended_clock_ms: int) -> None:
+    """From now on only samples taken after `ended_clock_ms` of this boot, or in a later boot, count."""
+    incident.ended_ms = turn.now_ms
+    incident.ended_boot = boot
+    incident.ended_clock_ms = ended_clock_ms
+    incident.ok_clock_ms = None
+    incident.ok_ms = None
+    incident.prove_by_ms = turn.now_ms + proof.within_ms
+    ask_check(turn, incident)
+    turn.wake(incident, turn.now_ms + min(ASK_AGAIN_MS, proof.within_ms))
+
+
+def judge(turn: Turn, incident: Incident, step: ActionStep, event: Observed) -> ProofAnswer:
+    """What one result of the incident's own check says."""
+    if not _counts(incident, event) or step.prove is None:
+        return ProofAnswer.OPEN
+    if event.status is Status.OK:
+        return _good(turn, incident, step.prove, event)
+    if event.status is Status.CRIT and incident.ok_clock_ms is not None:
+        return ProofAnswer.BROKEN
+    return ProofAnswer.OPEN
+
+
+def tick(turn: Turn, incident: Incident, step: ActionStep) -> ProofAnswer:
+    """What the passing of time says: ask again, or the window is over."""
+    if step.prove is None or incident.prove_by_ms is None:
+        return ProofAnswer.OPEN
+    deadline_ms = incident.prove_by_ms
+    due_ms = turn.now_ms
+    if incident.ok_ms is not None:
+        due_ms = incident.ok_ms + step.prove.stay_ok_ms
+        deadline_ms = due_ms + step.prove.within_ms
+    if turn.now_ms >= deadline_ms:
+        return ProofAnswer.TIMEOUT
+    if turn.now_ms >= due_ms:
+        ask_check(turn, incident)
+    turn.wake(incident, min(deadline_ms, max(due_ms, turn.now_ms + ASK_AGAIN_MS)))
+    return ProofAnswer.OPEN
+
+
+def _counts(incident: Incident, event: Observed) -> bool:
+    """Whether a result was sampled after the action ended. A later boot is after; then the first OK is asked for anew."""
+    if event.boot == incident.ended_boot:
+        return event.sampled_clock_ms > incident.ended_clock_ms
+    incident.ended_boot = event.boot
+    incident.ended_clock_ms = -1
+    incident.ok_clock_ms = None
+    incident.ok_ms = None
+    return True
+
+
+def _good(turn: Turn, incident: Incident, proof: Proof, event: Observed) -> ProofAnswer:
+    if incident.ok_clock_ms is None:
+        incident.ok_clock_ms = event.sampled_clock_ms
+        incident.ok_ms = turn.now_ms
+        turn.say(incident, Why.PROOF_FIRST_OK, f"{event.check} says ok after the action; it must stay so for {proof.stay_ok_ms / 1000:g} s")
+        turn.wake(incident, turn.now_ms + proof.stay_ok_ms)
+    if event.sampled_clock_ms >= incident.ok_clock_ms + proof.stay_ok_ms:
+        return ProofAnswer.PROVED
+    return ProofAnswer.OPEN

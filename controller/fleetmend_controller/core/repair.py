@@ -1,0 +1,351 @@
+"""From an open incident to its end: match, gates, order, outcome, proof, next try or a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from . import proof
+from .effects import Verdict, Why
+from .events import Observed, OrderEnded, RunRequested
+from .gates import Answer, Candidate, Gate
+from .incidents import WAITING, close, escalate, open_incident, open_run, playbook_of, release, release_host
+from .matching import match, substitute
+from .model import (
+    ActionStep,
+    Attempts,
+    Cost,
+    EscalateTo,
+    FleetBudget,
+    Host,
+    Incident,
+    Limits,
+    Outcome,
+    Phase,
+    Playbook,
+    Rate,
+    Status,
+    Trust,
+    WaitStep,
+)
+from .orders import ask_check, issue, record_end, record_late_end
+from .transitions import Trigger
+from .turn import Turn
+
+# A held incident looks at itself this often although nothing told it to. Each look is a journal row.
+RECHECK_MS = 300_000
+# How often one turn looks at the same incident.
+LOOKS_MAX = 3
+# A fault that the agent calls gone is looked at again after this time at the latest.
+GONE_RECHECK_MS = 5_000
+OPERATOR_LIMITS = Limits(Rate(60, 3_600_000), FleetBudget("role", 10, 20), Attempts(60, 3_600_000, 0, 1))
+
+_BLIND = (Why.EVIDENCE_STALE, Why.EVIDENCE_UNKNOWN, Why.FAULT_EASED)
+_OUTCOME_WHY = {
+    Outcome.DONE: Why.ACTION_DONE,
+    Outcome.FAILED: Why.ACTION_FAILED,
+    Outcome.REFUSED: Why.ACTION_REFUSED,
+    Outcome.EXPIRED: Why.ACTION_EXPIRED,
+    Outcome.UNKNOWN: Why.ACTION_UNKNOWN,
+}
+_REFUSAL_WHY = {"fault_gone": Why.FAULT_GONE, "executor_unreachable": Why.EXECUTOR_UNREACHABLE, "expired": Why.ACTION_EXPIRED}
+
+
+def consider(turn: Turn, incident: Incident) -> None:
+    """Decide what to do about a waiting incident now."""
+    host = turn.fleet.hosts[incident.subject.host]
+    if incident.run is None and incident.status is Status.OK:
+        end(turn, incident, Trigger.RECOVERED, Why.WENT_AWAY, f"{incident.subject.check} says ok again")
+        return
+    playbook = _playbook(turn, incident, host)
+    if playbook is None:
+        give_up(turn, incident, Trigger.REFUSE, Why.NO_PLAYBOOK, f"no playbook answers {incident.subject.check} here")
+        return
+    step = _due_step(turn, incident, playbook)
+    if step is not None:
+        _try_step(turn, host, incident, playbook, step)
+
+
+def reconsider(turn: Turn, incidents: Iterable[str]) -> None:
+    """Look at these again before the turn ends."""
+    turn.later.update(dict.fromkeys(incidents))
+
+
+def settle(turn: Turn) -> None:
+    """Look at everything that may go on now. Each incident a few times a turn at most, so this ends."""
+    looks: dict[str, int] = {}
+    while turn.later:
+        incident_id = next(iter(turn.later))
+        del turn.later[incident_id]
+        incident = turn.fleet.incidents.get(incident_id)
+        if incident is None or looks.get(incident_id, 0) >= LOOKS_MAX or incident.phase not in WAITING:
+            continue
+        looks[incident_id] = looks.get(incident_id, 0) + 1
+        consider(turn, incident)
+
+
+def end(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str) -> None:
+    """Close an incident; symptoms that are still sick become incidents of their own, and who waited may go on."""
+    host_id, groups = incident.subject.host, incident.groups
+    host = turn.fleet.hosts[host_id]
+    for symptom in close(turn, incident, trigger, why, text):
+        age_ms = turn.now_ms - symptom.sampled_ms
+        clock_ms = symptom.sampled_clock_ms + age_ms
+        s = symptom.subject
+        event = Observed(
+            turn.now_ms, s.host, s.check, symptom.check_type, s.key, Status.CRIT, symptom.finding, symptom.summary, symptom.boot,
+            symptom.sampled_clock_ms, clock_ms,
+        )  # fmt: skip
+        if symptom.boot == host.boot:
+            reconsider(turn, [open_incident(turn, event).id])
+    _freed(turn, host_id, groups)
+
+
+def give_up(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str) -> None:
+    """Hand over to a person; an operator's own request just ends."""
+    host_id, groups = incident.subject.host, incident.groups
+    if incident.run is not None:
+        end(turn, incident, Trigger.RECOVERED, why, text)
+        return
+    escalate(turn, incident, trigger, why, text)
+    _freed(turn, host_id, groups)
+
+
+def incident_of_order(turn: Turn, host: str, order: str) -> Incident | None:
+    """The open incident on this host that an order id belongs to."""
+    number = order.removeprefix("ord-").split("-")[0]
+    incident = turn.fleet.incidents.get(f"inc-{number}")
+    return incident if incident is not None and incident.subject.host == host else None
+
+
+def order_ended(turn: Turn, incident: Incident, event: OrderEnded) -> None:
+    """What an outcome leads to."""
+    if incident.order is None or incident.order.id != event.order or incident.phase not in (Phase.ORDERED, Phase.RUNNING):
+        record_late_end(turn, incident, event)
+        return
+    why = _REFUSAL_WHY.get(event.refusal, _OUTCOME_WHY[event.outcome])
+    record_end(turn, incident, event)
+    turn.say(incident, why, f"{event.order} {event.refusal or event.outcome.value}{': ' if event.detail else ''}{event.detail}")
+    if incident.run is not None:
+        ran = Why.RAN if event.outcome is Outcome.DONE else why
+        end(turn, incident, Trigger.RECOVERED, ran, f"{incident.summary}: {event.outcome.value}")
+    elif event.outcome in (Outcome.DONE, Outcome.UNKNOWN):
+        _acted(turn, incident, event.boot, event.ended_clock_ms)
+    elif incident.order.cost is Cost.HARMLESS or event.outcome is Outcome.FAILED:
+        _next_try(turn, incident, why, f"{event.order} did not work")
+    elif why is Why.FAULT_GONE:
+        _fault_gone(turn, incident)
+    elif event.outcome is Outcome.EXPIRED or why is Why.EXECUTOR_UNREACHABLE:
+        _back_to_gates(turn, incident, Trigger.RETRY)
+    else:
+        give_up(turn, incident, Trigger.GIVEN_UP, why, f"the host refused {event.order}: {event.detail}")
+
+
+def order_overdue(turn: Turn, incident: Incident) -> None:
+    """No word although the order must have ended: whether it had an effect is unknown."""
+    if incident.order is not None:
+        order_lost(turn, incident, f"no word about {incident.order.id} although it must have ended")
+
+
+def order_lost(turn: Turn, incident: Incident, text: str) -> None:
+    """The end of an order cannot be learned; only the check can tell whether it helped."""
+    host = turn.fleet.hosts[incident.subject.host]
+    order = incident.order
+    if order is None:
+        return
+    rebooted = host.boot != order.boot
+    clock_ms = 0 if rebooted else turn.now_ms + host.clock_offset_ms
+    event = OrderEnded(turn.now_ms, host.id, order.id, Outcome.UNKNOWN, "", text, host.boot, clock_ms, clock_ms)
+    order_ended(turn, incident, event)
+
+
+def proof_observed(turn: Turn, incident: Incident, event: Observed) -> None:
+    """A result of the incident's own check while it is being proved."""
+    step = _current_action(turn, incident)
+    if step is not None:
+        _proof_answered(turn, incident, proof.judge(turn, incident, step, event), event.summary)
+
+
+def proof_tick(turn: Turn, incident: Incident) -> None:
+    """Time passed while an incident is being proved."""
+    step = _current_action(turn, incident)
+    if step is None:
+        _next_try(turn, incident, Why.PROOF_TIMEOUT, "the playbook changed while the repair was being proved")
+        return
+    _proof_answered(turn, incident, proof.tick(turn, incident, step), "no lasting ok in time")
+
+
+def run_requested(turn: Turn, event: RunRequested) -> None:
+    """An operator wants an action on a host: it goes through the same gates and budgets as any other."""
+    host = turn.fleet.hosts.get(event.host)
+    if host is None:
+        return
+    step = ActionStep(event.action, event.params, Cost(event.cost), None, event.timeout_ms)
+    playbook = Playbook(
+        name="operator",
+        summary=f"{event.action} for {event.by}",
+        owner=event.by,
+        trust=Trust.ACT,
+        check="operator_run",
+        where="",
+        for_ms=0,
+        steps=(step,),
+        limits=OPERATOR_LIMITS,
+        escalate=EscalateTo(event.by, "ticket"),
+        toil_minutes=0,
+    )
+    consider(turn, open_run(turn, host, playbook, event.request, event.by))
+
+
+def _playbook(turn: Turn, incident: Incident, host: Host) -> Playbook | None:
+    if incident.run is None and (not incident.playbook or incident.policy != turn.policy.digest):
+        before = incident.playbook
+        incident.policy = turn.policy.digest
+        if match(turn, host, incident) is not None and incident.playbook != before:
+            incident.step, incident.wait_until_ms = 0, None
+    return playbook_of(turn, incident)
+
+
+def _due_step(turn: Turn, incident: Incident, playbook: Playbook) -> ActionStep | None:
+    """The action whose turn it is; None while a wait step runs, or when nothing is left."""
+    while incident.step < len(playbook.steps):
+        step = playbook.steps[incident.step]
+        if isinstance(step, ActionStep):
+            return step
+        if not _waited(turn, incident, step):
+            return None
+        incident.step, incident.wait_until_ms = incident.step + 1, None
+    give_up(turn, incident, Trigger.REFUSE, Why.STEPS_EXHAUSTED, f"{playbook.name} has no further step")
+    return None
+
+
+def _waited(turn: Turn, incident: Incident, step: WaitStep) -> bool:
+    if incident.wait_until_ms is None:
+        incident.wait_until_ms = turn.now_ms + step.wait_ms
+        turn.say(incident, Why.WAIT_STEP, f"waits {step.wait_ms / 1000:g} s before the next step", "", Verdict.HOLD)
+    if turn.now_ms >= incident.wait_until_ms:
+        return True
+    turn.move(incident, Trigger.HOLD)
+    turn.wake(incident, incident.wait_until_ms)
+    return False
+
+
+def _try_step(turn: Turn, host: Host, incident: Incident, playbook: Playbook, step: ActionStep) -> None:
+    params = substitute(step, incident)
+    if isinstance(params, str):
+        give_up(turn, incident, Trigger.REFUSE, Why.PLAYBOOK_BAD_PARAMETER, params)
+        return
+    candidate = Candidate(turn.now_ms, turn.fleet, turn.policy, host, incident, playbook, step)
+    answers = [(gate, gate.ask(candidate)) for gate in turn.policy.gates]
+    blockers = [(gate, answer) for gate, answer in answers if answer.verdict is not Verdict.ALLOW]
+    if not blockers:
+        _say_gates(turn, incident, answers)
+        issue(turn, host, incident, playbook, step, params)
+        return
+    refusal = next((answer for _, answer in blockers if answer.verdict is Verdict.REFUSE), None)
+    holds = tuple(f"{gate.name}:{answer.why.value}" for gate, answer in blockers)
+    if holds != incident.holds or refusal is not None:
+        _say_gates(turn, incident, answers)
+    incident.holds = holds
+    if refusal is not None:
+        give_up(turn, incident, Trigger.REFUSE, refusal.why, refusal.text)
+        return
+    _hold(turn, host, incident, playbook, [answer for _, answer in blockers])
+
+
+def _hold(turn: Turn, host: Host, incident: Incident, playbook: Playbook, answers: list[Answer]) -> None:
+    blind_ms = turn.now_ms - (incident.opened_ms if incident.run else incident.evidence_ms)
+    blind = incident.run is not None or all(answer.why in _BLIND for answer in answers)
+    if blind and blind_ms >= turn.policy.blind_escalate_ms:
+        give_up(turn, incident, Trigger.REFUSE, answers[0].why, f"held for too long: {answers[0].text}")
+        return
+    if any(answer.why is Why.FLEET_BUDGET for answer in answers):
+        by = playbook.limits.fleet.by
+        turn.fleet.waiting.setdefault((by, host.labels.get(by, "")), {})[incident.id] = None
+    turn.move(incident, Trigger.HOLD)
+    rechecks = [answer.recheck_ms for answer in answers if answer.recheck_ms is not None]
+    turn.wake(incident, min([*rechecks, turn.now_ms + RECHECK_MS]))
+
+
+def _say_gates(turn: Turn, incident: Incident, answers: list[tuple[Gate, Answer]]) -> None:
+    for gate, answer in answers:
+        turn.say(incident, answer.why, answer.text, gate.name, answer.verdict)
+
+
+def _acted(turn: Turn, incident: Incident, boot: str, ended_clock_ms: int) -> None:
+    step = _current_action(turn, incident)
+    if step is None or step.prove is None:
+        _next_step(turn, incident, Trigger.NEXT, Why.STEPS_EXHAUSTED, "the last step is done and proves nothing")
+        return
+    turn.move(incident, Trigger.ENDED)
+    release_host(turn, incident)
+    proof.begin(turn, incident, step.prove, boot, ended_clock_ms)
+    _freed(turn, incident.subject.host, ())
+
+
+def _proof_answered(turn: Turn, incident: Incident, answer: proof.ProofAnswer, text: str) -> None:
+    if answer is proof.ProofAnswer.PROVED:
+        attempt = incident.attempts[-1]
+        end(turn, incident, Trigger.PROVED, Why.HEALED, f"{attempt.action} healed it: the check was ok after it and stayed ok")
+    elif answer is proof.ProofAnswer.BROKEN:
+        _next_try(turn, incident, Why.PROOF_BROKEN, f"it was ok for a moment, then not: {text}")
+    elif answer is proof.ProofAnswer.TIMEOUT:
+        _next_try(turn, incident, Why.PROOF_TIMEOUT, f"not proved: {text}")
+
+
+def _next_try(turn: Turn, incident: Incident, why: Why, text: str) -> None:
+    turn.say(incident, why, text)
+    _next_step(turn, incident, Trigger.RETRY, Why.STEPS_EXHAUSTED, f"every step of the playbook was tried; the last: {text}")
+
+
+def _next_step(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str) -> None:
+    playbook = playbook_of(turn, incident)
+    incident.step += 1
+    if playbook is None or incident.step >= len(playbook.steps):
+        give_up(turn, incident, Trigger.GIVEN_UP, why, text)
+        return
+    _back_to_gates(turn, incident, trigger)
+
+
+def _back_to_gates(turn: Turn, incident: Incident, trigger: Trigger) -> None:
+    groups = incident.groups
+    release(turn, incident)
+    turn.move(incident, trigger)
+    turn.wake(incident, turn.now_ms + RECHECK_MS)
+    reconsider(turn, [incident.id])
+    _freed(turn, incident.subject.host, groups)
+
+
+def _fault_gone(turn: Turn, incident: Incident) -> None:
+    """The agent found the subject well when the order came. Its own result will say so; until then nothing is known."""
+    if incident.status is not Status.OK:
+        incident.status = Status.UNKNOWN
+        ask_check(turn, incident)
+    _back_to_gates(turn, incident, Trigger.RETRY)
+    turn.wake(incident, turn.now_ms + GONE_RECHECK_MS)
+
+
+def _freed(turn: Turn, host_id: str, groups: tuple[tuple[str, str], ...]) -> None:
+    """A host or a place in a budget came free: those who waited for it look again, the longest waiting first."""
+    of_host = turn.fleet.by_host.get(host_id, {})
+    reconsider(turn, [i for i in of_host if any(hold.startswith("one_at_a_time:") for hold in turn.fleet.incidents[i].holds)])
+    for group in groups:
+        queue = turn.fleet.waiting.get(group)
+        if not queue:
+            continue
+        first = next((i for i in queue if i in turn.fleet.incidents), None)
+        for passed in list(queue):
+            del queue[passed]
+            if passed == first:
+                break
+        if not queue:
+            del turn.fleet.waiting[group]
+        if first is not None:
+            reconsider(turn, [first])
+
+
+def _current_action(turn: Turn, incident: Incident) -> ActionStep | None:
+    playbook = playbook_of(turn, incident)
+    if playbook is None or incident.step >= len(playbook.steps):
+        return None
+    step = playbook.steps[incident.step]
+    return step if isinstance(step, ActionStep) else None

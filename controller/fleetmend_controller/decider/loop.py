@@ -1,0 +1,307 @@
+"""The active decider: takes events in groups, runs the core, journals both in one transaction, then performs the effects.
+
+Nothing leaves the process before the commit. If the commit fails, what the core did in memory is thrown away and the fleet is
+read back from the journal: no order was sent, nothing was acknowledged, agents keep and resend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from sqlalchemy.engine import Connection
+
+from ..core.effects import PhaseChanged, Step
+from ..core.events import DeciderStarted, Event, PolicyLoaded, Woken
+from ..core.flow import advance
+from ..core.model import Fleet, Phase, Status, Subject
+from ..core.policy import Policy
+from ..http.metrics import Metrics
+from ..store import codec, journal
+from ..store.engine import Store, StoreUnavailable
+from ..store.journal import Entry, Head
+from . import ledger
+from .perform import Performer
+from .ports import GatewayPort, HostState, JournalUnavailable
+from .timers import Timers
+
+log = logging.getLogger("fleetmend.decider")
+
+GROUP_EVENTS_MAX = 512
+QUEUE_MAX = 10_000
+SNAPSHOT_ROWS = 20_000
+PROBE_EVERY_S = 1.0
+EVIDENCE_REFRESH_SHARE = 3
+
+
+class Rules(Protocol):
+    """What the decider needs of a compiled rule set."""
+
+    @property
+    def policy(self) -> Policy:
+        """The core's input."""
+
+    @property
+    def digest(self) -> str:
+        """The name of these rules."""
+
+    @property
+    def documents(self) -> Mapping[str, str]:
+        """The text they were compiled from."""
+
+
+@dataclasses.dataclass(slots=True)
+class _Work:
+    """Something that waits for the next group: events, or ready rows (audit), or new rules."""
+
+    events: Sequence[Event]
+    done: asyncio.Future[None]
+    rows: Sequence[Entry] = ()
+    rules: Rules | None = None
+
+
+class Decider:
+    """The one active decider of a fleet."""
+
+    def __init__(
+        self, store: Store, master: bytes, compile_rules: Callable[[Mapping[str, str]], Rules], metrics: Metrics, now_ms: Callable[[], int]
+    ) -> None:
+        self.fleet = Fleet()
+        self.rules = compile_rules({})
+        self.writable = True
+        self.failure = ""
+        self._store = store
+        self._master = master
+        self._compile = compile_rules
+        self._metrics = metrics
+        self._now_ms = now_ms
+        self._head = Head(0, journal.GENESIS)
+        self._snapshot_seq = 0
+        self._epoch = 0
+        self._queue: asyncio.Queue[_Work] = asyncio.Queue(QUEUE_MAX)
+        self._timers = Timers()
+        self._timer_changed = asyncio.Event()
+        self._performer = Performer(metrics, self._timers)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._subscribers: dict[int, asyncio.Queue[PhaseChanged]] = {}
+
+    @property
+    def epoch(self) -> int:
+        """The epoch under which this decider writes and commands."""
+        return self._epoch
+
+    async def start(self, holder: str, gateway: GatewayPort | None = None) -> ledger.Recovered:
+        """Verify and replay the journal, take the lease, and begin. JournalDamaged names the first wrong row."""
+        await self._store.read(lambda c: journal.verify(c, self._master))
+        recovered = await self._store.read(self._recover)
+        self._epoch = await self._store.write(lambda c: ledger.take_lease(c, holder, self._now_ms()))
+        self._performer.epoch = self._epoch
+        self._performer.gateway = gateway
+        self._performer.listeners.append(self._publish)
+        self._metrics.journal_writable.set(1)
+        self._tasks = [asyncio.create_task(self._run(), name="decider"), asyncio.create_task(self._wake(), name="decider-timers")]
+        await self.submit([DeciderStarted(self._now_ms(), self._epoch)])
+        return recovered
+
+    async def stop(self) -> None:
+        """Stop after the group in work; a snapshot makes the next start quick."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        if self.writable and self._head.seq > self._snapshot_seq:
+            with contextlib.suppress(StoreUnavailable):
+                await self._snapshot()
+
+    async def submit(self, events: Sequence[Event]) -> None:
+        """Return once the events are durable and decided upon. Raises JournalUnavailable."""
+        await self._enqueue(_Work(events, asyncio.get_running_loop().create_future()))
+
+    async def audit(self, what: str, who: str, host: str, detail: dict[str, str]) -> None:
+        """Append a row to the audit trail: an operator's act or a refused attempt."""
+        body = codec.dumps({"what": what, "who": who, "detail": detail})
+        row = Entry("audit", self._now_ms(), host, "", body)
+        await self._enqueue(_Work((), asyncio.get_running_loop().create_future(), rows=(row,)))
+
+    async def load_rules(self, rules: Rules, by: str) -> bool:
+        """Put rules in force, journalled with their documents. False if they are in force already."""
+        if rules.digest == self.rules.digest and self.fleet.epoch:
+            return False
+        event = PolicyLoaded(self._now_ms(), rules.digest, by)
+        await self._enqueue(_Work((event,), asyncio.get_running_loop().create_future(), rules=rules))
+        return True
+
+    async def host_state(self, host: str, outbox: str) -> HostState:
+        """What is held about a host."""
+        known = self.fleet.hosts.get(host)
+        if known is None:
+            return HostState(False, 0, {})
+        sick: dict[tuple[str, str], Status] = {}
+        for incident_id in self.fleet.by_host.get(host, {}):
+            incident = self.fleet.incidents[incident_id]
+            sick[(incident.subject.check, incident.subject.key)] = incident.status
+            for subject in incident.symptoms:
+                sick[(subject.check, subject.key)] = Status.CRIT
+        return HostState(True, known.outbox_seq if known.outbox == outbox else 0, sick)
+
+    async def wants_evidence(self, subjects: Sequence[Subject]) -> Sequence[Subject]:
+        """Those of the sick subjects whose incident waits and whose newest sample grows old."""
+        limit_ms = self.rules.policy.evidence_max_age_ms // EVIDENCE_REFRESH_SHARE
+        return [s for s in subjects if self._grows_old(s, limit_ms)]
+
+    def subscribe(self) -> tuple[int, asyncio.Queue[PhaseChanged]]:
+        """A queue of phase changes as they become durable; a subscriber that does not read loses the oldest."""
+        queue: asyncio.Queue[PhaseChanged] = asyncio.Queue(1000)
+        key = max(self._subscribers, default=0) + 1
+        self._subscribers[key] = queue
+        return key, queue
+
+    def unsubscribe(self, key: int) -> None:
+        """End a subscription."""
+        self._subscribers.pop(key, None)
+
+    def _grows_old(self, subject: Subject, limit_ms: int) -> bool:
+        incident_id = self.fleet.by_subject.get(subject)
+        if incident_id is None:
+            return False
+        incident = self.fleet.incidents[incident_id]
+        return incident.phase in (Phase.OPEN, Phase.HELD) and self._now_ms() - incident.evidence_ms > limit_ms
+
+    async def _enqueue(self, work: _Work) -> None:
+        if not self.writable:
+            raise JournalUnavailable(self.failure)
+        await self._queue.put(work)
+        await work.done
+
+    async def _run(self) -> None:
+        while True:
+            group = [await self._queue.get()]
+            count = len(group[0].events)
+            while not self._queue.empty() and count < GROUP_EVENTS_MAX:
+                work = self._queue.get_nowait()
+                group.append(work)
+                count += len(work.events)
+            begun_ms = self._now_ms()
+            try:
+                steps = await self._decide_and_commit(group)
+            except (StoreUnavailable, ledger.StaleEpoch) as error:
+                await self._journal_failed(group, error)
+                continue
+            for step in steps:
+                self._performer.perform(step)
+            self._timer_changed.set()
+            self._metrics.decisions.observe((self._now_ms() - begun_ms) / 1000)
+            for work in group:
+                if not work.done.done():
+                    work.done.set_result(None)
+            if self._head.seq - self._snapshot_seq >= SNAPSHOT_ROWS:
+                with contextlib.suppress(StoreUnavailable):
+                    await self._snapshot()
+
+    async def _decide_and_commit(self, group: list[_Work]) -> list[Step]:
+        entries: list[Entry] = []
+        steps: list[Step] = []
+        new_rules: list[Rules] = []
+        for work in group:
+            entries.extend(work.rows)
+            if work.rules is not None:
+                self.rules = work.rules
+                new_rules.append(work.rules)
+            for event in work.events:
+                step = advance(self.fleet, event, self.rules.policy)
+                entries.extend(ledger.entries_of(event, step, self._head.seq + len(entries) + 1))
+                steps.append(step)
+        head, epoch, master, now_ms = self._head, self._epoch, self._master, self._now_ms()
+
+        def commit(connection: Connection) -> Head:
+            ledger.check_epoch(connection, epoch)
+            for rules in new_rules:
+                ledger.save_policy(connection, rules.digest, dict(rules.documents), now_ms)
+            ledger.project(connection, self.fleet, steps, now_ms)
+            return journal.append(connection, master, head, epoch, entries)
+
+        with self._metrics.journal_commit.time():
+            self._head = await self._store.write(commit)
+        self._metrics.journal_rows.inc(len(entries))
+        return steps
+
+    async def _journal_failed(self, group: list[_Work], error: Exception) -> None:
+        """No row was written: forget what was decided on top of them, refuse everything, and wait until the store takes rows again."""
+        self.writable = False
+        self.failure = str(error)
+        self._metrics.journal_writable.set(0)
+        self._metrics.journal_failures.inc()
+        log.error("journal not writable, no orders are given: %s", error)
+        unavailable = JournalUnavailable(str(error))
+        while not self._queue.empty():
+            group.append(self._queue.get_nowait())
+        for work in group:
+            if not work.done.done():
+                work.done.set_exception(unavailable)
+        while not self.writable:
+            await asyncio.sleep(PROBE_EVERY_S)
+            await self._probe()
+
+    async def _probe(self) -> None:
+        row = Entry("audit", self._now_ms(), "", "", codec.dumps({"what": "journal_recovered", "who": "controller", "detail": {"after": self.failure}}))
+        head = self._head
+
+        def commit(connection: Connection) -> Head:
+            ledger.check_epoch(connection, self._epoch)
+            return journal.append(connection, self._master, head, self._epoch, [row])
+
+        try:
+            self._head = await self._store.write(commit)
+            await self._store.read(self._recover)
+        except (StoreUnavailable, ledger.StaleEpoch) as error:
+            self.failure = str(error)
+            return
+        self.writable = True
+        self.failure = ""
+        self._metrics.journal_writable.set(1)
+        log.warning("journal writable again; the fleet was read back from it up to row %d", self._head.seq)
+
+    def _recover(self, connection: Connection) -> ledger.Recovered:
+        compiled: list[Rules] = [self.rules]
+
+        def compile_policy(documents: dict[str, str]) -> Policy:
+            compiled.append(self._compile(documents))
+            return compiled[-1].policy
+
+        recovered = ledger.recover(connection, self._master, compile_policy)
+        self.fleet, self._head, self.rules = recovered.fleet, recovered.head, compiled[-1]
+        self._timers.reset(self.fleet.incidents.values())
+        return recovered
+
+    async def _snapshot(self) -> None:
+        body = codec.dumps(codec.encode(self.fleet))
+        seq, policy, now_ms = self._head.seq, self.rules.digest if self.fleet.epoch else "", self._now_ms()
+        await self._store.write(lambda c: ledger.save_snapshot(c, self._master, seq, now_ms, policy, body))
+        self._snapshot_seq = seq
+
+    async def _wake(self) -> None:
+        while True:
+            self._timer_changed.clear()
+            next_ms = self._timers.next_ms()
+            delay_s = None if next_ms is None else max(0.0, (next_ms - self._now_ms()) / 1000)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._timer_changed.wait(), delay_s)
+            due = self._timers.due(self._now_ms())
+            if not due:
+                continue
+            try:
+                await self.submit([Woken(self._now_ms(), incident) for incident in due])
+            except JournalUnavailable:
+                # The fleet and its timers are read back from the journal when it recovers.
+                await asyncio.sleep(PROBE_EVERY_S)
+
+    def _publish(self, change: PhaseChanged) -> None:
+        for queue in self._subscribers.values():
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(change)

@@ -1,0 +1,80 @@
+"""Does what the core wants done, after it is journalled: orders out, checks asked for, people told, everything counted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..core.effects import ActionEnded, Closed, Effect, Escalated, PhaseChanged, Reason, RequestCheck, SendOrder, Step, Verdict, WakeAt
+from ..http.metrics import Metrics
+from .ports import GatewayPort
+from .timers import Timers
+
+log = logging.getLogger("fleetmend.decider")
+
+Listener = Callable[[PhaseChanged], None]
+
+
+@dataclass(slots=True)
+class Performer:
+    """Where effects go. `epoch` is that of the decider that journalled them."""
+
+    metrics: Metrics
+    timers: Timers
+    gateway: GatewayPort | None = None
+    epoch: int = 0
+    listeners: list[Listener] = field(default_factory=list)
+
+    def perform(self, step: Step) -> None:
+        """Carry out one step."""
+        for reason in step.reasons:
+            self._count_reason(reason)
+        for effect in step.effects:
+            self._perform(effect)
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case SendOrder(order):
+                if self.gateway is not None:
+                    self.gateway.send_order(order, self.epoch)
+            case RequestCheck(subject):
+                if self.gateway is not None:
+                    self.gateway.request_check(subject)
+            case WakeAt(incident, at_ms):
+                self.timers.set(incident, at_ms)
+            case PhaseChanged():
+                for listener in self.listeners:
+                    listener(effect)
+            case Escalated():
+                self._escalated(effect)
+            case Closed():
+                self._closed(effect)
+            case ActionEnded():
+                self.metrics.actions.labels(effect.action, effect.outcome).inc()
+
+    def _count_reason(self, reason: Reason) -> None:
+        log.info(
+            "incident=%s why=%s%s%s playbook=%s: %s",
+            reason.incident,
+            reason.why.value,
+            f" gate={reason.gate}" if reason.gate else "",
+            f" verdict={reason.verdict.value}" if reason.verdict else "",
+            reason.playbook or "-",
+            reason.text,
+        )
+        if reason.gate and reason.verdict is not Verdict.ALLOW:
+            self.metrics.withheld.labels(reason.gate, reason.why.value).inc()
+
+    def _escalated(self, effect: Escalated) -> None:
+        self.metrics.escalations.labels(effect.severity, effect.why.value).inc()
+        log.warning(
+            "incident=%s escalated to=%s severity=%s why=%s: %s", effect.incident, effect.to, effect.severity, effect.why.value, effect.text
+        )
+
+    def _closed(self, effect: Closed) -> None:
+        self.metrics.incidents_closed.labels(effect.why.value).inc()
+        durations = {"detect": effect.detect_ms, "decide": effect.decide_ms, "act": effect.act_ms, "prove": effect.prove_ms, "total": effect.total_ms}
+        for phase, spent_ms in durations.items():
+            if spent_ms is not None:
+                self.metrics.incident_phase.labels(phase).observe(spent_ms / 1000)
