@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, unique
 from typing import TYPE_CHECKING, Any
@@ -80,12 +80,18 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a check is given. `fresh` asks for a reading from the source, not from a cache kept by events: it may become a proof."""
+    """What a check is given.
+
+    `fresh` asks for a reading from the source, not from a cache kept by events: it may become a proof. `known` holds the subjects
+    of this check that the runner remembers, by key, with their last status (and the key it was asked about, UNKNOWN if new): a
+    check that reports only what is wrong answers for these too, so that a repair is seen and can be proved.
+    """
 
     host: Host
     params: dict[str, Any]
     timeout_s: float
     fresh: bool = False
+    known: Mapping[str, Status] = field(default_factory=dict)
 
 
 Run = Callable[[Context], Iterable[Result]] | Callable[[Context], Awaitable[Iterable[Result]]]
@@ -98,7 +104,8 @@ class Check:
     `run` is a plain function or a coroutine function. `blocking`: the plain function may hang (a dead mount), so it runs on a
     worker thread that can be given up. A plain non-blocking function runs in the event loop and must return within a
     millisecond or so. `signal` names the file in signals/ whose events make the check run at once. Raising
-    `CheckUnknown` gives UNKNOWN with its text; any other exception does too, and is counted as a defect.
+    `CheckUnknown` gives UNKNOWN with its text for every known subject (the one without a key, if none is known); any other
+    exception does too, and is counted as a defect. A gauge whose name ends with `*` stands for a family of names.
     """
 
     name: str

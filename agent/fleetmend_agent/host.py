@@ -1,0 +1,222 @@
+"""The one door to the machine: files, mounts, clocks, tools and the unit table, each bounded and each replaceable by a fixture.
+
+Checks and facts name files as they are on a real machine (`/proc/meminfo`); `Roots` decides where that is, so that a test hands
+in a folder instead of mocks. What no file can hold (free space, clocks) comes through fields that a test may set.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import tool as tools
+from .checks import CheckUnknown
+
+FILE_BYTES_MAX = 1024 * 1024
+MOUNTINFO_BYTES_MAX = 8 * 1024 * 1024
+OUTPUT_BYTES_MAX = 64 * 1024
+_CHUNK_BYTES = 64 * 1024
+_TOOL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_MOUNT_HEAD_WORDS = 6
+_MOUNT_TAIL_WORDS = 3
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """Where the machine is. `tools` is a folder in which tools without a slash are looked for; empty: the usual folders."""
+
+    proc: str = "/proc"
+    sys: str = "/sys"
+    etc: str = "/etc"
+    root: str = "/"
+    tools: str = ""
+    kmsg: str = "/dev/kmsg"
+
+    @classmethod
+    def under(cls, folder: str) -> Roots:
+        """The roots of a fixture: `folder/proc`, `folder/sys`, `folder/etc`, `folder/root`, `folder/tools`, `folder/kmsg`."""
+        return cls(*(f"{folder}/{name}" for name in ("proc", "sys", "etc", "root", "tools", "kmsg")))
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One line of mountinfo. `options` belong to this mount, `super_options` to its filesystem wherever it is mounted."""
+
+    device: str
+    root: str
+    mount_point: str
+    options: tuple[str, ...]
+    fstype: str
+    source: str
+    super_options: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UnitState:
+    """One systemd unit as the manager describes it.
+
+    `load` (loaded, masked, not-found ...), `active` (active, reloading, inactive, failed, activating, deactivating), `sub` and
+    `result` (success, exit-code, signal ..., empty if the unit type has none) are systemd's own words. `job_pending`: a job is
+    queued or running. `n_restarts`: restarts that systemd made by itself. `since_clock_ms`: CLOCK_BOOTTIME of the last change
+    of `active`, 0 if it is not known.
+    """
+
+    name: str
+    load: str = "loaded"
+    active: str = "inactive"
+    sub: str = "dead"
+    result: str = ""
+    job_pending: bool = False
+    n_restarts: int = 0
+    since_clock_ms: int = 0
+
+
+UnitSource = Callable[[bool], Mapping[str, UnitState]]
+"""Given `fresh`, the units by name: from the source itself when fresh, else from a table kept by events. Raises OSError."""
+
+
+def _clock_ns() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+@dataclass(slots=True)
+class Host:
+    """The machine under watch. Methods raise OSError for what cannot be read; only `units` raises CheckUnknown itself."""
+
+    roots: Roots = field(default_factory=Roots)
+    unit_source: UnitSource | None = None
+    statvfs_of: Callable[[str], os.statvfs_result] = os.statvfs
+    clock_ns: Callable[[], int] = _clock_ns
+    wall_ns: Callable[[], int] = time.time_ns
+
+    def path(self, path: str) -> str:
+        """Where an absolute path of the machine lies under the roots."""
+        for name, root in (("/proc", self.roots.proc), ("/sys", self.roots.sys), ("/etc", self.roots.etc)):
+            if path == name or path.startswith(f"{name}/"):
+                return root + path[len(name) :]
+        return path if self.roots.root == "/" else self.roots.root + path
+
+    def read_bytes(self, path: str, bytes_max: int = FILE_BYTES_MAX) -> bytes:
+        """The whole file. Raises OSError; EFBIG when it is longer than `bytes_max`. A FIFO without a writer reads as empty."""
+        descriptor = os.open(self.path(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            parts: list[bytes] = []
+            left = bytes_max + 1
+            while left > 0 and (part := os.read(descriptor, min(left, _CHUNK_BYTES))):
+                parts.append(part)
+                left -= len(part)
+        finally:
+            os.close(descriptor)
+        if left <= 0:
+            raise OSError(errno.EFBIG, f"longer than {bytes_max} bytes", path)
+        return b"".join(parts)
+
+    def read_text(self, path: str, bytes_max: int = FILE_BYTES_MAX) -> str:
+        """As `read_bytes`, as text; bytes that are not UTF-8 become replacement characters."""
+        return self.read_bytes(path, bytes_max).decode("utf-8", "replace")
+
+    def listdir(self, path: str) -> list[str]:
+        """The names in a folder, unsorted."""
+        return [entry.name for entry in Path(self.path(path)).iterdir()]
+
+    def stat(self, path: str) -> os.stat_result:
+        """What a path leads to, links followed. May hang on a dead mount: only from a worker thread."""
+        return Path(self.path(path)).stat()
+
+    def exists(self, path: str) -> bool:
+        """Whether a path is there; False too when it cannot be seen."""
+        try:
+            self.stat(path)
+        except OSError:
+            return False
+        return True
+
+    def readlink(self, path: str) -> str:
+        """Where a symbolic link points."""
+        return str(Path(self.path(path)).readlink())
+
+    def statvfs(self, path: str) -> os.statvfs_result:
+        """Size and free space of the filesystem at a path. May hang on a dead mount: only from a worker thread."""
+        return self.statvfs_of(path)
+
+    def mounts(self, process: str = "self") -> tuple[Mount, ...]:
+        """The mounts as one process sees them, in the order in which they were made; a later one covers an earlier one."""
+        return parse_mountinfo(self.read_text(f"/proc/{process}/mountinfo", MOUNTINFO_BYTES_MAX))
+
+    def boot_id(self) -> str:
+        """The kernel's id of this boot."""
+        return self.read_text("/proc/sys/kernel/random/boot_id").strip()
+
+    def clock_ms(self) -> int:
+        """CLOCK_BOOTTIME in milliseconds: never steps, counts suspend, comparable within one boot."""
+        return self.clock_ns() // 1_000_000
+
+    def wall_ms(self) -> int:
+        """Unix time in milliseconds: for people and for file times, never for intervals."""
+        return self.wall_ns() // 1_000_000
+
+    def hostname(self) -> str:
+        """The name that the kernel gives this machine."""
+        try:
+            return self.read_text("/proc/sys/kernel/hostname").strip()
+        except OSError:
+            return socket.gethostname()
+
+    def tool(self, name: str) -> str:
+        """The file to run for a name; a name with a slash is a file already. Raises FileNotFoundError."""
+        if "/" in name:
+            return name
+        found = shutil.which(name, path=self.roots.tools or _TOOL_PATH)
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, "no such tool", name)
+        return found
+
+    def run(self, argv: tuple[str, ...], timeout_s: float, output_bytes_max: int = OUTPUT_BYTES_MAX) -> tools.Finished:
+        """Runs a tool in a session of its own, without a shell, and leaves none of its processes behind. Raises OSError."""
+        if not argv:
+            raise OSError(errno.EINVAL, "no command")
+        environment = {"PATH": self.roots.tools + ":" + _TOOL_PATH if self.roots.tools else _TOOL_PATH, "LC_ALL": "C"}
+        return tools.run((self.tool(argv[0]), *argv[1:]), environment, timeout_s, output_bytes_max)
+
+    def units(self, fresh: bool = False) -> Mapping[str, UnitState]:
+        """The systemd units by name. Raises CheckUnknown when nothing can tell."""
+        if self.unit_source is None:
+            raise CheckUnknown("cannot read systemd units: nothing is connected to systemd on this machine")
+        try:
+            return self.unit_source(fresh)
+        except OSError as error:
+            raise CheckUnknown(f"cannot read systemd units: {error}") from error
+
+
+def parse_mountinfo(text: str) -> tuple[Mount, ...]:
+    """The lines of mountinfo; lines of another form are left out, since the kernel never writes them."""
+    return tuple(mount for line in text.splitlines() if (mount := _parse_mount(line)) is not None)
+
+
+def _parse_mount(line: str) -> Mount | None:
+    left, separator, right = line.partition(" - ")
+    head, tail = left.split(" "), right.split(" ")
+    if not separator or len(head) < _MOUNT_HEAD_WORDS or len(tail) < _MOUNT_TAIL_WORDS:
+        return None
+    return Mount(
+        device=head[2],
+        root=_unescape(head[3]),
+        mount_point=_unescape(head[4]),
+        options=tuple(head[5].split(",")),
+        fstype=tail[0],
+        source=_unescape(tail[1]),
+        super_options=tuple(tail[2].split(",")),
+    )
+
+
+def _unescape(text: str) -> str:
+    """Blanks, tabs, line ends and backslashes stand as octal numbers in mountinfo and fstab."""
+    return _OCTAL.sub(lambda found: chr(int(found[1], 8)), text) if "\\" in text else text
