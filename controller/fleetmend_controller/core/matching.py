@@ -13,7 +13,7 @@ _ERRORS = {MatchAnswer.NO: Why.PLAYBOOK_WHERE_FALSE, MatchAnswer.ERROR: Why.PLAY
 def match(turn: Turn, host: Host, incident: Incident) -> Playbook | None:
     """The first playbook, in policy order, whose check and condition fit. Every answer is recorded."""
     for playbook in turn.policy.playbooks:
-        if playbook.check not in (incident.subject.check, incident.check_type):
+        if not playbook.answers(incident.subject.check, incident.check_type):
             continue
         condition = turn.policy.conditions.get(playbook.name)
         if condition is not None:

@@ -126,12 +126,22 @@ class Attempts:
 
 
 @dataclass(frozen=True, slots=True)
+class Storm:
+    """The same fault on `percent` of a group of equal label `by` within `within_ms` is one cause: people, not repairs."""
+
+    by: str
+    percent: int
+    within_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What bounds a playbook."""
 
     per_host: Rate
     fleet: FleetBudget
     attempts: Attempts
+    storm: Storm | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +154,7 @@ class EscalateTo:
 
 @dataclass(frozen=True, slots=True)
 class Playbook:
-    """Which incidents, which steps, which limits, who is told."""
+    """Which incidents, which steps, which limits, who is told. `check` and those in `also` are names or types of checks."""
 
     name: str
     summary: str
@@ -157,6 +167,11 @@ class Playbook:
     limits: Limits
     escalate: EscalateTo
     toil_minutes: int
+    also: tuple[str, ...] = ()
+
+    def answers(self, check: str, check_type: str) -> bool:
+        """Whether incidents of this check are its business, its condition apart."""
+        return any(name in (check, check_type) for name in (self.check, *self.also))
 
 
 @dataclass(slots=True)
