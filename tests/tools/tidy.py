@@ -22,6 +22,9 @@ CLOCK_MODULES = (
 # Wall time outside the product: terminals, logs of tools.
 CLOCK_FREE = ("deploy/*", "tests/*")
 
+# Lists of statements by nature, written once and never changed.
+LONG_FUNCTIONS = ("controller/fleetmend_controller/store/migrations/versions/*",)
+
 # One place around a check, one around an action, one around a call's handler: each counts what it catches.
 BROAD_EXCEPT_MODULES = (
     "agent/fleetmend_agent/runner.py",
@@ -143,7 +146,7 @@ def _function_size(path: str, tree: ast.Module) -> Iterator[Violation]:
         if not isinstance(node, _FUNCTIONS):
             continue
         lines = (node.end_lineno or node.lineno) - node.lineno + 1
-        if lines > FUNCTION_LINES_MAX:
+        if lines > FUNCTION_LINES_MAX and not _matches(path, LONG_FUNCTIONS):
             yield Violation(path, node.lineno, "function-size", f"{node.name} has {lines} lines; at most {FUNCTION_LINES_MAX}")
 
 

@@ -1,9 +1,10 @@
-"""The controller's own metrics, in one object that is handed to whoever counts. Names and labels are a contract with the dashboards."""
+"""The controller's own metrics, in one object handed to whoever counts. Names and labels are a contract with the dashboards."""
 
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+PHASES = ("detect", "decide", "act", "prove", "total")
 _PHASE_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 
 
@@ -20,16 +21,27 @@ class Metrics:
             buckets=_PHASE_BUCKETS,
             registry=r,
         )
-        self.incidents_closed = Counter("fleetmend_incidents_closed_total", "Incidents that ended, by reason.", ["reason"], registry=r)
-        self.actions = Counter("fleetmend_actions_total", "Orders that ended, by action and outcome.", ["action", "outcome"], registry=r)
+        self.incidents_closed = Counter(
+            "fleetmend_incidents_closed_total", "Incidents that ended, by reason.", ["reason"], registry=r
+        )
+        self.actions = Counter(
+            "fleetmend_actions_total", "Orders that ended, by action and outcome.", ["action", "outcome"], registry=r
+        )
         self.withheld = Counter(
             "fleetmend_actions_withheld_total", "Candidate actions that a gate held or refused.", ["gate", "reason"], registry=r
         )
-        self.escalations = Counter("fleetmend_escalations_total", "Incidents handed to people.", ["severity", "reason"], registry=r)
-        self.condition_errors = Counter(
-            "fleetmend_playbook_condition_errors_total", "Playbook conditions that failed to evaluate, which counts as no.", ["playbook"], registry=r
+        self.escalations = Counter(
+            "fleetmend_escalations_total", "Incidents handed to people.", ["severity", "reason"], registry=r
         )
-        self.rules_reloads = Counter("fleetmend_rules_reloads_total", "Loads of the rule files, by result.", ["result"], registry=r)
+        self.condition_errors = Counter(
+            "fleetmend_playbook_condition_errors_total",
+            "Playbook conditions that failed to evaluate, which counts as no.",
+            ["playbook"],
+            registry=r,
+        )
+        self.rules_reloads = Counter(
+            "fleetmend_rules_reloads_total", "Loads of the rule files, by result.", ["result"], registry=r
+        )
         self.journal_rows = Counter("fleetmend_journal_rows_total", "Rows appended to the journal.", registry=r)
         self.journal_commit = Histogram(
             "fleetmend_journal_commit_seconds",
@@ -38,7 +50,9 @@ class Metrics:
             registry=r,
         )
         self.journal_failures = Counter("fleetmend_journal_failures_total", "Group commits that failed.", registry=r)
-        self.journal_writable = Gauge("fleetmend_journal_writable", "1 while the journal takes rows; 0: no orders are given.", registry=r)
+        self.journal_writable = Gauge(
+            "fleetmend_journal_writable", "1 while the journal takes rows; 0: no orders are given.", registry=r
+        )
         self.decisions = Histogram(
             "fleetmend_decision_seconds",
             "From the arrival of an event to its durable decision.",
@@ -46,11 +60,33 @@ class Metrics:
             registry=r,
         )
         self.refused = Counter(
-            "fleetmend_gateway_refused_total", "Connections and calls refused before any handler, by reason.", ["reason"], registry=r
+            "fleetmend_gateway_refused_total",
+            "Connections and calls refused before any handler, by reason.",
+            ["reason"],
+            registry=r,
         )
         self.streams = Gauge("fleetmend_gateway_streams", "Agent streams that are open.", registry=r)
         self.messages = Counter("fleetmend_gateway_messages_total", "Messages from agents, by kind.", ["kind"], registry=r)
         self.rejected_records = Counter(
-            "fleetmend_gateway_rejected_records_total", "Records from agents that were not accepted, by reason.", ["reason"], registry=r
+            "fleetmend_gateway_rejected_records_total",
+            "Records from agents that were not accepted, by reason.",
+            ["reason"],
+            registry=r,
         )
-        self.rpc_errors = Counter("fleetmend_rpc_errors_total", "Calls whose handler failed unexpectedly.", ["method"], registry=r)
+        self.rpc_errors = Counter(
+            "fleetmend_rpc_errors_total", "Calls whose handler failed unexpectedly.", ["method"], registry=r
+        )
+        self.certificate_expiry = Gauge(
+            "fleetmend_certificate_expiry_timestamp_seconds",
+            "When a certificate of the controller ends, Unix time: `ca` or `server`.",
+            ["certificate"],
+            registry=r,
+        )
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Series whose labels are known exist from the start, so that a first increase is seen as one."""
+        for phase in PHASES:
+            self.incident_phase.labels(phase)
+        for result in ("ok", "failed"):
+            self.rules_reloads.labels(result)
