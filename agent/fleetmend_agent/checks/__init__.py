@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum, unique
 from typing import TYPE_CHECKING, Any
 
+from fleetmend.catalogue import ParamSpec, validate
+
 if TYPE_CHECKING:
     from ..host import Host
 
@@ -41,13 +43,16 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """One parameter. Required when it has no default."""
+    """One parameter: required, or with a default. Limits are inclusive, and count for durations and sizes in ms and bytes."""
 
     name: str
     kind: Kind
     doc: str
     default: Any = None
     required: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,17 @@ class Check:
     signal: str = ""
     every_s: float = 30.0
     timeout_s: float = 10.0
+
+
+def prepare(check: Check, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters for one check, validated, with defaults filled in. Raises CheckUnknown with every error."""
+    specs = [
+        ParamSpec(p.name, p.kind.value, p.doc, p.default, p.required, p.minimum, p.maximum, p.choices) for p in check.params
+    ]
+    values, errors = validate(specs, given)
+    if errors:
+        raise CheckUnknown("; ".join(errors))
+    return values
 
 
 class CheckUnknown(Exception):
