@@ -12,6 +12,10 @@ import yaml
 
 DEFAULT_PATH = Path("/etc/fleetmend/controller.yaml")
 FILE_BYTES_MAX = 64 * 1024
+PORT_MAX = 65_535
+HEARTBEAT_MS_MIN, HEARTBEAT_MS_MAX = 200, 600_000
+MISSED_MIN, MISSED_MAX = 2, 100
+LIST_MAX = 32
 _DURATION = re.compile(r"([1-9][0-9]{0,6})(ms|s|m|h|d)")
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:-]{0,252}")
@@ -137,7 +141,7 @@ def _text(node: yaml.Node) -> str:
 def _address(node: yaml.Node) -> Address:
     host, colon, port = _text(node).rpartition(":")
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > PORT_MAX:
         raise ValueError("it must be an address and a port, such as 0.0.0.0:7443 or [::]:7443")
     return Address(host, int(port))
 
@@ -154,14 +158,14 @@ def _duration_ms(node: yaml.Node) -> int:
     if match is None:
         raise ValueError("it must be a duration such as 500ms, 10s or 2m")
     value = int(match[1]) * _UNIT_MS[match[2]]
-    if not 200 <= value <= 600_000:
+    if not HEARTBEAT_MS_MIN <= value <= HEARTBEAT_MS_MAX:
         raise ValueError("it must lie between 200ms and 10m")
     return value
 
 
 def _missed(node: yaml.Node) -> int:
     text = _text(node)
-    if not text.isascii() or not text.isdigit() or not 2 <= int(text) <= 100:
+    if not text.isascii() or not text.isdigit() or not MISSED_MIN <= int(text) <= MISSED_MAX:
         raise ValueError("it must be a whole number from 2 to 100")
     return int(text)
 
@@ -174,7 +178,7 @@ def _database(node: yaml.Node) -> str:
 
 
 def _list(node: yaml.Node) -> list[yaml.Node]:
-    if not isinstance(node, yaml.SequenceNode) or not node.value or len(node.value) > 32:
+    if not isinstance(node, yaml.SequenceNode) or not node.value or len(node.value) > LIST_MAX:
         raise ValueError("it must be a list of 1 to 32 entries")
     return list(node.value)
 

@@ -1,0 +1,1 @@
+"""The commands of `fleetmend-controller`, one file each: every file declares `COMMAND`, a click command named like the file."""
