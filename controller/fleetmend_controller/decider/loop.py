@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ..core.effects import PhaseChanged, Step
@@ -81,12 +82,15 @@ class Decider:
         self._now_ms = now_ms
         self._head = Head(0, journal.GENESIS)
         self._snapshot_seq = 0
+        self._policy = ""
         self._epoch = 0
         self._queue: asyncio.Queue[_Work] = asyncio.Queue(QUEUE_MAX)
         self._timers = Timers()
         self._timer_changed = asyncio.Event()
         self._performer = Performer(metrics, self._timers)
         self._tasks: list[asyncio.Task[None]] = []
+        self._in_work: list[_Work] = []
+        self.died = asyncio.Event()
         self._subscribers: dict[int, asyncio.Queue[PhaseChanged]] = {}
 
     @property
@@ -104,6 +108,8 @@ class Decider:
         self._performer.listeners.append(self._publish)
         self._metrics.journal_writable.set(1)
         self._tasks = [asyncio.create_task(self._run(), name="decider"), asyncio.create_task(self._wake(), name="decider-timers")]
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
         await self.submit([DeciderStarted(self._now_ms(), self._epoch)])
         return recovered
 
@@ -130,7 +136,7 @@ class Decider:
 
     async def load_rules(self, rules: Rules, by: str) -> bool:
         """Put rules in force, journalled with their documents. False if they are in force already."""
-        if rules.digest == self.rules.digest and self.fleet.epoch:
+        if rules.digest == self._policy:
             return False
         event = PolicyLoaded(self._now_ms(), rules.digest, by)
         await self._enqueue(_Work((event,), asyncio.get_running_loop().create_future(), rules=rules))
@@ -172,6 +178,21 @@ class Decider:
         incident = self.fleet.incidents[incident_id]
         return incident.phase in (Phase.OPEN, Phase.HELD) and self._now_ms() - incident.evidence_ms > limit_ms
 
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A defect ended the loop: whoever waits must hear of it, and the process must end (`died`), to start again from the journal."""
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            return
+        self.writable = False
+        self.failure = f"the decider stopped: {error!r}"
+        log.critical("the decider stopped", exc_info=error)
+        while not self._queue.empty():
+            self._in_work.append(self._queue.get_nowait())
+        for work in self._in_work:
+            if not work.done.done():
+                work.done.set_exception(JournalUnavailable(self.failure))
+        self.died.set()
+
     async def _enqueue(self, work: _Work) -> None:
         if not self.writable:
             raise JournalUnavailable(self.failure)
@@ -180,7 +201,7 @@ class Decider:
 
     async def _run(self) -> None:
         while True:
-            group = [await self._queue.get()]
+            group = self._in_work = [await self._queue.get()]
             count = len(group[0].events)
             while not self._queue.empty() and count < GROUP_EVENTS_MAX:
                 work = self._queue.get_nowait()
@@ -189,7 +210,7 @@ class Decider:
             begun_ms = self._now_ms()
             try:
                 steps = await self._decide_and_commit(group)
-            except (StoreUnavailable, ledger.StaleEpoch) as error:
+            except (StoreUnavailable, ledger.StaleEpoch, sa.exc.SQLAlchemyError) as error:
                 await self._journal_failed(group, error)
                 continue
             for step in steps:
@@ -227,6 +248,8 @@ class Decider:
 
         with self._metrics.journal_commit.time():
             self._head = await self._store.write(commit)
+        if new_rules:
+            self._policy = new_rules[-1].digest
         self._metrics.journal_rows.inc(len(entries))
         return steps
 
@@ -258,7 +281,7 @@ class Decider:
         try:
             self._head = await self._store.write(commit)
             await self._store.read(self._recover)
-        except (StoreUnavailable, ledger.StaleEpoch) as error:
+        except (StoreUnavailable, ledger.StaleEpoch, sa.exc.SQLAlchemyError) as error:
             self.failure = str(error)
             return
         self.writable = True
@@ -275,12 +298,13 @@ class Decider:
 
         recovered = ledger.recover(connection, self._master, compile_policy)
         self.fleet, self._head, self.rules = recovered.fleet, recovered.head, compiled[-1]
+        self._policy = recovered.policy
         self._timers.reset(self.fleet.incidents.values())
         return recovered
 
     async def _snapshot(self) -> None:
         body = codec.dumps(codec.encode(self.fleet))
-        seq, policy, now_ms = self._head.seq, self.rules.digest if self.fleet.epoch else "", self._now_ms()
+        seq, policy, now_ms = self._head.seq, self._policy, self._now_ms()
         await self._store.write(lambda c: ledger.save_snapshot(c, self._master, seq, now_ms, policy, body))
         self._snapshot_seq = seq
 
@@ -289,8 +313,10 @@ class Decider:
             self._timer_changed.clear()
             next_ms = self._timers.next_ms()
             delay_s = None if next_ms is None else max(0.0, (next_ms - self._now_ms()) / 1000)
+            # Not wait_for: in Python 3.11 it can swallow a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._timer_changed.wait(), delay_s)
+                async with asyncio.timeout(delay_s):
+                    await self._timer_changed.wait()
             due = self._timers.due(self._now_ms())
             if not due:
                 continue

@@ -1,0 +1,289 @@
+"""The decider on a real SQLite file: durable before anything leaves, replayed to the same state, honest when the disk is full."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import sqlalchemy as sa
+
+from fleetmend_controller.core.events import Event, HostConnected, HostEnrolled, Observed
+from fleetmend_controller.core.model import Order, Phase, Status, Subject
+from fleetmend_controller.decider.loop import Decider
+from fleetmend_controller.decider.ports import JournalUnavailable
+from fleetmend_controller.http.metrics import Metrics
+from fleetmend_controller.store import codec, journal
+from fleetmend_controller.store.engine import Store, open_engine
+from fleetmend_controller.store.migrate import upgrade
+from fleetmend_controller.store.tables import incidents as incidents_table
+
+from ..core.timeline import policy
+
+MASTER = bytes(range(32))
+
+
+class Gateway:
+    """Remembers what it was told to send."""
+
+    def __init__(self) -> None:
+        self.orders: list[tuple[Order, int]] = []
+        self.checks: list[Subject] = []
+
+    def send_order(self, order: Order, epoch: int) -> None:
+        self.orders.append((order, epoch))
+
+    def request_check(self, subject: Subject) -> None:
+        self.checks.append(subject)
+
+    def close_host(self, host: str, reason: str) -> None:
+        raise AssertionError(f"not expected: {host} {reason}")
+
+    def rules_changed(self) -> None:
+        raise AssertionError("not expected")
+
+
+def compile_rules(documents: Mapping[str, str]) -> SimpleNamespace:
+    """Rules whose only content is their digest; the policy is always the restart playbook."""
+    digest = documents.get("digest", "empty")
+    return SimpleNamespace(policy=policy(digest=digest), digest=digest, documents=dict(documents))
+
+
+class Running:
+    """One life of a decider on a database file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.now = 1_000_000
+        self.gateway = Gateway()
+        self.store = Store(open_engine(f"sqlite:///{path}"))
+        self.metrics = Metrics()
+        self.decider = Decider(self.store, MASTER, compile_rules, self.metrics, lambda: self.now)
+
+    async def __aenter__(self) -> Running:
+        await self.decider.start("test", self.gateway)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.decider.stop()
+        self.store.close()
+
+    def kill(self) -> None:
+        """Stop without any of the tidy end: as kill -9 would."""
+        for task in self.decider._tasks:
+            task.cancel()
+        self.store.close()
+
+    def crit(self, seq: int = 1, unit: str = "a.service", status: Status = Status.CRIT) -> Observed:
+        return Observed(self.now, "h-1", "unit_failed", "unit_failed", unit, status, {"unit": unit}, "down", "b", self.now, self.now, "box", seq)
+
+    def joined(self) -> list[Event]:
+        return [HostEnrolled(self.now, "h-1", "web-1", {"role": "web"}), HostConnected(self.now, "h-1", "b", self.now)]
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    path = tmp_path / "fleetmend.db"
+    upgrade(f"sqlite:///{path}")
+    return path
+
+
+def run(coroutine):
+    return asyncio.run(coroutine)
+
+
+def test_an_order_is_in_the_journal_before_it_is_sent(database: Path):
+    async def story():
+        async with Running(database) as r:
+            await r.decider.submit([*r.joined(), r.crit()])
+            (order, epoch) = r.gateway.orders[0]
+            assert epoch == r.decider.epoch == 1
+            rows = await r.store.read(lambda c: list(journal.scan(c, 0)))
+            assert any(order.id in entry.body for _, _, entry, _ in rows if entry.kind == "decision")
+
+    run(story())
+
+
+def test_replay_gives_the_same_fleet_after_a_kill(database: Path):
+    async def story():
+        first = Running(database)
+        await first.decider.start("test", first.gateway)
+        await first.decider.load_rules(compile_rules({"digest": "p2"}), "ann")
+        await first.decider.submit([*first.joined(), first.crit(), first.crit(2, "b.service")])
+        before = codec.encode(first.decider.fleet)
+        first.kill()
+        async with Running(database) as second:
+            after = codec.encode(second.decider.fleet)
+            assert after.pop("epoch") == before.pop("epoch") + 1
+            assert after == before
+            assert second.decider.rules.digest == "p2"
+
+    run(story())
+
+
+def test_a_snapshot_gives_the_same_fleet_as_the_journal(database: Path):
+    async def story():
+        async with Running(database) as first:
+            await first.decider.load_rules(compile_rules({"digest": "p2"}), "ann")
+            await first.decider.submit([*first.joined(), first.crit()])
+            before = codec.encode(first.decider.fleet)
+        second = Running(database)
+        recovered = await second.decider.start("test", second.gateway)
+        after = codec.encode(second.decider.fleet)
+        assert recovered.replayed == 0
+        assert after.pop("epoch") == before.pop("epoch") + 1
+        assert after == before
+        second.kill()
+
+    run(story())
+
+
+def test_a_stale_decider_can_neither_write_nor_command(database: Path):
+    async def story():
+        old = Running(database)
+        await old.decider.start("old", old.gateway)
+        await old.decider.submit(old.joined())
+        async with Running(database) as new:
+            assert new.decider.epoch == 2
+            with pytest.raises(JournalUnavailable):
+                await old.decider.submit([old.crit()])
+            assert old.gateway.orders == []
+            assert not old.decider.writable
+        old.kill()
+
+    run(story())
+
+
+def test_a_full_disk_stops_orders_and_nothing_is_lost(database: Path):
+    async def story():
+        async with Running(database) as r:
+            await r.decider.submit(r.joined())
+            limit = await r.store.write(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar())
+
+            def fill(connection: sa.engine.Connection) -> None:
+                connection.exec_driver_sql(f"PRAGMA max_page_count={limit}")
+
+            await r.store.write(fill)
+            failed = None
+            for seq in range(1, 400):
+                try:
+                    await r.decider.submit([r.crit(seq, f"u{seq}.service")])
+                except JournalUnavailable as error:
+                    failed = (seq, str(error))
+                    break
+            assert failed is not None
+            assert "full" in failed[1]
+            orders = len(r.gateway.orders)
+            assert f"u{failed[0]}.service" not in [s.key for s in r.decider.fleet.by_subject] or not r.decider.writable
+            assert r.metrics.registry.get_sample_value("fleetmend_journal_writable") == 0
+            await r.store.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=1073741823").scalar())
+            while not r.decider.writable:
+                await asyncio.sleep(0.05)
+            assert f"u{failed[0]}.service" not in [s.key for s in r.decider.fleet.by_subject]
+            await r.decider.submit([r.crit(failed[0], f"u{failed[0]}.service")])
+            assert len(r.gateway.orders) >= orders
+            await r.store.read(lambda c: journal.verify(c, MASTER))
+
+    run(story())
+
+
+def test_audit_rows_are_part_of_the_chain(database: Path):
+    async def story():
+        async with Running(database) as r:
+            await r.decider.audit("refused", "agent h-9", "h-9", {"reason": "revoked"})
+            rows = await r.store.read(lambda c: list(journal.scan(c, 0)))
+            assert any(entry.kind == "audit" and "revoked" in entry.body for _, _, entry, _ in rows)
+
+    run(story())
+
+
+def test_incidents_are_listed_as_they_change(database: Path):
+    async def story():
+        async with Running(database) as r:
+            await r.decider.submit([*r.joined(), r.crit()])
+            row = await r.store.read(lambda c: c.execute(sa.select(incidents_table)).one())
+            assert (row.phase, row.closed_ms, row.check) == (Phase.ORDERED.value, None, "unit_failed")
+
+    run(story())
+
+
+def _journal_of(database: Path) -> None:
+    async def story():
+        async with Running(database) as r:
+            await r.decider.submit([*r.joined(), r.crit(), r.crit(2, "b.service")])
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    ("damage", "row"),
+    [
+        ("UPDATE journal SET body = replace(body, 'a.service', 'c.service') WHERE seq = 4", 4),
+        ("UPDATE journal SET at_ms = at_ms + 1 WHERE seq = 3", 3),
+        ("DELETE FROM journal WHERE seq = 2", 2),
+        ("UPDATE journal SET body = CAST(x'7bff' AS TEXT) WHERE seq = 5", 5),
+        ("UPDATE journal SET seq = 1000 WHERE seq = 2", 2),
+    ],
+)
+def test_a_damaged_row_is_refused_at_start_and_named(database: Path, damage: str, row: int):
+    _journal_of(database)
+    with sqlite3.connect(database) as connection:
+        connection.execute(damage)
+    connection.close()
+
+    async def story():
+        r = Running(database)
+        with pytest.raises(journal.JournalDamaged, match=f"row {row}|seal|ends at"):
+            await r.decider.start("test", r.gateway)
+        r.store.close()
+
+    run(story())
+
+
+def test_a_cut_tail_is_noticed_even_when_the_head_is_moved_along(database: Path):
+    _journal_of(database)
+    with sqlite3.connect(database) as connection:
+        newest = connection.execute("SELECT max(seq) FROM journal").fetchone()[0]
+        link = connection.execute("SELECT hash FROM journal WHERE seq = ?", (newest - 1,)).fetchone()[0]
+        connection.execute("DELETE FROM journal WHERE seq = ?", (newest,))
+        connection.execute("UPDATE journal_head SET seq = ?, hash = ?", (newest - 1, link))
+    connection.close()
+
+    async def story():
+        r = Running(database)
+        with pytest.raises(journal.JournalDamaged, match="seal"):
+            await r.decider.start("test", r.gateway)
+        r.store.close()
+
+    run(story())
+
+
+def test_an_altered_snapshot_is_not_used(database: Path):
+    _journal_of(database)
+    with sqlite3.connect(database) as connection:
+        connection.execute("UPDATE snapshots SET body = replace(body, 'web-1', 'web-9')")
+    connection.close()
+
+    async def story():
+        async with Running(database) as r:
+            assert r.decider.fleet.hosts["h-1"].name == "web-1"
+
+    run(story())
+
+
+def test_timers_wake_incidents_in_real_time(database: Path):
+    async def story():
+        async with Running(database) as r:
+            await r.decider.submit(r.joined())
+            await r.decider.submit([r.crit()])
+            incident = next(iter(r.decider.fleet.incidents.values()))
+            r.now = (incident.wake_ms or 0) + 1
+            r.decider._timer_changed.set()
+            async with asyncio.timeout(5):
+                while incident.phase is not Phase.PROVING and r.decider.fleet.incidents[incident.id].phase is not Phase.PROVING:
+                    await asyncio.sleep(0.01)
+
+    run(story())
