@@ -37,12 +37,12 @@ def dumps(value: Any) -> str:
 
 def encode(value: Any) -> Any:
     """A dataclass as JSON values."""
-    return encoder(type(value))(value)
+    return _encoder_of(value)(value)
 
 
 def encode_tagged(value: Any) -> dict[str, Any]:
     """An event or effect as JSON values with its class name under `type`."""
-    return {"type": type(value).__name__, **encoder(type(value))(value)}
+    return {"type": type(value).__name__, **_encoder_of(value)(value)}
 
 
 def decode(kind: type, value: Any) -> Any:
@@ -59,6 +59,11 @@ def decode_event(value: dict[str, Any]) -> events.Event:
     if kind is None:
         raise CodecError(f"cannot read a stored event: unknown type {value.get('type')!r}")
     return typing.cast("events.Event", decode(kind, value))
+
+
+def _encoder_of(value: Any) -> Convert:
+    kind: Any = type(value)
+    return encoder(kind)
 
 
 @functools.cache
