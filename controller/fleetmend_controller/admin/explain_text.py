@@ -1,0 +1,76 @@
+"""An explanation as text for a terminal of 100 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from datetime import UTC, datetime, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from .explain import Explanation, Line, Section
+from .spans import MINUTE_MS, span
+
+COLUMNS = 100
+_INDENT = 31
+
+
+def zone(name: str) -> tzinfo:
+    """The time zone of an IANA name; UTC for none or one that this machine does not know."""
+    try:
+        return ZoneInfo(name) if name else UTC
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return UTC
+
+
+def render(explanation: Explanation, where: tzinfo) -> str:
+    """The text, lines ending with newlines."""
+    case = explanation.case
+    begun = _local(case.seen_ms, where)
+    subject = f"{case.check} {case.key}".strip()
+    phase = "closed" if case.closed_ms is not None else case.phase
+    head = [f"{case.incident}  {subject} on {explanation.host_name} ({case.host})  [{phase}]"]
+    head += textwrap.wrap(explanation.headline, COLUMNS)
+    head.append(f"Times: {begun:%Y-%m-%d}, {begun.tzname() or where}; then since the fault began.")
+    parts = ["\n".join(head)]
+    parts += ["\n".join(_section(section, explanation, where)) for section in explanation.sections]
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(section: Section, explanation: Explanation, where: tzinfo) -> list[str]:
+    out = [section.title]
+    for line in section.lines:
+        out += _line(line, explanation, where)
+    return out
+
+
+def _line(line: Line, explanation: Explanation, where: tzinfo) -> list[str]:
+    begun_ms = explanation.case.seen_ms
+    at = _local(line.at_ms, where)
+    day = "" if at.date() == _local(begun_ms, where).date() else f"{at:%m-%d} "
+    stamp = f"  {day}{_clock(at)}  {_since(line.at_ms, begun_ms)}"
+    out = textwrap.wrap(_sentence(line, where), COLUMNS - _INDENT, break_long_words=True) or [""]
+    first = f"{stamp:<{_INDENT - 1}} {out[0]}"
+    rest = [" " * _INDENT + text for text in out[1:]]
+    evidence = [
+        " " * _INDENT + "| " + piece for text in line.evidence for piece in textwrap.wrap(text, COLUMNS - _INDENT - 2) or [""]
+    ]
+    return [first, *rest, *evidence]
+
+
+def _sentence(line: Line, where: tzinfo) -> str:
+    words = f"{line.verdict:<6} {line.gate}: {line.text}" if line.gate else line.text
+    if line.count > 1 and line.until_ms is not None and line.verdict != "allow":
+        words += f" ({line.count} times until {_clock(_local(line.until_ms, where))})"
+    return words
+
+
+def _since(at_ms: int, begun_ms: int) -> str:
+    since_ms = at_ms - begun_ms
+    return f"+{since_ms / 1000:.3f} s" if since_ms < MINUTE_MS else f"+{span(since_ms)}"
+
+
+def _local(at_ms: int, where: tzinfo) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, where)
+
+
+def _clock(at: datetime) -> str:
+    return f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}"

@@ -1,0 +1,191 @@
+"""AdminService: each call of the protocol, handed to the file that knows its subject."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from fleetmend.v1 import admin_pb2 as pb
+from fleetmend.v1 import admin_pb2_grpc
+
+from ..pki.tokens import LabelError, Token
+from . import audit, hosts, incidents, pauses, run, status
+from .case import show
+from .convert import cost_of, pause_of, playbook_of
+from .desk import Desk
+from .errors import invalid, not_found, turning_down
+
+_HOST_INCIDENTS_MAX = 100
+
+
+class AdminService(admin_pb2_grpc.AdminServiceServicer):
+    """What operators' tools call."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def GetStatus(self, _request: pb.GetStatusRequest, context: Any) -> pb.GetStatusResponse:
+        """The state of the controller and of its fleet on one page."""
+        async with turning_down(context):
+            return await status.get_status(self._desk)
+
+    async def ListHosts(self, request: pb.ListHostsRequest, context: Any) -> pb.ListHostsResponse:
+        """A page of hosts."""
+        async with turning_down(context):
+            return hosts.list_hosts(self._desk, request)
+
+    async def GetHost(self, request: pb.GetHostRequest, context: Any) -> pb.GetHostResponse:
+        """One host with its open incidents."""
+        async with turning_down(context):
+            host = hosts.find_host(self._desk, request.host)
+            query = incidents.open_incidents(host.id).limit(_HOST_INCIDENTS_MAX)
+            found = await self._desk.store.read(lambda connection: incidents.read_incidents(connection, query))
+            known = self._desk.decider.fleet.hosts.get(host.id)
+            return pb.GetHostResponse(
+                host=hosts.host_of(self._desk, host), incidents=found, boot_id=known.boot if known is not None else ""
+            )
+
+    async def LabelHost(self, request: pb.LabelHostRequest, context: Any) -> pb.LabelHostResponse:
+        """Change labels of one host."""
+        async with turning_down(context):
+            return await hosts.label_host(self._desk, request, self._desk.who(context))
+
+    async def RemoveHost(self, request: pb.RemoveHostRequest, context: Any) -> pb.RemoveHostResponse:
+        """Remove a host for ever."""
+        async with turning_down(context):
+            return await hosts.remove_host(self._desk, request, self._desk.who(context))
+
+    async def GetFacts(self, request: pb.GetFactsRequest, context: Any) -> pb.GetFactsResponse:
+        """The newest inventory of one host."""
+        async with turning_down(context):
+            return await hosts.get_facts(self._desk, request)
+
+    async def ListIncidents(self, request: pb.ListIncidentsRequest, context: Any) -> pb.ListIncidentsResponse:
+        """A page of incidents."""
+        async with turning_down(context):
+            return await incidents.list_incidents(self._desk, request)
+
+    async def GetIncident(self, request: pb.GetIncidentRequest, context: Any) -> pb.GetIncidentResponse:
+        """One incident with its decisions and attempts."""
+        async with turning_down(context):
+            return await incidents.get_incident(self._desk, request)
+
+    async def WatchIncidents(self, request: pb.WatchIncidentsRequest, context: Any) -> AsyncIterator[pb.WatchIncidentsResponse]:
+        """Every change of an incident, as it happens."""
+        async with turning_down(context), aclosing(incidents.watch_incidents(self._desk, request)) as changes:
+            async for change in changes:
+                yield change
+
+    async def Explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:
+        """Why an incident went the way it did."""
+        async with turning_down(context):
+            return await incidents.explain_incident(self._desk, request)
+
+    async def ListPlaybooks(self, _request: pb.ListPlaybooksRequest, context: Any) -> pb.ListPlaybooksResponse:
+        """The playbooks in force."""
+        async with turning_down(context):
+            rules = self._desk.decider.rules
+            return pb.ListPlaybooksResponse(
+                playbooks=[playbook_of(p) for p in rules.policy.playbooks], rules_digest=rules.digest
+            )
+
+    async def ListActions(self, _request: pb.ListActionsRequest, context: Any) -> pb.ListActionsResponse:
+        """The actions that can be ordered."""
+        async with turning_down(context):
+            known = self._desk.catalogue.actions
+            return pb.ListActionsResponse(actions=[_action(known[name]) for name in sorted(known)])
+
+    async def Pause(self, request: pb.PauseRequest, context: Any) -> pb.PauseResponse:
+        """Switch healing off in a scope."""
+        async with turning_down(context):
+            return await pauses.pause(self._desk, request, self._desk.who(context))
+
+    async def Resume(self, request: pb.ResumeRequest, context: Any) -> pb.ResumeResponse:
+        """Switch healing on again."""
+        async with turning_down(context):
+            return await pauses.resume(self._desk, request, self._desk.who(context))
+
+    async def ListPauses(self, _request: pb.ListPausesRequest, context: Any) -> pb.ListPausesResponse:
+        """The pauses in force."""
+        async with turning_down(context):
+            return pb.ListPausesResponse(pauses=[pause_of(pause) for pause in pauses.pauses_in_force(self._desk)])
+
+    async def RunAction(self, request: pb.RunActionRequest, context: Any) -> AsyncIterator[pb.RunActionResponse]:
+        """One action on chosen hosts, followed to its end."""
+        who = self._desk.who(context)
+        async with turning_down(context), aclosing(run.run_action(self._desk, request, who)) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def CreateToken(self, request: pb.CreateTokenRequest, context: Any) -> pb.CreateTokenResponse:
+        """Make a join token."""
+        async with turning_down(context):
+            who = self._desk.who(context)
+            try:
+                made = await self._desk.tokens.create(
+                    request.labels, request.uses or 1, request.ttl_ms, who, self._desk.now_ms()
+                )
+            except (LabelError, ValueError) as error:
+                raise invalid(str(error)) from error
+            detail = {"token": made.token.id, "uses": str(made.token.uses_total), "expires_ms": str(made.token.expires_ms)}
+            await self._desk.decider.audit("token_created", who, "", detail)
+            return pb.CreateTokenResponse(token=_token(made.token), secret=made.text)
+
+    async def ListTokens(self, _request: pb.ListTokensRequest, context: Any) -> pb.ListTokensResponse:
+        """Join tokens that can still be used."""
+        async with turning_down(context):
+            live = await self._desk.tokens.live(self._desk.now_ms())
+            return pb.ListTokensResponse(tokens=[_token(token) for token in live])
+
+    async def DeleteToken(self, request: pb.DeleteTokenRequest, context: Any) -> pb.DeleteTokenResponse:
+        """Make a join token worthless."""
+        async with turning_down(context):
+            if not await self._desk.tokens.delete(request.id):
+                raise not_found(f"cannot delete token {request.id!r}: there is none; `fleetmend token ls` lists them")
+            await self._desk.decider.audit("token_deleted", self._desk.who(context), "", {"token": request.id})
+            return pb.DeleteTokenResponse(id=request.id)
+
+    async def VerifyAudit(self, _request: pb.VerifyAuditRequest, context: Any) -> AsyncIterator[pb.VerifyAuditResponse]:
+        """Check the hash chain of the whole journal."""
+        async with turning_down(context), aclosing(audit.verify_audit(self._desk)) as steps:
+            async for step in steps:
+                yield step
+
+    async def ListAudit(self, request: pb.ListAuditRequest, context: Any) -> pb.ListAuditResponse:
+        """A page of the audit trail."""
+        async with turning_down(context):
+            return await audit.list_audit(self._desk, request)
+
+
+def _token(token: Token) -> pb.JoinToken:
+    return pb.JoinToken(
+        id=token.id,
+        labels=token.labels,
+        uses_left=token.uses_left,
+        uses_total=token.uses_total,
+        expires_ms=token.expires_ms,
+        created_ms=token.created_ms,
+        created_by=token.created_by,
+    )
+
+
+def _action(spec: Any) -> pb.ActionType:
+    params = [
+        pb.ActionParam(
+            name=param.name,
+            kind=param.kind,
+            doc=param.doc,
+            required=param.required,
+            default="" if param.default is None else show(param.default),
+        )
+        for param in spec.params
+    ]
+    return pb.ActionType(
+        name=spec.name,
+        summary=spec.summary,
+        cost=cost_of(spec.cost),
+        params=params,
+        proved_by=spec.proved_by,
+        timeout_ms=round(spec.timeout_s * 1000),
+    )

@@ -1,0 +1,57 @@
+"""The state of the controller and its fleet on one page."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from fleetmend.v1 import admin_pb2 as pb
+
+from ..core.model import Phase
+from ..store.tables import incidents, journal, policies
+from .convert import pause_of, phase_of
+from .desk import Desk
+from .hosts import state_of
+from .incidents import read_incidents
+from .pauses import pauses_in_force
+
+SHOWN_MAX = 100
+_HEALING = (Phase.ORDERED.value, Phase.RUNNING.value, Phase.PROVING.value)
+
+
+async def get_status(desk: Desk) -> pb.GetStatusResponse:
+    """Ask memory for what changes often and the store for the rest."""
+    digest = desk.decider.rules.digest
+    answer = await desk.store.read(lambda connection: _from_store(connection, digest))
+    states = [state_of(desk, host.id) for host in desk.registry.all()]
+    answer.hosts_up = states.count(pb.HOST_STATE_UP)
+    answer.hosts_lost = states.count(pb.HOST_STATE_LOST)
+    answer.hosts_never_connected = states.count(pb.HOST_STATE_NEVER_CONNECTED)
+    answer.pauses.extend(pause_of(pause) for pause in pauses_in_force(desk))
+    controller = answer.controller
+    controller.version = desk.version
+    controller.epoch = desk.decider.epoch
+    controller.now_ms = desk.now_ms()
+    controller.uptime_ms = controller.now_ms - desk.started_ms
+    controller.journal_writable = desk.decider.writable
+    controller.journal_problem = desk.decider.failure
+    controller.rules_digest = digest
+    controller.rules_problem = desk.rules_problem()
+    controller.playbooks = len(desk.decider.rules.policy.playbooks)
+    return answer
+
+
+def _from_store(connection: Connection, digest: str) -> pb.GetStatusResponse:
+    is_open = incidents.c.closed_ms.is_(None)
+    grouped = sa.select(incidents.c.phase, sa.func.count()).where(is_open).group_by(incidents.c.phase)
+    counts: dict[str, int] = dict(connection.execute(grouped).tuples().all())
+    oldest = sa.select(incidents).where(is_open).order_by(incidents.c.opened_ms, incidents.c.id).limit(SHOWN_MAX)
+    return pb.GetStatusResponse(
+        controller=pb.ControllerStatus(
+            journal_rows=connection.execute(sa.select(sa.func.max(journal.c.seq))).scalar() or 0,
+            rules_loaded_ms=connection.execute(sa.select(policies.c.at_ms).where(policies.c.digest == digest)).scalar(),
+        ),
+        incidents_open=[pb.PhaseCount(phase=phase_of(p.value), count=counts[p.value]) for p in Phase if p.value in counts],
+        healing=read_incidents(connection, oldest.where(incidents.c.phase.in_(_HEALING))),
+        escalated=read_incidents(connection, oldest.where(incidents.c.phase == Phase.ESCALATED.value)),
+    )
