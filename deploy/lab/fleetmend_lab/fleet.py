@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import hosts, network, product, root
+from . import cgroups, hosts, network, product, root
 from .machine import LabError, remove_tree, require_machine
 from .state import CONTROLLER, HOSTS_MAX, NETWORK, Host, Lab, load, locked
 
@@ -90,6 +90,7 @@ def down(directory: Path) -> dict[str, Any]:
         ended = hosts.kill_containers(directory)
         remove_tree(directory / "hosts")
         removed = network.destroy(lab)
+        cgroups.remove(f"{lab.tag}-")
         (directory / "lab.json").unlink(missing_ok=True)
         (directory / "lab.json.new").unlink(missing_ok=True)
     return {"containers_ended": len(ended), "namespaces_removed": removed}

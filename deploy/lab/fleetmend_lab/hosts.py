@@ -6,11 +6,13 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import cgroups
 from .machine import LabError, Process, children, run, unmount_below, wait_for
 from .state import NETWORK
 
@@ -58,7 +60,7 @@ def boot(lab: Lab, host: Host, *, binds: Sequence[tuple[Path, str]] = ()) -> Non
         "systemd-nspawn",
         f"--directory={root}",
         "--register=no",
-        "--keep-unit",
+        *([] if cgroups.machine_manages() else ["--keep-unit"]),
         "--boot",
         "--quiet",
         f"--hostname={host.name}",
@@ -71,7 +73,9 @@ def boot(lab: Lab, host: Host, *, binds: Sequence[tuple[Path, str]] = ()) -> Non
     ]
     console = lab.host_directory(host.name) / "console.log"
     with console.open("ab") as out:
-        child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+        child = subprocess.Popen(
+            _in_own_group(lab, host, argv), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+        )
     host.nspawn = Process.of(child.pid)
     found: list[Process] = []
 
@@ -85,6 +89,17 @@ def boot(lab: Lab, host: Host, *, binds: Sequence[tuple[Path, str]] = ()) -> Non
 
     wait_for(has_leader, timeout_s=BOOT_TIMEOUT_S, what=f"the first process of {host.name}")
     host.leader = found[0]
+
+
+def _in_own_group(lab: Lab, host: Host, argv: Sequence[str]) -> list[str]:
+    """The command, begun by a small Python that first moves itself into the host's control group."""
+    if cgroups.machine_manages():
+        return list(argv)
+    enter = (
+        "import os, sys; from fleetmend_lab import cgroups; cgroups.enter(sys.argv[1]); os.execvp(sys.argv[2], sys.argv[2:])"
+    )
+    python = ["env", f"PYTHONPATH={Path(__file__).resolve().parent.parent}", sys.executable, "-c", enter]
+    return [*python, lab.namespace_of(host.name), *argv]
 
 
 def _leader_of(nspawn: int) -> Process | None:
@@ -189,7 +204,7 @@ def _containers_below(directory: Path) -> list[Process]:
             argv = (entry / "cmdline").read_bytes().split(b"\0")
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if process is not None and argv[0].endswith(b"systemd-nspawn") and any(word.startswith(prefix) for word in argv):
+        if process is not None and any(word.startswith(prefix) and word.endswith(b"/root") for word in argv):
             found.append(process)
     return found
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import hosts, network, wheels
+from . import cgroups, hosts, network, wheels
 from .faults import REPOSITORY
 from .machine import LabError, mounts_below, remove_tree, wait_for
 from .state import CONTROLLER, Host, Lab
@@ -92,6 +92,7 @@ def _install(layers: Layers, base: Path, role: str) -> None:
         hosts.kill_containers(builder.directory)
         hosts.discard(builder)
         network.destroy(builder)
+        cgroups.remove(f"{builder.tag}-")
     upper = builder.host_directory(role) / "upper"
     _anonymise(upper)
     upper.rename(layers.directory / role)

@@ -12,7 +12,10 @@ DEAF = threading.Event()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers one request, or never."""
+
     def do_GET(self) -> None:
+        """200 for /healthz, 404 for the rest, silence when deaf."""
         if DEAF.is_set():
             threading.Event().wait()
         body = b"ok\n"
@@ -21,16 +24,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *_: object) -> None:
         """Says nothing: the journal is for what matters."""
 
 
 class Server(http.server.ThreadingHTTPServer):
+    """A thread for each connection."""
+
     daemon_threads = True
     request_queue_size = 64
 
 
 def main() -> None:
+    """Serves on loopback at the port named on the command line, until it is killed."""
     signal.signal(signal.SIGUSR1, lambda *_: DEAF.set())
     with Server(("127.0.0.1", int(sys.argv[1])), Handler) as server:
         server.serve_forever()

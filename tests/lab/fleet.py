@@ -1,0 +1,150 @@
+"""What the lab tests say to the lab and read from it: its own commands, the CLI inside `ctl`, the journal, the ledgers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+LAB = Path(__file__).parents[2] / "deploy" / "lab" / "lab"
+EVERY_S = 0.2
+HEALED_WHY = ("healed",)
+
+# Reads the journal as a bystander inside the controller's host; prints one JSON object a row.
+READ_JOURNAL = """
+import json, sqlite3
+db = sqlite3.connect("file:/var/lib/fleetmend/fleetmend.db?mode=ro", uri=True, timeout=10)
+for seq, epoch, at_ms, kind, host, incident, body in db.execute(
+    "select seq, epoch, at_ms, kind, host, incident, body from journal order by seq"):
+    print(json.dumps([seq, epoch, at_ms, kind, host, incident, body]))
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the journal."""
+
+    seq: int
+    epoch: int
+    at_ms: int
+    kind: str
+    host: str
+    incident: str
+    body: dict[str, Any]
+
+    def effects(self, name: str) -> list[dict[str, Any]]:
+        """Effects of one type that this decision asked for."""
+        return [effect for effect in self.body.get("effects", []) if effect["type"] == name]
+
+
+class CommandFailed(AssertionError):
+    """A command of the lab, or one inside a host, did not succeed."""
+
+
+class Fleet:
+    """The lab that the tests of this session share."""
+
+    def __init__(self, state: Path, agents: tuple[str, ...]) -> None:
+        self.state = state
+        self.agents = agents
+
+    def lab(self, *arguments: str, timeout_s: float = 120.0, text_in: str = "") -> subprocess.CompletedProcess[str]:
+        """One command of the lab."""
+        argv = [sys.executable, str(LAB), "--state", str(self.state), *arguments]
+        return subprocess.run(argv, input=text_in, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+    def must(self, *arguments: str, timeout_s: float = 120.0) -> str:
+        """One command of the lab that has to succeed; its standard output."""
+        done = self.lab(*arguments, timeout_s=timeout_s)
+        if done.returncode != 0:
+            raise CommandFailed(
+                f"lab {' '.join(arguments)}: exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+            )
+        return done.stdout
+
+    def run(self, host: str, *command: str, timeout_s: float = 60.0) -> str:
+        """A command inside a host that has to succeed; its standard output."""
+        return self.must("exec", host, "--", *command, timeout_s=timeout_s)
+
+    def shell(self, host: str, script: str, timeout_s: float = 60.0) -> str:
+        """A bash script inside a host that has to succeed; its standard output."""
+        return self.run(host, "bash", "-euc", script, timeout_s=timeout_s)
+
+    def tries(self, host: str, *command: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+        """A command inside a host that may fail."""
+        return self.lab("exec", host, "--", *command, timeout_s=timeout_s)
+
+    def fault(self, fault_id: str, host: str, phase: str = "inject") -> None:
+        """Puts a fault of the lab's catalogue into a host, or takes it back."""
+        self.must("fault", fault_id, "--host", host, "--phase", phase)
+
+    def well(self, fault_id: str, host: str) -> bool:
+        """Whether the fault's own check succeeds inside the host."""
+        return self.lab("fault", fault_id, "--host", host, "--phase", "check").returncode == 0
+
+    def root(self, host: str) -> Path:
+        """The host's root as seen from outside."""
+        hosts = json.loads(self.must("status", "--output", "json"))["hosts"]
+        return Path(next(entry["root"] for entry in hosts if entry["name"] == host))
+
+    # -- the product, through its CLI --
+
+    def ctl(self, *command: str, timeout_s: float = 60.0) -> Any:
+        """`fleetmend COMMAND --output json` on the controller's host, parsed."""
+        return json.loads(self.run("ctl", "fleetmend", *command, "--output", "json", timeout_s=timeout_s))
+
+    def incidents(self, host: str = "", *, everything: bool = False) -> list[dict[str, Any]]:
+        """Incidents as the CLI lists them, oldest first."""
+        words = ["incidents", "ls", *(("--host", host) if host else ()), *(("--all",) if everything else ())]
+        found: list[dict[str, Any]] = self.ctl(*words)["incidents"]
+        return sorted(found, key=lambda incident: int(incident["id"].removeprefix("inc-")))
+
+    def newest(self) -> int:
+        """Number of the newest incident so far."""
+        return max((int(incident["id"].removeprefix("inc-")) for incident in self.incidents(everything=True)), default=0)
+
+    def since(self, number: int, host: str = "") -> list[dict[str, Any]]:
+        """Incidents newer than a number."""
+        return [i for i in self.incidents(host, everything=True) if int(i["id"].removeprefix("inc-")) > number]
+
+    def story(self, incident_id: str) -> dict[str, Any]:
+        """Everything the CLI shows of one incident."""
+        found: dict[str, Any] = self.ctl("incidents", "show", incident_id)
+        return found
+
+    def host_state(self, name: str) -> str:
+        """up, lost or never_connected."""
+        return next((str(host["state"]) for host in self.ctl("hosts", "ls")["hosts"] if host["name"] == name), "")
+
+    def calm(self) -> bool:
+        """Whether no incident is open and all agents are connected."""
+        return not self.incidents() and all(self.host_state(name) == "up" for name in self.agents)
+
+    # -- what is on disk --
+
+    def journal(self) -> list[Row]:
+        """The whole journal."""
+        lines = self.run("ctl", "python3", "-c", READ_JOURNAL).splitlines()
+        return [Row(*fields[:6], json.loads(fields[6])) for fields in map(json.loads, lines)]
+
+    def ledger(self, host: str) -> list[dict[str, Any]]:
+        """The executor's ledger of a host, entry by entry."""
+        done = self.tries(host, "cat", "/var/lib/fleetmend-executor/ledger.jsonl")
+        return [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
+
+
+def wait(condition: Callable[[], Any], what: str, timeout_s: float = 60.0, every_s: float = EVERY_S) -> Any:
+    """Waits until the condition gives something true, and returns it; fails naming `what`."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        found = condition()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}: not within {timeout_s:g} s")
+        time.sleep(every_s)
