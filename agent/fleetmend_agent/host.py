@@ -24,6 +24,7 @@ MOUNTINFO_BYTES_MAX = 8 * 1024 * 1024
 OUTPUT_BYTES_MAX = 64 * 1024
 _CHUNK_BYTES = 64 * 1024
 _TOOL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_FSTAB_WORDS = 4
 _MOUNT_HEAD_WORDS = 6
 _MOUNT_TAIL_WORDS = 3
 _OCTAL = re.compile(r"\\([0-7]{3})")
@@ -220,3 +221,13 @@ def _parse_mount(line: str) -> Mount | None:
 def _unescape(text: str) -> str:
     """Blanks, tabs, line ends and backslashes stand as octal numbers in mountinfo and fstab."""
     return _OCTAL.sub(lambda found: chr(int(found[1], 8)), text) if "\\" in text else text
+
+
+def parse_fstab(text: str) -> dict[str, tuple[str, ...]]:
+    """Options by mount point; comments, swap and lines without options are left out."""
+    options: dict[str, tuple[str, ...]] = {}
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) >= _FSTAB_WORDS and not words[0].startswith("#") and words[1].startswith("/"):
+            options[_unescape(words[1])] = tuple(words[3].split(","))
+    return options

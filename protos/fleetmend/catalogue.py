@@ -1,7 +1,7 @@
 """What the fleet can check and do, by name: the one vocabulary of controller, agent and executor.
 
-`catalogue.json` is generated from the agent's checks and the executor's actions (`make protos`), so that the controller can judge
-a configuration without their code. Standard library only: the agent and the CLI import this.
+`catalogue.json` is generated from the agent's checks and the executor's actions (`make protos`), so that the controller can
+judge a configuration without their code. Standard library only: the agent and the CLI import this.
 """
 
 from __future__ import annotations

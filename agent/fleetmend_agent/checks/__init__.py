@@ -87,9 +87,9 @@ class Result:
 class Context:
     """What a check is given.
 
-    `fresh` asks for a reading from the source, not from a cache kept by events: it may become a proof. `known` holds the subjects
-    of this check that the runner remembers, by key, with their last status (and the key it was asked about, UNKNOWN if new): a
-    check that reports only what is wrong answers for these too, so that a repair is seen and can be proved.
+    `fresh` asks for a reading from the source, not from a cache kept by events: it may become a proof. `known` holds the
+    subjects of this check that the runner remembers, by key, with their last status (and the key it was asked about, UNKNOWN if
+    new): a check that reports only what is wrong answers for these too, so that a repair is seen and can be proved.
     """
 
     host: Host

@@ -1,0 +1,50 @@
+"""What the unit checks share: the finding about one unit, and whether somebody masked it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import Field, Kind, Scalar
+
+if TYPE_CHECKING:
+    from ..host import Host, UnitState
+
+FIELDS = (
+    Field("unit", Kind.TEXT, "the unit's full name"),
+    Field("state", Kind.TEXT, "systemd's active state: active, reloading, inactive, failed, activating, deactivating"),
+    Field("sub", Kind.TEXT, "systemd's finer state, e.g. running, dead, auto-restart"),
+    Field("load", Kind.TEXT, "systemd's load state: loaded, masked, not-found; not-loaded when systemd does not hold the unit"),
+    Field("result", Kind.TEXT, "how the unit ended: success, exit-code, signal, timeout, start-limit-hit ..."),
+    Field("restarts", Kind.INTEGER, "how often systemd restarted it by itself"),
+    Field("maintenance", Kind.FLAG, "the unit is masked: somebody wants it down"),
+)
+
+_MASK_FOLDERS = ("/etc/systemd/system", "/run/systemd/system")
+
+
+def finding(unit: UnitState, maintenance: bool) -> dict[str, Scalar]:
+    """The fields above."""
+    return {
+        "unit": unit.name,
+        "state": unit.active,
+        "sub": unit.sub,
+        "load": unit.load,
+        "result": unit.result,
+        "restarts": unit.n_restarts,
+        "maintenance": maintenance,
+    }
+
+
+def is_masked(host: Host, unit: UnitState) -> bool:
+    """Whether the unit is masked. A masked unit that systemd has dropped from memory is recognised by its link to /dev/null."""
+    if unit.load == "masked":
+        return True
+    return unit.load in {"not-loaded", "not-found"} and any(_is_null(host, f"{at}/{unit.name}") for at in _MASK_FOLDERS)
+
+
+def _is_null(host: Host, path: str) -> bool:
+    try:
+        return host.readlink(path) == "/dev/null"
+    except OSError:
+        # No such link, or not a link: not masked there.
+        return False
