@@ -38,6 +38,7 @@ class Process:
                 stderr=log,
                 env={**os.environ, **self.environment},
                 cwd=self.log.parent,
+                process_group=0,  # Ctrl-C in the terminal is for whoever started the world, who ends it in order
             )
 
     @property
