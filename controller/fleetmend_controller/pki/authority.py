@@ -75,7 +75,7 @@ def init_state(state_dir: Path, names: tuple[str, ...], now_ms: int) -> bool:
         write_secret(pki / "ca.crt", certificate.public_bytes(serialization.Encoding.PEM))
         created = True
     authority = Authority(state_dir)
-    if not (pki / "controller.crt").exists():
+    if not authority.has_server_identity():
         authority.renew_server(names, now_ms)
         created = True
     return created
@@ -122,6 +122,10 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.UniformResourceIdentifier(operator_uri(role, name))]
         return _key_pem(key), self._issue(name, key.public_key(), names, lifetime, now_ms)
+
+    def has_server_identity(self) -> bool:
+        """Whether a certificate for the controller's servers was issued and kept."""
+        return (self._dir / "controller.crt").exists()
 
     def server_identity(self) -> ServerIdentity:
         """The controller's certificate as it is on disk."""

@@ -1,0 +1,127 @@
+"""Orders out and outcomes back, as sealed documents (see fleetmend/seal.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fleetmend.seal import SealError, derive_host_key, seal, unseal
+from fleetmend.v1 import link_pb2
+
+from ..core.model import Order, Outcome
+from . import bounds
+
+# The host that an order was issued to; None for an order that nobody remembers (any more).
+OrderHost = Callable[[str], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An executor's outcome, verified and bounded, or an agent's refusal to hand the order on."""
+
+    order: str
+    outcome: Outcome
+    refusal: str
+    detail: str
+    boot: str
+    ended_clock_ms: int
+    output: str
+
+
+class Forged(ValueError):
+    """An outcome that the host's executor did not seal, or of another host's order. `reason` is the word in metric and audit."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+# What an agent may say when it did not hand an order to its executor, and what that makes of the order.
+AGENT_REFUSALS = {
+    "fault_gone": Outcome.REFUSED,
+    "expired": Outcome.EXPIRED,
+    "executor_unreachable": Outcome.REFUSED,
+    "unreadable": Outcome.REFUSED,
+}
+
+
+class Sealer:
+    """Seals orders and declarations for hosts, and opens what their executors sealed."""
+
+    def __init__(self, master: bytes) -> None:
+        self._master = master
+
+    def key(self, host: str) -> bytes:
+        """The executor key of a host."""
+        return derive_host_key(self._master, host)
+
+    def order(self, order: Order, epoch: int) -> link_pb2.SealedOrder:
+        """The message that carries an order. SealError if a parameter has no canonical form."""
+        document: dict[str, Any] = {
+            "kind": "order",
+            "v": 1,
+            "order_id": order.id,
+            "host_id": order.host,
+            "boot_id": order.boot,
+            "epoch": epoch,
+            "incident": order.incident,
+            "subject": {"check": order.check, "key": order.key},
+            "action": order.action,
+            "params": dict(order.params),
+            "timeout_ms": order.timeout_ms,
+            "expires_clock_ms": order.expires_clock_ms,
+            "issued_ms": order.issued_ms,
+            "requested_by": order.requested_by,
+        }
+        payload, mac = seal(self.key(order.host), document)
+        return link_pb2.SealedOrder(order_id=order.id, payload=payload, mac=mac, check=order.check, key=order.key)
+
+    def declaration(self, host: str, epoch: int, version: int, rules: dict[str, Any]) -> tuple[bytes, bytes]:
+        """Payload and MAC of what a host's executor is told about units, disposable and protected."""
+        document = {"kind": "declaration", "v": 1, "host_id": host, "epoch": epoch, "version": version, **rules}
+        return seal(self.key(host), document)
+
+    def outcome(self, host: str, message: link_pb2.OrderOutcome, boot: str, order_host: OrderHost) -> Ended | None:
+        """What became of an order of this host. None if it is nobody's any more and properly sealed; Forged, Malformed."""
+        order_id = bounds.identifier(message.order_id, "order id")
+        issued_to = order_host(order_id)
+        if issued_to is not None and issued_to != host:
+            raise Forged("foreign_order", f"{order_id} was issued to {issued_to}, not to {host}")
+        if message.agent_refusal:
+            if issued_to is None:
+                raise Forged("unknown_order", f"{order_id} was not issued to {host}")
+            return _refusal(message, order_id, boot)
+        try:
+            document = unseal(self.key(host), message.payload, message.mac, "outcome")
+        except SealError as error:
+            raise Forged("bad_seal", str(error)) from error
+        if document.get("host_id") != host or document.get("order_id") != order_id:
+            raise Forged("foreign_outcome", f"the outcome of {order_id} names another host or order")
+        return _ended(document, order_id) if issued_to is not None else None
+
+
+def _refusal(message: link_pb2.OrderOutcome, order_id: str, boot: str) -> Ended:
+    outcome = AGENT_REFUSALS.get(message.agent_refusal)
+    if outcome is None:
+        raise bounds.Malformed("the agent's refusal is no known word")
+    detail = bounds.line(message.detail, bounds.DETAIL_CHARS_MAX)
+    ended = bounds.clock_ms(message.ended_clock_ms)
+    return Ended(order_id, outcome, message.agent_refusal, detail, boot, ended, "")
+
+
+def _ended(document: dict[str, Any], order_id: str) -> Ended:
+    try:
+        outcome = Outcome(document["outcome"])
+        ended = document["ended_clock_ms"]
+        boot = bounds.identifier(str(document["boot_id"]), "boot id")
+    except (KeyError, ValueError) as error:
+        raise bounds.Malformed(f"the outcome of {order_id} lacks what it must say") from error
+    if not isinstance(ended, int):
+        raise bounds.Malformed(f"the outcome of {order_id} has no end")
+    reason = bounds.line(str(document.get("reason", "")), bounds.ID_CHARS_MAX)
+    text = bounds.line(str(document.get("detail", "")), bounds.DETAIL_CHARS_MAX)
+    detail = f"{reason}: {text}" if reason and text and outcome is not Outcome.DONE else text or reason
+    output = bounds.lines(str(document.get("output", "")), bounds.OUTPUT_CHARS_MAX)
+    refusal = reason if outcome is Outcome.REFUSED else ""
+    return Ended(order_id, outcome, refusal, detail, boot, bounds.clock_ms(ended), output)
