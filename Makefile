@@ -59,6 +59,7 @@ lint: setup $(BUF) ## Style, import contracts, dependencies, protocol rules
 
 types: setup ## mypy --strict
 	$(BIN)/mypy
+	$(BIN)/mypy -p deploy.demo -p deploy.grafana
 
 sim: setup ## Run the seeded simulation of whole fleets
 	$(PYTEST) -n auto tests/simulation
