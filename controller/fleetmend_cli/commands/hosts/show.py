@@ -1,0 +1,48 @@
+"""`fleetmend hosts show`: one server."""
+
+from __future__ import annotations
+
+import click
+
+from ...command import Session, command
+from ...output import labels_text, print_heading, print_pairs, word
+from ...tables import print_incidents
+from ...times import when
+from ...wire import pb
+
+
+def _run(session: Session, host: str) -> None:
+    session.show(session.call("GetHost", pb.GetHostRequest(host=host)), _print)
+
+
+def _print(answer: pb.GetHostResponse, now_ms: int) -> None:
+    host = answer.host
+    print_pairs(
+        [
+            ("Host", host.name),
+            ("Id", host.id),
+            ("State", word(pb.HostState.DESCRIPTOR, host.state)),
+            *([("Lost since", when(host.lost_since_ms, now_ms))] if host.HasField("lost_since_ms") else []),
+            ("Labels", labels_text(host.labels)),
+            ("Paused by", ", ".join(host.paused_by) or "-"),
+            ("Enrolled", when(host.enrolled_ms, now_ms)),
+            ("Last seen", when(host.last_seen_ms if host.HasField("last_seen_ms") else None, now_ms)),
+            ("Agent", host.agent_version or "-"),
+            ("Boot", answer.boot_id or "-"),
+            ("Certificate", f"ends {when(host.certificate_not_after_ms, now_ms)}"),
+        ]
+    )
+    if answer.incidents:
+        print_heading("Open incidents")
+        print_incidents(answer.incidents, now_ms)
+
+
+COMMAND = command(
+    "show",
+    "Show one host and its open incidents.",
+    _run,
+    params=[click.Argument(["host"])],
+    examples=["fleetmend hosts show web-3", "fleetmend hosts show h-0123456789abcdef --output yaml"],
+    json="GetHostResponse",
+    text="HOST is an id or a name.",
+)
