@@ -84,8 +84,24 @@ UnitSource = Callable[[bool], Mapping[str, UnitState]]
 """Given `fresh`, the units by name: from the source itself when fresh, else from a table kept by events. Raises OSError."""
 
 
+AddressSource = Callable[[], Mapping[str, tuple[str, ...]]]
+"""The IPv4 addresses with their prefix lengths (`192.0.2.7/24`), by interface. Raises OSError."""
+
+
 def _clock_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def _ipv4_addresses() -> dict[str, tuple[str, ...]]:
+    # Loaded on first use only: procfs has no list of IPv4 addresses by interface, psutil asks the kernel for one.
+    from ipaddress import IPv4Interface
+
+    import psutil
+
+    return {
+        name: tuple(str(IPv4Interface(f"{a.address}/{a.netmask}")) for a in entries if a.family == socket.AF_INET and a.netmask)
+        for name, entries in psutil.net_if_addrs().items()
+    }
 
 
 @dataclass(slots=True)
@@ -97,6 +113,7 @@ class Host:
     statvfs_of: Callable[[str], os.statvfs_result] = os.statvfs
     clock_ns: Callable[[], int] = _clock_ns
     wall_ns: Callable[[], int] = time.time_ns
+    ipv4_addresses: AddressSource = _ipv4_addresses
 
     def path(self, path: str) -> str:
         """Where an absolute path of the machine lies under the roots."""

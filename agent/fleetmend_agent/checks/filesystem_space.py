@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ def _judge(context: Context, mount: Mount, numbers: os.statvfs_result) -> Result
     enough = 0 < params["enough_free"] <= used.free
     status = Status.OK if enough else above(percent, params["warn_percent"], params["crit_percent"])
     facts |= {"used_percent": round(percent, 1), "free_bytes": int(used.free), "size_bytes": int(used.total)}
+    facts["target_percent"] = max(1, math.ceil(params["warn_percent"]) - 1)
     gauges = {
         "filesystem_used_ratio": round(used.used_ratio, 4),
         "filesystem_free_bytes": used.free,
@@ -60,6 +62,7 @@ CHECK = Check(
         Field("used_percent", Kind.NUMBER, "used share of what ordinary users may use, 0 to 100"),
         Field("free_bytes", Kind.INTEGER, "what ordinary users can still take"),
         Field("size_bytes", Kind.INTEGER, "used and free together, without reserves"),
+        Field("target_percent", Kind.INTEGER, "use that a clean-up must reach, so that the check says OK again"),
     ),
     gauges=(
         Gauge("filesystem_used_ratio", "used share of what ordinary users may use, 0 to 1"),

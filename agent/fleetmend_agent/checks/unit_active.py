@@ -54,7 +54,7 @@ def judge(unit: UnitState, desired: str, clock_ms: int, grace_ms: int, before: S
     since_ms = clock_ms - unit.since_clock_ms
     limit_ms = grace_ms if unit.since_clock_ms else max(grace_ms, _BOOT_GRACE_MS)
     if since_ms < limit_ms:
-        return (Status.OK if before is Status.UNKNOWN else before), f"{words}, a change is under way"
+        return before, f"{words}, a change is under way"
     if running and desired == "running" and unit.active == "active":
         return Status.OK, f"{words}, with a job that waits"
     return Status.CRIT, f"{words} for {human_seconds(since_ms / 1000)}, it should be {desired}"

@@ -53,8 +53,10 @@ def _remembered(context: Context, name: str, unit: UnitState | None, before: Sta
         return Result(Status.OK, f"{name} is masked: in maintenance", name, finding(unit, maintenance=True))
     if _matches(name, context.params["ignore"]):
         return Result(Status.OK, f"{name} is ignored by this check", name, finding(unit, maintenance=False))
-    if unit.active in _BETWEEN and before in {Status.WARN, Status.CRIT}:
-        return Result(before, f"{name} failed and is {unit.active} ({unit.sub})", name, finding(unit, maintenance=False))
+    if unit.active in _BETWEEN:
+        return Result(
+            before, f"{name} is between two states: {unit.active} ({unit.sub})", name, finding(unit, maintenance=False)
+        )
     return Result(Status.OK, f"{name} is {unit.active} ({unit.sub})", name, finding(unit, maintenance=False))
 
 

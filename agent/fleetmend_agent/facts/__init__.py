@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One section of the inventory: `collect` returns a JSON object. It runs on a worker thread and may raise OSError."""
+    """One section of the inventory: `collect` returns a JSON object.
+
+    It runs on a worker thread and may raise OSError or CheckUnknown. An unchanged machine gives an identical object.
+    """
 
     name: str
     summary: str
