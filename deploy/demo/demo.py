@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import signal
 import sys
 import time
@@ -12,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import service, shop
+from . import shop
 from .process import DemoError, wait_for
 from .shop import Shop
 from .world import World
@@ -31,22 +30,12 @@ def step(begun: float, text: str) -> None:
     say(f"{DIM}{time.monotonic() - begun:6.1f} s{PLAIN}  {text}")
 
 
-def kill(broken: Shop) -> None:
-    """End the service as a crash would."""
-    os.kill(int(broken.pid_file.read_text()), signal.SIGKILL)
-
-
-def hang(broken: Shop) -> None:
-    """Make the service live on without ever answering again."""
-    os.kill(int(broken.pid_file.read_text()), signal.SIGUSR1)
-
-
-def break_and_watch(world: World, broken: Shop, what: str, fault: Callable[[Shop], None]) -> str:
+def break_and_watch(world: World, what: str, fault: Callable[[], None]) -> str:
     """Inject a fault, wait until its incident ended, print the time line; the incident's id."""
     known = {incident["id"] for incident in world.incidents()}
     say(f"\n{BOLD}{what}{PLAIN}")
     fault_ms = time.time_ns() // 1_000_000
-    fault(broken)
+    fault()
     print_moment("fault", fault_ms, fault_ms, what)
     found: list[str] = []
 
@@ -56,8 +45,6 @@ def break_and_watch(world: World, broken: Shop, what: str, fault: Callable[[Shop
 
     wait_for("the fault to be healed", ended, HEAL_TIMEOUT_S, world.controller, every_s=0.3)
     print_story(world.cli("incidents", "show", found[0]), fault_ms)
-    if not service.answers(broken.port):
-        raise DemoError(f"cannot call it healed: {broken.url} does not answer")
     return found[0]
 
 
@@ -89,15 +76,18 @@ def run(world: World, *, stay: bool) -> None:
     """The whole demo in a world of its own."""
     begun = time.monotonic()
     step(begun, f"everything lives in {world.directory}")
-    broken = shop.build(world)
+    broken = Shop.in_world(world)
     try:
+        shop.start(world, broken)
         facts = world.cli("hosts", "show", shop.HOST)["host"]
         step(begun, f"controller on port {world.link_port}, host {facts['name']} enrolled as {facts['id']} over mutual TLS")
         step(begun, f"the shop answers on {broken.url} and is checked twice a second")
         incidents = [
-            break_and_watch(world, broken, "the shop's process is killed (SIGKILL)", kill),
-            break_and_watch(world, broken, "the shop hangs: it lives, accepts connections and never answers", hang),
+            break_and_watch(world, "the shop's process is killed (SIGKILL)", broken.kill),
+            break_and_watch(world, "the shop hangs: it lives, accepts connections and never answers", broken.hang),
         ]
+        if not broken.answers():
+            raise DemoError(f"cannot call it healed: {broken.url} does not answer")
         for incident in incidents:
             say(f"\n{BOLD}$ fleetmend explain {incident}{PLAIN}")
             say(world.cli_text("explain", incident).rstrip())

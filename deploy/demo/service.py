@@ -112,10 +112,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("verb", choices=["run", "restart"])
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--pid-file", type=Path, required=True)
+    parser.add_argument("--delay-s", type=float, default=0.0, help="restart: wait so long first")
     given = parser.parse_args(arguments)
     if given.verb == "run":
         run(given.port, given.pid_file)
         return 0
+    time.sleep(given.delay_s)
     stop(given.pid_file)
     print(f"the service runs as process {start(given.port, given.pid_file)}")
     return 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,30 +12,36 @@ from typing import Any
 from . import service
 from .ports import free_port
 from .process import wait_for
-from .world import World
+from .world import Host, World
 
 HOST = "demo-1"
 LABELS = {"role": "shop", "site": "demo"}
-CHECK = "shop"
 STEADY_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """The service that is broken and healed."""
+    """A service that is broken and healed. `name` is also that of its check; `delay_s` slows its restart down."""
 
+    name: str
     port: int
     pid_file: Path
+    delay_s: float = 0.0
 
     @classmethod
-    def in_world(cls, world: World) -> Shop:
+    def in_world(cls, world: World, name: str = "shop", delay_s: float = 0.0) -> Shop:
         """On a free port, with its process number kept in the world's directory."""
-        return cls(free_port(), world.directory / "shop.pid")
+        return cls(name, free_port(), world.directory / f"{name}.pid", delay_s)
 
     @property
     def url(self) -> str:
         """What is checked."""
         return f"http://127.0.0.1:{self.port}/healthz"
+
+    @property
+    def command(self) -> str:
+        """The name under which the host's owner offers its restart."""
+        return f"restart-{self.name}"
 
     def start(self) -> int:
         """Start it; its process number."""
@@ -43,58 +51,82 @@ class Shop:
         """End it, whoever started it."""
         service.stop(self.pid_file)
 
+    def kill(self) -> None:
+        """End it as a crash would."""
+        os.kill(int(self.pid_file.read_text()), signal.SIGKILL)
+
+    def hang(self) -> None:
+        """Make it live on without ever answering again."""
+        os.kill(int(self.pid_file.read_text()), signal.SIGUSR1)
+
+    def answers(self) -> bool:
+        """Whether it says ok now."""
+        return service.answers(self.port)
+
     def restart_argv(self) -> list[str]:
-        """The command that the host's owner offers."""
-        script = str(Path(service.__file__).resolve())
-        return [sys.executable, script, "restart", "--port", str(self.port), "--pid-file", str(self.pid_file)]
+        """What its restart runs."""
+        argv = [sys.executable, str(Path(service.__file__).resolve()), "restart", "--port", str(self.port)]
+        return [*argv, "--pid-file", str(self.pid_file), "--delay-s", str(self.delay_s)]
 
 
-def policy(shop: Shop) -> dict[str, Any]:
-    """The host owner's word: one command, by name, with its whole argument vector; nothing else."""
+def policy(*shops: Shop) -> dict[str, Any]:
+    """The host owner's word: one command for each shop, by name, with its whole argument vector; nothing else."""
     return {
-        "actions": {"run_command": {"commands": ["restart-shop"]}},
-        "commands": {"restart-shop": {"argv": shop.restart_argv(), "timeout": "20s"}},
+        "actions": {"run_command": {"commands": [shop.command for shop in shops]}},
+        "commands": {shop.command: {"argv": shop.restart_argv(), "timeout": "20s"} for shop in shops},
     }
 
 
-def write_rules(world: World, shop: Shop) -> None:
-    """Checks of this very machine, and a playbook for the service."""
+def write_rules(world: World, *shops: Shop) -> None:
+    """Checks of this very machine, and for each shop a check and a playbook."""
     machine = [
         {"name": "root-disk", "type": "filesystem_space", "with": {"mount": "/"}, "every": "5s"},
         {"name": "memory", "type": "memory_available", "every": "5s"},
         {"name": "load", "type": "cpu_load", "every": "5s"},
     ]
-    probe = {"name": CHECK, "type": "http_endpoint", "with": {"url": shop.url}, "every": "500ms", "timeout": "1s"}
-    world.write_rule("checks", "demo", {"checks": [*machine, probe]})
-    world.write_rule("playbooks", "restart-shop", playbook())
+    world.write_rule("checks", "demo", {"checks": [*machine, *map(probe, shops)]})
+    for shop in shops:
+        world.write_rule("playbooks", shop.command, playbook(shop))
 
 
-def playbook() -> dict[str, Any]:
+def probe(shop: Shop) -> dict[str, Any]:
+    """Twice a second."""
+    return {"name": shop.name, "type": "http_endpoint", "with": {"url": shop.url}, "every": "500ms", "timeout": "1s"}
+
+
+def playbook(shop: Shop) -> dict[str, Any]:
     """Restart it, prove it; hand over when that does not hold."""
     return {
-        "playbook": "restart-shop",
-        "summary": "Restart the shop when it does not answer.",
+        "playbook": shop.command,
+        "summary": f"Restart the {shop.name} when it does not answer.",
         "owner": "shop",
         "trust": "act",
-        "when": {"check": CHECK},
-        "steps": [{"action": "run_command", "with": {"command": "restart-shop"}, "prove": {"within": "10s", "stay_ok": "2s"}}],
-        "limits": {"per_host": "10 per 1h", "attempts": {"max": 3, "within": "1h", "backoff": "1s", "factor": 2}},
+        "when": {"check": shop.name},
+        "steps": [{"action": "run_command", "with": {"command": shop.command}, "prove": {"within": "10s", "stay_ok": "2s"}}],
+        "limits": {"per_host": "100 per 1h", "attempts": {"max": 3, "within": "1h", "backoff": "1s", "factor": 2}},
         "toil_minutes": 15,
         "escalate": {"to": "shop-oncall", "severity": "page"},
     }
 
 
-def build(world: World) -> Shop:
-    """Start the service, the controller and the host, and wait until everything is seen to be well."""
-    shop = Shop.in_world(world)
-    shop.start()
-    write_rules(world, shop)
+def start(world: World, *shops: Shop) -> Host:
+    """Start the shops, the controller and one host, and wait until everything is seen to be well."""
+    for shop in shops:
+        shop.start()
+    write_rules(world, *shops)
     world.init()
     world.start_controller()
-    host = world.add_host(HOST, LABELS, policy(shop))
+    host = world.add_host(HOST, LABELS, policy(*shops))
     world.start_hosts()
-    wait_for("the service to be seen", lambda: check_status(world, CHECK) == 0, STEADY_TIMEOUT_S, world.controller, host.agent)
-    return shop
+    for shop in shops:
+        wait_ok(world, shop)
+    return host
+
+
+def wait_ok(world: World, shop: Shop) -> None:
+    """Wait until the controller knows that a shop is well."""
+    watched = (world.controller, *(host.agent for host in world.hosts.values()))
+    wait_for(f"{shop.name} to be seen well", lambda: check_status(world, shop.name) == 0, STEADY_TIMEOUT_S, *watched)
 
 
 def check_status(world: World, check: str) -> float | None:

@@ -7,6 +7,7 @@ from a real installation. The demo and the end-to-end tests stand on it.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess

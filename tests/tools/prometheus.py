@@ -41,6 +41,11 @@ class Prometheus:
         assert answer["status"] == "success", f"{expr}: {answer.get('error')}"
         return list(answer["data"]["result"])
 
+    def rules(self) -> list[dict[str, Any]]:
+        """Every alert rule with its health."""
+        answer = httpx.get(f"{self.url}/api/v1/rules", timeout=10).json()
+        return [rule for group in answer["data"]["groups"] for rule in group["rules"]]
+
 
 @contextmanager
 def running(directory: Path, target: str, rules: Path | None = None) -> Iterator[Prometheus]:

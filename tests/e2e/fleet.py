@@ -1,0 +1,73 @@
+"""What the end-to-end tests share: a world with shops, waiting for incidents, and comparing ledgers with the journal."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from deploy.demo import shop
+from deploy.demo.process import wait_for
+from deploy.demo.shop import Shop
+from deploy.demo.world import Host, World
+
+Incident = dict[str, Any]
+INCIDENT_TIMEOUT_S = 45.0
+
+
+@contextmanager
+def running(*names: str, delay_s: float = 0.0) -> Iterator[tuple[World, list[Shop]]]:
+    """A fleet of one host with these shops, all of them well."""
+    with World(heartbeat_ms=500) as world:
+        shops = [Shop.in_world(world, name, delay_s) for name in names]
+        try:
+            shop.start(world, *shops)
+            yield world, shops
+        finally:
+            for one in shops:
+                one.stop()
+
+
+def wait_incident(world: World, check: str, what: str, is_so: Callable[[Incident], bool]) -> dict[str, Any]:
+    """The details of the newest incident of a check once it is so."""
+    found: list[Incident] = []
+
+    def look() -> bool:
+        found[:] = [i for i in world.incidents() if i["check"] == check][:1]
+        return bool(found) and is_so(found[0])
+
+    wait_for(f"an incident of {check} {what}", look, INCIDENT_TIMEOUT_S, world.controller, every_s=0.2)
+    return dict(world.cli("incidents", "show", found[0]["id"]))
+
+
+def healed(incident: Incident) -> bool:
+    """Ended by an action that was proved."""
+    return bool(incident["phase"] == "resolved" and incident["why"] == "healed")
+
+
+def ended(incident: Incident) -> bool:
+    """Not in anybody's hands any more, whatever the way."""
+    return bool(incident["phase"] == "resolved")
+
+
+def escalated(incident: Incident) -> bool:
+    """In the hands of people."""
+    return bool(incident["phase"] == "escalated")
+
+
+def begun_orders(host: Host) -> Counter[str]:
+    """How often the executor's ledger says that each order began."""
+    if not host.ledger.exists():
+        return Counter()
+    records = [json.loads(line)["record"] for line in host.ledger.read_text().splitlines()]
+    return Counter(record["order_id"] for record in records if record["kind"] == "begin")
+
+
+def assert_ledger_agrees(world: World, host: Host) -> None:
+    """No order ran twice, and everything that ran was ordered."""
+    begun = begun_orders(host)
+    assert [order for order, count in begun.items() if count != 1] == []
+    attempts = [a for i in world.incidents() for a in world.cli("incidents", "show", i["id"])["attempts"]]
+    assert set(begun) <= {attempt["order_id"] for attempt in attempts}
