@@ -5,15 +5,20 @@ A `RuleSet` is a value made from documents by `playbooks.load.compile_rules`; it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import glob
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from .core.policy import Policy
 
 Labels = Mapping[str, str]
+LabelSet = tuple[tuple[str, str], ...]
 T = TypeVar("T")
 
+# A filesystem check that looks at every local mount, and what only the names of derived checks contain.
+EVERY_MOUNT = "*"
+DERIVED_MARK = ":"
 # Hosts share few sets of labels; what follows from each set is worked out once.
 LABEL_SETS_KEPT_MAX = 4096
 
@@ -87,7 +92,7 @@ class Declaration:
     name: str
     owner: str
     on: Selector
-    units: tuple[tuple[str, UnitRule], ...]
+    units: Mapping[str, UnitRule]
     disposable: tuple[str, ...]
     protected: tuple[str, ...]
     checks: tuple[CheckSpec, ...]
@@ -103,7 +108,7 @@ class SelectedCheck:
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """Everything that one set of documents says. `check_types` maps each check's name to its type; `warnings` do not hold it up."""
+    """Everything that one set of documents says. `check_types` maps each check's name to its type; warnings hold nothing up."""
 
     digest: str
     documents: Mapping[str, str]
@@ -112,8 +117,8 @@ class RuleSet:
     declarations: tuple[Declaration, ...]
     check_types: Mapping[str, str]
     warnings: tuple[Problem, ...] = ()
-    _checks_of: dict[tuple[tuple[str, str], ...], tuple[CheckSpec, ...]] = field(default_factory=dict, repr=False, compare=False)
-    _document_of: dict[tuple[tuple[str, str], ...], dict[str, Any]] = field(default_factory=dict, repr=False, compare=False)
+    _checks_of: dict[LabelSet, tuple[CheckSpec, ...]] = field(default_factory=dict, repr=False, compare=False)
+    _document_of: dict[LabelSet, dict[str, Any]] = field(default_factory=dict, repr=False, compare=False)
 
     def checks_for(self, labels: Labels) -> tuple[CheckSpec, ...]:
         """The checks of a host with these labels, by name."""
@@ -126,18 +131,19 @@ class RuleSet:
     def owner_for(self, labels: Labels, unit: str = "") -> str:
         """Who answers for a unit on a host with these labels, else for the host; empty when nobody declared either."""
         selected = [d for d in self.declarations if d.on.selects(labels)]
-        of_unit = [d for d in selected if unit and any(name == unit for name, _ in d.units)]
+        of_unit = [d for d in selected if unit in d.units]
         return next((d.owner for d in (*of_unit, *selected)), "")
 
     def _work_out_checks(self, labels: Labels) -> tuple[CheckSpec, ...]:
         written = [check.spec for check in self.checks if check.on.selects(labels)]
         derived = [spec for d in self.declarations if d.on.selects(labels) for spec in d.checks]
         by_name = {spec.name: spec for spec in (*written, *derived)}
-        return tuple(by_name[name] for name in sorted(by_name))
+        specs = [by_name[name] for name in sorted(by_name)]
+        return tuple(narrowed for spec in specs if (narrowed := _narrowed(spec, specs)) is not None)
 
     def _work_out_declaration(self, labels: Labels) -> dict[str, Any]:
         selected = [d for d in self.declarations if d.on.selects(labels)]
-        units = {name: rule for d in selected for name, rule in d.units}
+        units = {name: rule for d in selected for name, rule in d.units.items()}
         return {
             "units": {name: {"desired": units[name].desired, "restart": units[name].restart} for name in sorted(units)},
             "disposable": sorted({pattern for d in selected for pattern in d.disposable}),
@@ -145,7 +151,21 @@ class RuleSet:
         }
 
 
-def _kept(kept: dict[tuple[tuple[str, str], ...], T], labels: Labels, work_out: Callable[[Labels], T]) -> T:
+def _narrowed(spec: CheckSpec, specs: Sequence[CheckSpec]) -> CheckSpec | None:
+    """A check of every mount leaves those out that have one of their own, and gives way to a derived one: one fault, one incident."""
+    if spec.params.get("mount") != EVERY_MOUNT:
+        return spec
+    alike = [other for other in specs if other.type == spec.type and other.name != spec.name]
+    if DERIVED_MARK not in spec.name and any(
+        DERIVED_MARK in other.name and other.params["mount"] == EVERY_MOUNT for other in alike
+    ):
+        return None
+    own = [glob.escape(str(other.params["mount"])) for other in alike if other.params["mount"] != EVERY_MOUNT]
+    ignore = sorted({*spec.params.get("ignore", ()), *own})
+    return replace(spec, params={**spec.params, "ignore": ignore}) if own else spec
+
+
+def _kept(kept: dict[LabelSet, T], labels: Labels, work_out: Callable[[Labels], T]) -> T:
     key = tuple(sorted(labels.items()))
     if key not in kept:
         if len(kept) >= LABEL_SETS_KEPT_MAX:

@@ -1,0 +1,79 @@
+"""From what people declare to what is checked: each unit, health, mount and space limit becomes a check with a sensible pace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..playbooks.schema import ConfirmModel
+from ..playbooks.text import Path
+from .schema import DeclarationFile, HttpHealth, MountModel, SpaceModel, TcpHealth, UnitModel
+
+# systemd tells about units at once; this is the safety net behind it.
+UNIT_EVERY_MS = 30_000
+FILESYSTEM_EVERY_MS = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """One check as it follows from a declaration. `origin` is the part that it follows from; None means as the type says."""
+
+    origin: Path
+    name: str
+    type: str
+    params: dict[str, Any]
+    every_ms: int
+    timeout_ms: int | None = None
+    confirm: ConfirmModel = ConfirmModel()
+
+
+def derive(declaration: DeclarationFile) -> tuple[Derived, ...]:
+    """The checks of one declaration, in the order in which it states their reasons."""
+    checks: list[Derived] = []
+    for name, unit in declaration.units.items():
+        checks += _of_unit(name, unit)
+    for mount, rule in declaration.mounts.items():
+        checks += _of_mount(mount, rule)
+    for origin, check_type, space in (("space", "filesystem_space", declaration.space), ("inodes", "filesystem_inodes", declaration.inodes)):
+        if space is not None:
+            checks += _of_space(origin, check_type, space, list(declaration.mounts))
+    return tuple(checks)
+
+
+def _of_unit(name: str, unit: UnitModel) -> Iterator[Derived]:
+    params = {"unit": name, "desired": unit.desired}
+    yield Derived(("units", name), f"unit-active:{name}", "unit_active", params, UNIT_EVERY_MS)
+    health = HttpHealth(url=unit.health) if isinstance(unit.health, str) else unit.health
+    if health is None:
+        return
+    check_type, asked = _probe(health)
+    yield Derived(
+        ("units", name, "health"), f"health:{name}", check_type, {**asked, "unit": name}, health.every, health.timeout, health.confirm
+    )
+
+
+def _probe(health: HttpHealth | TcpHealth) -> tuple[str, dict[str, Any]]:
+    if isinstance(health, TcpHealth):
+        return "tcp_port", {"address": health.tcp, "send": health.send, "expect": health.expect}
+    params = {"url": health.url, "expect_text": health.expect_text}
+    return "http_endpoint", params if health.expect_status is None else {**params, "expect_status": health.expect_status}
+
+
+def _of_mount(mount: str, rule: MountModel) -> Iterator[Derived]:
+    if rule.unit is not None:
+        params = {"unit": rule.unit, "desired": "running"}
+        yield Derived(("mounts", mount), f"unit-active:{rule.unit}", "unit_active", params, UNIT_EVERY_MS)
+    if rule.options == "rw":
+        params = {"mount": mount, "unit": rule.unit or ""}
+        yield Derived(("mounts", mount), f"filesystem-readonly:{mount}", "filesystem_readonly", params, FILESYSTEM_EVERY_MS)
+
+
+def _of_space(origin: str, check_type: str, space: SpaceModel, mounts: list[str]) -> Iterator[Derived]:
+    """WARN begins at the target, so the check says OK, and proves a clean-up, only once the target is reached."""
+    limits = {"warn_percent": space.target_percent, "crit_percent": space.heal_above_percent}
+    prefix = check_type.replace("_", "-")
+    if not mounts:
+        yield Derived((origin,), f"{prefix}:all", check_type, limits, FILESYSTEM_EVERY_MS)
+    for mount in mounts:
+        yield Derived((origin,), f"{prefix}:{mount}", check_type, {**limits, "mount": mount}, FILESYSTEM_EVERY_MS)

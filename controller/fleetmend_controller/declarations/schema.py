@@ -1,0 +1,131 @@
+"""What the files in declarations/ may say: what should be true on some hosts, and what may be touched there."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from ..playbooks.schema import ConfirmModel, Model
+from ..playbooks.values import (
+    ADDRESS_PATTERN,
+    MOUNT_UNIT_PATTERN,
+    URL_PATTERN,
+    AbsolutePath,
+    DisposableGlob,
+    Name,
+    On,
+    Percent,
+    Person,
+    PositiveDuration,
+    ProtectedGlob,
+    UnitName,
+)
+
+UNITS_MAX = 500
+MOUNTS_MAX = 200
+PATTERNS_MAX = 500
+
+Url = Annotated[str, Field(pattern=URL_PATTERN, max_length=2048)]
+Address = Annotated[str, Field(pattern=ADDRESS_PATTERN, max_length=255)]
+
+
+class ProbeModel(Model):
+    """How often a unit's health is asked for, and what counts."""
+
+    every: PositiveDuration = 5_000
+    timeout: PositiveDuration = 2_000
+    confirm: ConfirmModel = ConfirmModel(bad=2, good=1)
+
+
+class HttpHealth(ProbeModel):
+    """Healthy is what answers this address with a good status."""
+
+    url: Url
+    expect_status: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    """Statuses that are good: `200`, `200-299` or `200,301`; left away: 200-399."""
+    expect_text: Annotated[str, Field(max_length=1024)] = ""
+    """Text that the answer must contain."""
+
+
+class TcpHealth(ProbeModel):
+    """Healthy is what accepts a connection, and answers as expected if something is expected."""
+
+    tcp: Address
+    """Host and port, such as `127.0.0.1:5433`."""
+    send: Annotated[str, Field(max_length=1024)] = ""
+    expect: Annotated[str, Field(max_length=1024)] = ""
+
+
+def _health_kind(value: object) -> str:
+    if isinstance(value, str):
+        return "<address>"
+    return "<tcp>" if isinstance(value, dict) and "tcp" in value else "<url>"
+
+
+Health = Annotated[
+    Annotated[Url, Tag("<address>")] | Annotated[HttpHealth, Tag("<url>")] | Annotated[TcpHealth, Tag("<tcp>")],
+    Discriminator(_health_kind),
+]
+
+
+class UnitModel(Model):
+    """One systemd unit."""
+
+    desired: Literal["running", "stopped"] = "running"
+    restart: Literal["allowed", "clean-only", "never"] = "never"
+    """Whether it may be restarted; `clean-only`: never by killing it."""
+    health: Health | None = None
+    """An address to ask, or a mapping with `url` or `tcp`."""
+
+    @model_validator(mode="after")
+    def _only_the_running_have_health(self) -> Self:
+        if self.desired == "stopped" and self.health is not None:
+            raise ValueError("a unit that should be stopped has no health: take health away, or write desired: running")
+        return self
+
+
+class MountModel(Model):
+    """One mount."""
+
+    unit: Annotated[str, Field(pattern=MOUNT_UNIT_PATTERN)] | None = None
+    """Its systemd unit, when it has one that should be running."""
+    options: Literal["rw", "ro"] = "rw"
+    """`rw`: it is a fault when it turns read-only."""
+
+
+class SpaceModel(Model):
+    """When a filesystem is too full, and when it is well again."""
+
+    heal_above_percent: Percent
+    target_percent: Percent
+
+    @model_validator(mode="after")
+    def _target_is_lower(self) -> Self:
+        if self.target_percent >= self.heal_above_percent:
+            raise ValueError(
+                f"target_percent {self.target_percent} must be below heal_above_percent {self.heal_above_percent}:"
+                " else nothing is ever well"
+            )
+        return self
+
+
+class DeclarationFile(Model):
+    """A file in declarations/."""
+
+    declare: Name
+    """Unique in all files."""
+    on: On | None = None
+    """Labels of the hosts it is about; left away: every host."""
+    owner: Person
+    """Who answers for these hosts and units."""
+    units: Annotated[dict[UnitName, UnitModel], Field(max_length=UNITS_MAX)] = Field(default_factory=dict)
+    mounts: Annotated[dict[AbsolutePath, MountModel], Field(max_length=MOUNTS_MAX)] = Field(default_factory=dict)
+    space: SpaceModel | None = None
+    """For the declared mounts; without mounts: for every local filesystem."""
+    inodes: SpaceModel | None = None
+    """As space, for inodes."""
+    disposable: Annotated[list[DisposableGlob], Field(max_length=PATTERNS_MAX)] = Field(default_factory=list)
+    """What a clean-up may delete: absolute paths with *, ** and ?."""
+    protected: Annotated[list[ProtectedGlob], Field(max_length=PATTERNS_MAX)] = Field(default_factory=list)
+    """What no action may touch, whatever is disposable: absolute paths, and names of units, with *, ** and ?."""

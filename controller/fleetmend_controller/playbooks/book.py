@@ -1,0 +1,55 @@
+"""What the parts of compiling share: the catalogue, the names seen so far, and the problems found so far."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from fleetmend.catalogue import Catalogue
+
+from ..rules import Labels, Problem, Selector, UnitRule
+from ..rules import Declaration as DeclarationRule
+from .text import Document, Path, shown
+
+
+@dataclass(slots=True)
+class Book:
+    """One compilation. `complete` is false once a file that could name checks was not understood: unknown names may then be its."""
+
+    catalogue: Catalogue
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    check_types: dict[str, str] = field(default_factory=dict)
+    complete: bool = True
+    _names: dict[tuple[str, str], Problem] = field(default_factory=dict)
+
+    def claim(self, what: str, name: str, document: Document, path: Path) -> bool:
+        """Take a name that must be unique; a problem if it is taken."""
+        here = document.problem(path, "")
+        taken = self._names.setdefault((what, name), here)
+        if taken is here:
+            return True
+        text = f"cannot use the name {shown(name)} for another {what}: {taken.file}:{taken.line} has it already"
+        self.problems.append(document.problem(path, text))
+        return False
+
+    def suggest(self, name: str, known: Iterable[str]) -> str:
+        """The way out of an unknown name."""
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, 1)
+        return f"did you mean {near[0]}?" if near else f"there is {', '.join(names[:40]) or 'none'}"
+
+
+def selector(on: Mapping[str, list[str]] | None) -> Selector:
+    """The hosts that `on` means."""
+    return Selector(tuple((label, tuple(values)) for label, values in sorted((on or {}).items())))
+
+
+def declared_unit(declarations: Iterable[DeclarationRule], labels: Labels, unit: str) -> UnitRule | None:
+    """What is declared about a unit on a host with these labels."""
+    for declaration in declarations:
+        rule = declaration.units.get(unit)
+        if rule is not None and declaration.on.selects(labels):
+            return rule
+    return None

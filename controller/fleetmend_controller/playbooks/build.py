@@ -1,0 +1,211 @@
+"""From a file in playbooks/ to a playbook of the core and its condition as a pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fleetmend.catalogue import ActionSpec
+
+from ..core import policy
+from ..core.model import (
+    ActionStep,
+    Attempts,
+    Cost,
+    EscalateTo,
+    FleetBudget,
+    Host,
+    Incident,
+    Limits,
+    Playbook,
+    Proof,
+    Rate,
+    Scalar,
+    Step,
+    Storm,
+    Trust,
+    WaitStep,
+)
+from ..rules import Declaration
+from .book import Book, declared_unit
+from .cel import LABELS_KIND, Condition, ConditionError, Variables
+from .judge import try_validate, validate
+from .params import ANY_FINDING, read_params
+from .schema import ActionModel, LimitsModel, PlaybookFile, ProveModel, WaitModel, WhenModel
+from .text import Document, Path, shown
+
+# Incidents that the controller itself opens; people answer them.
+_NOT_FOR_PLAYBOOKS = {
+    "host_lost": "a lost host is never healed by restarting things; people are told",
+    "operator_run": "an operator's request is no fault",
+}
+UNDECLARED = "undeclared"
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltPlaybook:
+    """One playbook with where it came from, the types of the checks it answers, and its condition if it has one."""
+
+    document: Document
+    model: PlaybookFile
+    playbook: Playbook
+    types: tuple[str, ...]
+    condition: policy.Condition | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """The checks that a playbook answers: their types, and the fields that all their findings have."""
+
+    types: tuple[str, ...]
+    finding: Mapping[str, str]
+
+
+def build_playbook(book: Book, document: Document, declarations: Sequence[Declaration]) -> BuiltPlaybook | None:
+    """The playbook of one file; None when something is wrong with it, and then why is in the book.
+
+    Its parts are judged one by one even if the whole is not understood, so that every problem is found at once.
+    """
+    before = len(book.problems)
+    whole = validate(document, (), PlaybookFile, book.problems)
+    when = whole.when if whole else try_validate(document, ("when",), WhenModel)
+    answered = _answered(book, document, when) if when else None
+    condition = _condition(book, document, when, answered, declarations) if when else None
+    steps = _steps(book, document, answered)
+    if whole is None:
+        return None
+    fresh = book.claim("playbook", whole.playbook, document, ("playbook",))
+    if not fresh or answered is None or len(book.problems) > before:
+        return None
+    return BuiltPlaybook(document, whole, _playbook(whole, steps), answered.types, condition)
+
+
+def _playbook(model: PlaybookFile, steps: tuple[Step, ...]) -> Playbook:
+    escalate = model.escalate
+    return Playbook(
+        name=model.playbook,
+        summary=model.summary,
+        owner=model.owner,
+        trust=Trust(model.trust),
+        check=model.when.check[0],
+        also=tuple(model.when.check[1:]),
+        where=model.when.where or "",
+        for_ms=model.when.for_,
+        steps=steps,
+        limits=_limits(model.limits),
+        escalate=EscalateTo(escalate.to, escalate.severity) if escalate else EscalateTo(model.owner, "ticket"),
+        toil_minutes=model.toil_minutes,
+    )
+
+
+def _limits(model: LimitsModel) -> Limits:
+    fleet, tries, storm = model.fleet, model.attempts, model.storm
+    return Limits(
+        per_host=Rate(*model.per_host),
+        fleet=FleetBudget(fleet.by, fleet.percent, fleet.at_most),
+        attempts=Attempts(tries.max, tries.within, tries.backoff, tries.factor),
+        storm=Storm(storm.by, storm.percent, storm.within) if storm else None,
+    )
+
+
+def _answered(book: Book, document: Document, when: WhenModel) -> _Answered | None:
+    types: list[str] = []
+    listed = document.node(("when", "check"))
+    for index, name in enumerate(when.check):
+        path: Path = ("when", "check", index) if listed is not None and listed.items else ("when", "check")
+        check_type = name if name in book.catalogue.checks else book.check_types.get(name, "")
+        if check_type:
+            types.append(check_type)
+        elif name in _NOT_FOR_PLAYBOOKS:
+            book.problems.append(document.problem(path, f"cannot answer {name}: {_NOT_FOR_PLAYBOOKS[name]}"))
+        elif book.complete:
+            known = [*book.catalogue.checks, *book.check_types]
+            text = f"cannot find a check or check type named {shown(name)}: {book.suggest(name, known)}"
+            book.problems.append(document.problem(path, text))
+    if len(types) != len(when.check):
+        return None
+    findings = [{f.name: f.kind for f in book.catalogue.checks[t].finding} for t in types]
+    common = {name: kind for name, kind in findings[0].items() if all(other.get(name) == kind for other in findings)}
+    return _Answered(tuple(dict.fromkeys(types)), common)
+
+
+def _condition(
+    book: Book, document: Document, when: WhenModel, answered: _Answered | None, declarations: Sequence[Declaration]
+) -> policy.Condition | None:
+    if when.where is None or answered is None:
+        return None
+    kinds = {f"finding.{name}": kind for name, kind in answered.finding.items()}
+    kinds |= {"host.name": "text", "host.labels": LABELS_KIND, "check.name": "text", "check.type": "text"}
+    kinds |= {"status": "text", "summary": "text"}
+    if answered.finding.get("unit") == "text":
+        kinds |= {"declared.restart": "text", "declared.desired": "text"}
+    variables = Variables(tuple(kinds.items()), " and ".join(answered.types))
+    try:
+        compiled = Condition.compile(when.where, variables)
+    except ConditionError as error:
+        for fault in error.faults:
+            text = f"cannot use the condition: {fault.text}"
+            book.problems.append(document.problem_inside(("when", "where"), fault.offset, text))
+        return None
+    fields = tuple(answered.finding)
+
+    def judge(host: Host, incident: Incident) -> policy.Match:
+        return compiled.matches(_values(host, incident, fields, declarations))
+
+    return judge
+
+
+def _values(host: Host, incident: Incident, fields: tuple[str, ...], declarations: Sequence[Declaration]) -> dict[str, object]:
+    values: dict[str, object] = {f"finding.{name}": incident.finding[name] for name in fields if name in incident.finding}
+    unit = incident.finding.get("unit")
+    if isinstance(unit, str) and unit:
+        rule = declared_unit(declarations, host.labels, unit)
+        values["declared.restart"] = rule.restart if rule else UNDECLARED
+        values["declared.desired"] = rule.desired if rule else UNDECLARED
+    values |= {"host.name": host.name, "host.labels": host.labels, "check.name": incident.subject.check}
+    values |= {"check.type": incident.check_type, "status": incident.status.value, "summary": incident.summary}
+    return values
+
+
+def _steps(book: Book, document: Document, answered: _Answered | None) -> tuple[Step, ...]:
+    listed = document.node(("steps",))
+    steps: list[Step] = []
+    for index in range(len(listed.items) if listed else 0):
+        path: Path = ("steps", index)
+        node = document.node(path)
+        waits = node is not None and "wait" in node.entries and "action" not in node.entries
+        if waits:
+            wait = try_validate(document, path, WaitModel)
+            steps += [WaitStep(wait.wait)] if wait else []
+            continue
+        model = try_validate(document, path, ActionModel)
+        spec = book.catalogue.actions.get(model.action) if model else None
+        if model and spec:
+            steps.append(_action(book, document, path, model, spec, answered))
+        elif model:
+            text = f"cannot find the action {shown(model.action)}: {book.suggest(model.action, book.catalogue.actions)}"
+            book.problems.append(document.problem((*path, "action"), text))
+    return tuple(steps)
+
+
+def _action(
+    book: Book, document: Document, path: Path, model: ActionModel, spec: ActionSpec, answered: _Answered | None
+) -> ActionStep:
+    finding = answered.finding if answered else ANY_FINDING
+    params = read_params(document, path, spec, book.problems, finding)
+    cost = Cost(spec.cost)
+    prove = model.prove or (None if cost is Cost.HARMLESS else ProveModel())
+    if prove is not None and answered is not None:
+        for check_type in answered.types:
+            if check_type not in spec.proved_by:
+                able = ", ".join(spec.proved_by) or "no check"
+                text = f"cannot prove {spec.name} by a check of type {check_type}: it can be proved by {able}"
+                book.problems.append(document.problem((*path, "action"), text))
+    scalars: tuple[tuple[str, Scalar], ...] = tuple(sorted(params.items()))
+    return ActionStep(
+        action=spec.name,
+        params=scalars,
+        cost=cost,
+        prove=Proof(prove.within, prove.stay_ok) if prove else None,
+        timeout_ms=round(spec.timeout_s * 1000) if model.timeout is None else model.timeout,
+    )

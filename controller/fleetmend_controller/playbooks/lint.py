@@ -1,0 +1,81 @@
+"""Warnings: rules that mean something, but hardly what their author wanted. They hold nothing up; check-config shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from ..core.model import ActionStep, Trust, WaitStep
+from ..declarations.build import Built
+from .book import Book
+from .build import BuiltPlaybook
+
+# What a clean-up and a restart both bring about is not what stopping does.
+_STOPS = ("stop_unit", "kill_process")
+
+
+def lint_playbooks(book: Book, built: Sequence[BuiltPlaybook], gates: Collection[str]) -> None:
+    """Look at the playbooks in the order in which they are tried."""
+    for index, each in enumerate(built):
+        _limits(book, each, gates)
+        _steps(book, each)
+        _reachable(book, built[:index], each)
+        _has_checks(book, each)
+
+
+def lint_declarations(book: Book, built: Sequence[Built]) -> None:
+    """Look at what is declared."""
+    for each in built:
+        for index, pattern in enumerate(each.model.disposable):
+            guard = next((p for p in each.model.protected if _covers(p, pattern)), None)
+            if guard is not None:
+                text = f"cannot ever clear {pattern}: {guard} is protected, and protection comes first"
+                book.warnings.append(each.document.problem(("disposable", index), text))
+
+
+def _limits(book: Book, each: BuiltPlaybook, gates: Collection[str]) -> None:
+    if each.playbook.trust is not Trust.OBSERVE and each.document.node(("limits",)) is None:
+        text = f"cannot tell what {each.playbook.name} may do at most: it has no limits, so the defaults hold; write them down"
+        book.warnings.append(each.document.problem(("playbook",), text))
+    if each.playbook.limits.storm is not None and "storm" not in gates:
+        text = f"cannot hold {each.playbook.name} back in a storm yet: this version keeps the limit but has no gate for it"
+        book.warnings.append(each.document.problem(("limits", "storm"), text, key=True))
+
+
+def _steps(book: Book, each: BuiltPlaybook) -> None:
+    steps = each.playbook.steps
+    for index, step in enumerate(steps):
+        if isinstance(step, ActionStep) and step.action in _STOPS and "{finding.unit}" in dict(step.params).values():
+            text = f"cannot heal by {step.action}: it stops the very unit that the incident is about"
+            book.warnings.append(each.document.problem(("steps", index, "action"), text))
+    if isinstance(steps[-1], WaitStep):
+        text = "cannot follow this wait: no step comes after it"
+        book.warnings.append(each.document.problem(("steps", len(steps) - 1), text))
+
+
+def _reachable(book: Book, earlier: Sequence[BuiltPlaybook], each: BuiltPlaybook) -> None:
+    for other in earlier:
+        if other.condition is not None:
+            continue
+        taken = {other.playbook.check, *other.playbook.also}
+        mine = (each.playbook.check, *each.playbook.also)
+        if all(name in taken or book.check_types.get(name) in taken for name in mine):
+            text = (
+                f"cannot ever reach {each.playbook.name}: {other.playbook.name} ({other.document.file}) is tried before it, answers the "
+                "same checks and has no condition"
+            )
+            book.warnings.append(each.document.problem(("when", "check"), text))
+            return
+
+
+def _has_checks(book: Book, each: BuiltPlaybook) -> None:
+    types = set(book.check_types.values())
+    unused = [check_type for check_type in each.types if check_type not in types]
+    if unused:
+        text = f"cannot ever answer {' and '.join(unused)}: no check of that type is written or follows from a declaration"
+        book.warnings.append(each.document.problem(("when", "check"), text))
+
+
+def _covers(protected: str, disposable: str) -> bool:
+    """Whether everything that the disposable pattern can mean is protected, as far as that shows in the text."""
+    folder = protected.removesuffix("/**")
+    return protected == disposable or (not any(c in folder for c in "*?[") and disposable.startswith(folder + "/"))
