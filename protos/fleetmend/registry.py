@@ -19,9 +19,14 @@ def names(package: ModuleType) -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
 
 
+def import_one(package: ModuleType, name: str) -> ModuleType:
+    """The module of one entry."""
+    return importlib.import_module(f"{package.__name__}.{name}")
+
+
 def load_one(package: ModuleType, name: str, constant: str, kind: type[T]) -> T:
     """The constant of one file. Refuses a file without it, of another type, or whose `.name` differs from the file."""
-    module = importlib.import_module(f"{package.__name__}.{name}")
+    module = import_one(package, name)
     entry = getattr(module, constant, None)
     if not isinstance(entry, kind):
         raise RegistryError(f"cannot load {module.__name__}: it must declare {constant} = {kind.__name__}(...)")

@@ -119,7 +119,7 @@ def drop_symptom(turn: Turn, subject: Subject) -> None:
 
 def escalate(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str, severity: str = "") -> None:
     """Hand the incident to people. It closes by itself when the check says OK again."""
-    playbook = playbook_of(turn, incident)
+    playbook = playbook_of(incident)
     to = playbook.escalate.to if playbook else turn.policy.default_escalate_to
     severity = severity or (playbook.escalate.severity if playbook else "ticket")
     release(turn, incident)
@@ -149,11 +149,9 @@ def close(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str)
     return list(incident.symptoms.values())
 
 
-def playbook_of(turn: Turn, incident: Incident) -> Playbook | None:
-    """The playbook that answers this incident, as the policy in force has it."""
-    if incident.run is not None:
-        return incident.run
-    return next((p for p in turn.policy.playbooks if p.name == incident.playbook), None)
+def playbook_of(incident: Incident) -> Playbook | None:
+    """The playbook by which this incident is being handled."""
+    return incident.run or incident.book
 
 
 def hold_budget(turn: Turn, incident: Incident, host: Host, by: str) -> None:

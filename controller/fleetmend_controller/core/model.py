@@ -275,6 +275,7 @@ class Incident:
     acted_ms: int | None = None
     holds: tuple[str, ...] = ()
     run: Playbook | None = None
+    book: Playbook | None = None
 
     @property
     def target(self) -> tuple[str, str] | None:

@@ -160,16 +160,16 @@ def order_lost(turn: Turn, incident: Incident, text: str) -> None:
 
 def proof_observed(turn: Turn, incident: Incident, event: Observed) -> None:
     """A result of the incident's own check while it is being proved."""
-    step = _current_action(turn, incident)
+    step = _current_action(incident)
     if step is not None:
         _proof_answered(turn, incident, proof.judge(turn, incident, step, event), event.summary)
 
 
 def proof_tick(turn: Turn, incident: Incident) -> None:
     """Time passed while an incident is being proved."""
-    step = _current_action(turn, incident)
+    step = _current_action(incident)
     if step is None:
-        _next_try(turn, incident, Why.PROOF_TIMEOUT, "the playbook changed while the repair was being proved")
+        _next_try(turn, incident, Why.PROOF_TIMEOUT, "the step has no proof")
         return
     _proof_answered(turn, incident, proof.tick(turn, incident, step), "no lasting ok in time")
 
@@ -197,12 +197,13 @@ def run_requested(turn: Turn, event: RunRequested) -> None:
 
 
 def _playbook(turn: Turn, incident: Incident, host: Host) -> Playbook | None:
-    if incident.run is None and (not incident.playbook or incident.policy != turn.policy.digest):
-        before = incident.playbook
+    if incident.run is None and (incident.book is None or incident.policy != turn.policy.digest):
         incident.policy = turn.policy.digest
-        if match(turn, host, incident) is not None and incident.playbook != before:
-            incident.step, incident.wait_until_ms = 0, None
-    return playbook_of(turn, incident)
+        matched = match(turn, host, incident)
+        if matched != incident.book:
+            # Another playbook, or the same with other steps: its first step is the only place to begin.
+            incident.book, incident.step, incident.wait_until_ms = matched, 0, None
+    return playbook_of(incident)
 
 
 def _due_step(turn: Turn, incident: Incident, playbook: Playbook) -> ActionStep | None:
@@ -272,7 +273,7 @@ def _say_gates(turn: Turn, incident: Incident, answers: list[tuple[Gate, Answer]
 
 
 def _acted(turn: Turn, incident: Incident, boot: str, ended_clock_ms: int) -> None:
-    step = _current_action(turn, incident)
+    step = _current_action(incident)
     if step is None or step.prove is None:
         _next_step(turn, incident, Trigger.NEXT, Why.STEPS_EXHAUSTED, "the last step is done and proves nothing")
         return
@@ -298,7 +299,7 @@ def _next_try(turn: Turn, incident: Incident, why: Why, text: str) -> None:
 
 
 def _next_step(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str) -> None:
-    playbook = playbook_of(turn, incident)
+    playbook = playbook_of(incident)
     incident.step += 1
     if playbook is None or incident.step >= len(playbook.steps):
         give_up(turn, incident, Trigger.GIVEN_UP, why, text)
@@ -343,8 +344,8 @@ def _freed(turn: Turn, host_id: str, groups: tuple[tuple[str, str], ...]) -> Non
             reconsider(turn, [first])
 
 
-def _current_action(turn: Turn, incident: Incident) -> ActionStep | None:
-    playbook = playbook_of(turn, incident)
+def _current_action(incident: Incident) -> ActionStep | None:
+    playbook = playbook_of(incident)
     if playbook is None or incident.step >= len(playbook.steps):
         return None
     step = playbook.steps[incident.step]

@@ -15,12 +15,11 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from ..core import effects, events, model, policy
+from ..core import effects, events
 
 Convert = Callable[[Any], Any]
 
 _SCALARS = (str, int, float, bool)
-_NAMESPACE: dict[str, Any] = {**vars(model), **vars(events), **vars(effects), **vars(policy)}
 
 EVENTS: dict[str, type] = {c.__name__: c for c in typing.get_args(events.Event)}
 EFFECTS: dict[str, type] = {c.__name__: c for c in typing.get_args(effects.Effect)}
@@ -105,7 +104,7 @@ def decoder(kind: Any) -> Convert:
 
 
 def _hints(kind: Any) -> list[tuple[str, Any]]:
-    hints = typing.get_type_hints(kind, globalns=_NAMESPACE)
+    hints = typing.get_type_hints(kind)
     return [(field.name, hints[field.name]) for field in dataclasses.fields(kind)]
 
 

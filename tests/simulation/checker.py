@@ -1,0 +1,231 @@
+"""The watchers: what must never happen, and what must have happened at the end. They keep their own books and trust no index of the core."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fleetmend_controller.core import invariants
+from fleetmend_controller.core.effects import ActionEnded, Closed, SendOrder, Step, Why
+from fleetmend_controller.core.events import Event, EvidenceConfirmed, Observed, OrderEnded
+from fleetmend_controller.core.gates.fleet_budget import allowance
+from fleetmend_controller.core.model import Cost, Fleet, Order, Phase, Status, Subject
+from fleetmend_controller.core.policy import Policy
+from fleetmend_controller.store import codec
+
+if TYPE_CHECKING:
+    from .server import Server
+    from .world import World
+
+STAY_OK_MS = 5_000
+
+
+class Violation(AssertionError):
+    """A promise was broken; the text names seed, time and promise."""
+
+
+@dataclass(slots=True)
+class Books:
+    """What the checkers noted. Clocks of samples and ends are (boot, boot clock)."""
+
+    issued: dict[str, Order] = field(default_factory=dict)
+    effects: dict[str, int] = field(default_factory=dict)
+    ends: dict[str, int] = field(default_factory=dict)
+    evidence_ms: dict[Subject, int] = field(default_factory=dict)
+    status: dict[Subject, Status] = field(default_factory=dict)
+    ended_at: dict[str, tuple[str, int]] = field(default_factory=dict)
+    oks: dict[Subject, list[tuple[str, int]]] = field(default_factory=dict)
+    tries: dict[Subject, list[int]] = field(default_factory=dict)
+    epoch_seen: dict[str, int] = field(default_factory=dict)
+    running: dict[str, str] = field(default_factory=dict)
+    healed: int = 0
+    events: int = 0
+
+
+class Checker:
+    """Asks every promise at every step."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.books = Books()
+
+    def fail(self, promise: str) -> None:
+        """End the run with the seed that shows it."""
+        raise Violation(f"seed {self.world.seed} at {self.world.time.now_ms} ms: {promise}")
+
+    def before(self, fleet: Fleet, event: Event) -> None:
+        """Note what the event brings, as the core will see it: history and doubles do not count as evidence."""
+        self.books.events += 1
+        if isinstance(event, EvidenceConfirmed):
+            self._saw_bad(Subject(event.host, event.check, event.key), event.at_ms - (event.clock_ms - event.sampled_clock_ms))
+        elif isinstance(event, Observed):
+            host = fleet.hosts.get(event.host)
+            fresh = (
+                host is not None
+                and host.boot == event.boot
+                and not (host.outbox == event.outbox and event.seq <= host.outbox_seq)
+            )
+            if fresh:
+                self._observed(event)
+        elif isinstance(event, OrderEnded):
+            self.books.ended_at.setdefault(event.order, (event.boot, event.ended_clock_ms))
+
+    def after(self, fleet: Fleet, policy: Policy, event: Event, step: Step) -> None:
+        """Every invariant of the fleet, and every effect against the books."""
+        wrong = invariants.broken(fleet, policy)
+        if wrong:
+            self.fail(f"after {type(event).__name__}: {wrong[0]}")
+        for effect in step.effects:
+            if isinstance(effect, SendOrder) and effect.order.id not in self.books.issued:
+                self._issued(fleet, policy, effect.order)
+            elif isinstance(effect, Closed) and effect.why is Why.HEALED:
+                self._healed(effect)
+            elif isinstance(effect, ActionEnded):
+                self.books.ends[effect.order] = self.books.ends.get(effect.order, 0) + 1
+                if self.books.ends[effect.order] > 1:
+                    self.fail(f"{effect.order} ended twice")
+
+    def effect(self, server: Server, order: Order, epoch: int) -> None:
+        """An action begins on a host: at most once, in time, on the right boot, from the newest decider, alone."""
+        b = self.books
+        b.effects[order.id] = b.effects.get(order.id, 0) + 1
+        if b.effects[order.id] > 1:
+            self.fail(f"{order.id} ran {b.effects[order.id]} times on {server.id}")
+        if order.id not in b.issued:
+            self.fail(f"{order.id} runs although it was never journalled")
+        if order.boot != server.boot or server.clock_ms() > order.expires_clock_ms:
+            self.fail(f"{order.id} runs after its expiry or on another boot")
+        if epoch < b.epoch_seen.get(server.id, 0):
+            self.fail(f"{order.id} of epoch {epoch} runs after epoch {b.epoch_seen[server.id]} commanded {server.id}")
+        b.epoch_seen[server.id] = max(epoch, b.epoch_seen.get(server.id, 0))
+        if order.cost is Cost.HARMLESS:
+            return
+        if server.id in b.running:
+            self.fail(f"{order.id} runs on {server.id} while {b.running[server.id]} does")
+        b.running[server.id] = order.id
+
+    def finished(self, server: Server, order: Order) -> None:
+        """The action's effect is over."""
+        if self.books.running.get(server.id) == order.id:
+            del self.books.running[server.id]
+
+    def powered_off(self, server: Server) -> None:
+        """Nothing runs on a machine that is off."""
+        self.books.running.pop(server.id, None)
+
+    def replay_matches(self) -> None:
+        """The journal gives exactly the fleet that the process held."""
+        brain = self.world.brain
+        if not brain.fleet.hosts:
+            return
+        held, replayed = codec.encode(brain.fleet), codec.encode(brain.replayed())
+        if held != replayed:
+            parts = [name for name in held if held[name] != replayed[name]]
+            self.fail(f"replay differs from memory in {parts}")
+
+    def liveness_ms(self) -> int:
+        """Within this time of calm every incident must end: the longest back-off, all proofs, the order deadlines, and rechecks."""
+        return 4 * 3_600_000
+
+    def at_rest(self) -> None:
+        """After the calm: nothing is half done, what is sick is known, what is well is not called sick."""
+        brain = self.world.brain
+        for incident in brain.fleet.incidents.values():
+            if incident.phase is not Phase.ESCALATED:
+                self.fail(
+                    f"{incident.id} on {incident.subject} is still {incident.phase.value}, waits for {incident.holds or incident.wake_ms}"
+                )
+        for server in self.world.servers.values():
+            for unit in server.units:
+                subject = Subject(server.id, "unit_failed", unit)
+                known = subject in brain.fleet.by_subject or subject in brain.fleet.symptom_of
+                if unit in server.bad and not known:
+                    self.fail(f"{unit} on {server.id} is sick and nobody knows")
+                if unit not in server.bad and known and not self.world.swarm.unknown:
+                    self.fail(f"{unit} on {server.id} is well and still has an incident")
+        self.replay_matches()
+
+    def _saw_bad(self, subject: Subject, sampled_ms: int) -> None:
+        self.books.evidence_ms[subject] = max(sampled_ms, self.books.evidence_ms.get(subject, 0))
+
+    def _observed(self, event: Observed) -> None:
+        subject = Subject(event.host, event.check, event.key)
+        self.books.status[subject] = event.status
+        if event.status is Status.CRIT:
+            self._saw_bad(subject, event.at_ms - (event.clock_ms - event.sampled_clock_ms))
+        elif event.status is Status.OK:
+            self.books.oks.setdefault(subject, []).append((event.boot, event.sampled_clock_ms))
+
+    def _issued(self, fleet: Fleet, policy: Policy, order: Order) -> None:
+        b = self.books
+        b.issued[order.id] = order
+        incident = fleet.incidents.get(order.incident)
+        host = fleet.hosts[order.host]
+        if incident is None or incident.phase is not Phase.ORDERED:
+            self.fail(f"{order.id} without an open incident")
+            return
+        scopes = {"global", f"host:{host.id}", f"playbook:{incident.playbook}"} | {
+            f"group:{k}={v}" for k, v in host.labels.items()
+        }
+        for pause in fleet.pauses.values():
+            if pause.scope in scopes and (pause.until_ms is None or pause.until_ms > fleet.now_ms):
+                self.fail(f"{order.id} although {pause.scope} is paused")
+        if host.lost_since_ms is not None:
+            self.fail(f"{order.id} on a lost host")
+        if incident.run is None:
+            self._evidence(fleet, policy, order)
+        if order.cost is not Cost.HARMLESS:
+            self._budget(fleet, policy, order)
+            self._tries(fleet, policy, order)
+
+    def _evidence(self, fleet: Fleet, policy: Policy, order: Order) -> None:
+        subject = Subject(order.host, order.check, order.key)
+        age_ms = fleet.now_ms - self.books.evidence_ms.get(subject, 0)
+        if age_ms > policy.evidence_max_age_ms:
+            self.fail(f"{order.id} on evidence that is {age_ms} ms old")
+        if self.books.status.get(subject) is not Status.CRIT:
+            self.fail(f"{order.id} although the newest result is {self.books.status.get(subject)}")
+
+    def _budget(self, fleet: Fleet, policy: Policy, order: Order) -> None:
+        incident = fleet.incidents[order.incident]
+        role = fleet.hosts[order.host].labels.get("role", "")
+        busy = {
+            i.subject.host
+            for i in fleet.incidents.values()
+            if i.id != order.incident and i.phase in (Phase.ORDERED, Phase.RUNNING, Phase.PROVING) and fleet.hosts[i.subject.host].labels.get("role", "") == role
+            and (i.order is None or i.order.cost is not Cost.HARMLESS)
+        }  # fmt: skip
+        budget = incident.run.limits.fleet if incident.run else policy.playbooks[0].limits.fleet
+        if order.host not in busy and len(busy) >= allowance(fleet, budget, role):
+            self.fail(f"{order.id} is one too many: {sorted(busy)} of role {role} are in work")
+
+    def _tries(self, fleet: Fleet, policy: Policy, order: Order) -> None:
+        incident = fleet.incidents[order.incident]
+        if incident.run is not None:
+            return
+        limit = policy.playbooks[0].limits.attempts
+        times = self.books.tries.setdefault(incident.subject, [])
+        recent = [t for t in times if t > fleet.now_ms - limit.window_ms]
+        if len(recent) >= limit.max:
+            self.fail(f"{order.id} is try {len(recent) + 1} within the window, limit {limit.max}")
+        if recent and fleet.now_ms - recent[-1] < limit.backoff_ms * limit.factor ** (len(recent) - 1):
+            self.fail(f"{order.id} comes {fleet.now_ms - recent[-1]} ms after try {len(recent)}")
+        times.append(fleet.now_ms)
+
+    def _healed(self, effect: Closed) -> None:
+        """Two OK samples after the action's end, the second at least the watch time after the first."""
+        self.books.healed += 1
+        ended = [
+            self.books.ended_at[o]
+            for o, order in self.books.issued.items()
+            if order.incident == effect.incident and o in self.books.ended_at
+        ]
+        oks = self.books.oks.get(effect.subject, [])
+        if not ended:
+            # No word of the order ever came: its end is the deadline, which only the core knows.
+            return
+        boot, clock_ms = ended[-1]
+        after = [sampled for of_boot, sampled in oks if of_boot == boot and sampled > clock_ms]
+        later = [of_boot for of_boot, _ in oks if of_boot != boot]
+        if not later and (not after or after[-1] - after[0] < STAY_OK_MS):
+            self.fail(f"{effect.incident} is called healed without proof: action ended at {clock_ms}, ok at {after}")
