@@ -205,14 +205,8 @@ class World:
         agent = [*self._program("fleetmend-agent"), "run", "--config", str(directory / "agent.yaml")]
         executor = [
             *self._program("fleetmend-executor"),
-            *(
-                "--policy",
-                str(directory / "executor.yaml"),
-                "--state-dir",
-                str(directory / "executor"),
-                "--socket",
-                str(socket),
-            ),
+            *("--policy", str(directory / "executor.yaml"), "--state-dir", str(directory / "executor")),
+            *("--listen", str(socket), "--allow-uid", str(os.getuid()), "--idle-s", "0"),
         ]
         logs = self.directory / "logs"
         self.hosts[name] = Host(
