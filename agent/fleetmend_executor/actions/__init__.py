@@ -8,8 +8,8 @@ from enum import Enum, unique
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..policy import HostRules
-    from ..run import Effect
+    from ..effects import Effect
+    from ..rules import HostRules
 
 
 @unique
@@ -45,7 +45,7 @@ class Action:
     """One action type.
 
     `plan(params, rules)` is pure: validated parameters and the host's rules (policy file and declaration) in, a tuple of
-    effects out (argument vectors, or one of the runner's few built-in file effects), or Refused. `proved_by` names the check
+    effects out (argument vectors, or one of the runner's few built-in effects), or Refused. `proved_by` names the check
     types that can prove it.
     """
 
@@ -56,3 +56,37 @@ class Action:
     params: tuple[Param, ...] = ()
     proved_by: tuple[str, ...] = ()
     timeout_s: float = 60.0
+
+
+TEXT_CHARS_MAX = 4096
+_INTEGER_MAX = 2**53
+
+
+def validate(action: Action, given: object) -> dict[str, Any]:
+    """The parameters of an order, complete and of the declared kinds; Refused("bad_parameter") otherwise."""
+    if not isinstance(given, dict):
+        raise Refused("bad_parameter", f"cannot run {action.name}: its parameters are not a mapping")
+    known = {param.name: param for param in action.params}
+    for name in given:
+        if name not in known:
+            raise Refused("bad_parameter", f"cannot run {action.name}: it has no parameter {str(name)[:80]!r}")
+    values: dict[str, Any] = {}
+    for param in action.params:
+        if param.required and given.get(param.name) is None:
+            raise Refused("bad_parameter", f"cannot run {action.name}: parameter {param.name} is missing")
+        value = given.get(param.name)
+        values[param.name] = param.default if value is None else _checked(action.name, param, value)
+    return values
+
+
+def _checked(action: str, param: Param, value: object) -> object:
+    if param.kind == "text":
+        fits = isinstance(value, str) and len(value) <= TEXT_CHARS_MAX and value.isprintable()
+    elif param.kind == "flag":
+        fits = isinstance(value, bool)
+    else:
+        fits = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _INTEGER_MAX
+    if not fits:
+        text = f"cannot run {action}: parameter {param.name} is not a valid {param.kind}: {str(value)[:80]!r}"
+        raise Refused("bad_parameter", text)
+    return value

@@ -1,0 +1,40 @@
+"""Run a command that the host's owner offers by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..effects import Command, Effect
+from ..rules import HostRules
+from . import Action, Cost, Param
+
+
+def _plan(params: dict[str, Any], rules: HostRules) -> tuple[Effect, ...]:
+    """The argument vector is the owner's, whole: nothing of the order gets into it."""
+    command = rules.command(ACTION.name, params["command"])
+    return (Command(command.argv, command.timeout_s, command.output_bytes_max),)
+
+
+ACTION = Action(
+    name="run_command",
+    summary="Run a command that this host's policy file offers by name.",
+    cost=Cost.DISRUPTIVE,
+    plan=_plan,
+    params=(Param("command", "text", "Name of the command in the host's policy file.", required=True),),
+    proved_by=(
+        "unit_failed",
+        "unit_active",
+        "http_endpoint",
+        "tcp_port",
+        "filesystem_space",
+        "filesystem_inodes",
+        "filesystem_readonly",
+        "memory_available",
+        "memory_pressure",
+        "cpu_load",
+        "process_count",
+        "file_age",
+        "nagios_plugin",
+    ),
+    timeout_s=3600.0,
+)

@@ -1,0 +1,82 @@
+"""What a plan may consist of: argument vectors, and the few effects that need the kernel's own calls to be safe. Data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+COMMAND_OUTPUT_BYTES_MAX = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Run one argument vector. `optional`: its failure is noted, but fails nothing (evidence)."""
+
+    argv: tuple[str, ...]
+    timeout_s: float | None = None
+    output_bytes_max: int = COMMAND_OUTPUT_BYTES_MAX
+    optional: bool = False
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitGuard:
+    """Refuse unless the unit, under all the names it has on this host, may be touched now.
+
+    `forbidden` are unit globs that no name of it may match; `must_be_dead` also demands that it is not running (clean-only).
+    """
+
+    unit: str
+    forbidden: tuple[str, ...] = ()
+    must_be_dead: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UnitJob:
+    """One systemd job (`restart`, `start`, `stop`, `reload`) to its end. A start limit is reset and tried once more."""
+
+    verb: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class KillProcess:
+    """TERM, then KILL after the grace: a unit's main process, or a process named by pid, start time and name.
+
+    `killable` are the units whose processes may end; a process outside them is refused.
+    """
+
+    killable: tuple[str, ...]
+    unit: str = ""
+    pid: int = 0
+    start_ticks: int = 0
+    process_name: str = ""
+    grace_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClearFiles:
+    """Delete regular files, oldest first, until a target is met.
+
+    A file must match one of `patterns`, one of `disposable`, be older than `min_age_s`, lie below `mount` if that is given, and
+    neither it nor a folder above it may match `protected`. Targets: `free_bytes` (0: none), `until_used_percent` (0: none).
+    """
+
+    patterns: tuple[str, ...]
+    disposable: tuple[str, ...]
+    protected: tuple[str, ...]
+    min_age_s: int
+    free_bytes: int = 0
+    until_used_percent: int = 0
+    files_max: int = 10_000
+    mount: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadEvidence:
+    """Something that /proc tells without a tool: `processes` (the top ones) or `sockets` (the listening ones)."""
+
+    what: str
+    lines_max: int = 30
+
+
+Effect = Command | UnitGuard | UnitJob | KillProcess | ClearFiles | ReadEvidence

@@ -1,0 +1,184 @@
+"""The host owner's policy file, `/etc/fleetmend/executor.yaml`: the last word on what may run here, whoever asks.
+
+An action that the file does not list does not run. A file that cannot be read, or has one unknown word, permits nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .globs import PatternError, check_path
+from .store import StateError, read_bounded
+
+FILE_BYTES_MAX = 256 * 1024
+COMMAND_TIMEOUT_S_MAX = 3600.0
+COMMAND_OUTPUT_BYTES_MAX = 64 * 1024
+_DURATIONS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+class PolicyError(ValueError):
+    """A policy that permits nothing, because it cannot be read or understood; the text says where and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """Within what an action may act: unit globs, unit globs excluded, path globs, names of commands. Empty: no limit."""
+
+    units: tuple[str, ...] = ("*",)
+    excluded: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NamedCommand:
+    """A command that the owner offers by name. Nothing of an order gets into its argument vector."""
+
+    argv: tuple[str, ...]
+    timeout_s: float = 60.0
+    output_bytes_max: int = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class HostPolicy:
+    """The file as values. `undeclared_units`: whether unit actions may touch units that no declaration names."""
+
+    actions: dict[str, Constraint] = field(default_factory=dict)
+    commands: dict[str, NamedCommand] = field(default_factory=dict)
+    protected: tuple[str, ...] = ()
+    undeclared_units: bool = False
+
+
+def load(path: str) -> HostPolicy:
+    """Read and understand the file, or PolicyError."""
+    try:
+        raw = read_bounded(path, FILE_BYTES_MAX)
+    except OSError as error:
+        raise PolicyError(f"cannot read {path}: {error.strerror}; nothing runs without it") from error
+    except StateError as error:
+        raise PolicyError(f"{error}; nothing runs until then") from error
+    return parse(raw, path)
+
+
+def parse(raw: bytes, name: str) -> HostPolicy:
+    """The policy in a YAML text; `name` is how errors call it."""
+    document = _document(raw, name)
+    _only(document, {"actions", "commands", "protected", "undeclared"}, name)
+    undeclared = document.get("undeclared", "refuse")
+    if undeclared not in {"refuse", "allow"}:
+        raise PolicyError(f"cannot use {name}: undeclared must be refuse or allow, not {undeclared!r}")
+    actions, commands = _mapping(document, "actions", name), _mapping(document, "commands", name)
+    try:
+        return HostPolicy(
+            {a: _constraint(given, f"{name}: actions.{a}") for a, given in actions.items()},
+            {c: _command(given, f"{name}: commands.{c}") for c, given in commands.items()},
+            tuple(p if "/" not in p else check_path(p) for p in _texts(document, "protected", name)),
+            undeclared_units=undeclared == "allow",
+        )
+    except PatternError as error:
+        raise PolicyError(f"cannot use {name}: {error}") from error
+
+
+def _document(raw: bytes, name: str) -> dict[str, Any]:
+    import yaml
+
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    class Strict(base):  # type: ignore[misc]
+        """Refuses a key that is given twice: the second would silently win."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            twice = next((k for i, k in enumerate(keys) if k in keys[:i]), None)
+            if twice is not None:
+                raise PolicyError(f"{name}:{node.start_mark.line + 1}: cannot use key {twice!r}: it is given twice")
+            mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
+            return mapping
+
+    loader = Strict(raw)
+    try:
+        document = loader.get_single_data()
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
+        text = " ".join(str(error).split())
+        raise PolicyError(text if isinstance(error, PolicyError) else f"cannot read {name}: not YAML: {text}") from error
+    finally:
+        loader.dispose()
+    if not isinstance(document, dict):
+        raise PolicyError(f"cannot use {name}: it is not a mapping with actions")
+    return document
+
+
+def _constraint(given: object, where: str) -> Constraint:
+    if given is None:
+        given = {}
+    if not isinstance(given, dict):
+        raise PolicyError(f"cannot use {where}: a mapping of constraints is needed, {{}} for none")
+    _only(given, {"units", "except", "paths", "commands"}, where)
+    return Constraint(
+        units=_texts(given, "units", where) if "units" in given else ("*",),
+        excluded=_texts(given, "except", where),
+        paths=tuple(check_path(p) for p in _texts(given, "paths", where)),
+        commands=_texts(given, "commands", where),
+    )
+
+
+def _command(given: object, where: str) -> NamedCommand:
+    if not isinstance(given, dict):
+        raise PolicyError(f"cannot use {where}: a mapping with argv is needed")
+    _only(given, {"argv", "timeout", "output_bytes_max"}, where)
+    argv = _texts(given, "argv", where)
+    if not argv or not argv[0].startswith("/") or any("\0" in word for word in argv):
+        raise PolicyError(f"cannot use {where}: argv must be a list that begins with an absolute path")
+    timeout_s = _duration_s(given.get("timeout", "60s"), where)
+    return NamedCommand(argv, timeout_s, _size(given.get("output_bytes_max", "16K"), where))
+
+
+def _duration_s(value: object, where: str) -> float:
+    text = str(value)
+    number = text.rstrip("mshd")
+    unit = text[len(number) :]
+    if not isinstance(value, str) or not number.isascii() or not number.isdigit() or unit not in _DURATIONS_S:
+        raise PolicyError(f"cannot use {where}: {value!r} is not a duration such as 30s or 10m")
+    seconds = int(number) * _DURATIONS_S[unit]
+    if not 0 < seconds <= COMMAND_TIMEOUT_S_MAX:
+        raise PolicyError(f"cannot use {where}: a timeout must be more than nothing and at most {COMMAND_TIMEOUT_S_MAX:.0f}s")
+    return seconds
+
+
+def _size(value: object, where: str) -> int:
+    text = str(value)
+    number = text.rstrip("KMG")
+    unit = text[len(number) :]
+    if isinstance(value, bool) or not number.isascii() or not number.isdigit() or unit not in _SIZES:
+        raise PolicyError(f"cannot use {where}: {value!r} is not a size such as 16K")
+    size = int(number) * _SIZES[unit]
+    if not 0 < size <= COMMAND_OUTPUT_BYTES_MAX:
+        raise PolicyError(f"cannot use {where}: output_bytes_max must be between 1 and {COMMAND_OUTPUT_BYTES_MAX}")
+    return size
+
+
+def _only(given: dict[Any, Any], allowed: set[str], where: str) -> None:
+    unknown = [key for key in given if key not in allowed]
+    if unknown:
+        raise PolicyError(f"cannot use {where}: unknown key {str(unknown[0])[:80]!r}; known are {', '.join(sorted(allowed))}")
+
+
+def _mapping(given: dict[str, Any], key: str, where: str) -> dict[str, Any]:
+    value = given.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise PolicyError(f"cannot use {where}: {key} must be a mapping of names")
+    return value
+
+
+def _texts(given: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
+    value = given.get(key)
+    if value is None and key not in given:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+        raise PolicyError(f"cannot use {where}: {key} must be a list of texts")
+    return tuple(value)

@@ -1,0 +1,60 @@
+"""What the executor says to systemd: one job to its end, with the reason when it fails; and what it asks before."""
+
+from __future__ import annotations
+
+from .actions import Refused
+from .effects import UnitGuard, UnitJob
+from .globs import any_unit
+from .run import ActionFailed, Run, failure
+from .units import names_on_disk
+
+SYSTEMCTL = ("systemctl", "--no-ask-password")
+_DEAD = ("inactive", "failed")
+_STARTING = ("restart", "start")
+
+
+def guard(effect: UnitGuard, run: Run) -> None:
+    """Refused if the unit, under any of its names, is forbidden, or must be dead and is not."""
+    for name in names_on_disk(effect.unit)[1:]:
+        if any_unit(name, effect.forbidden):
+            raise Refused("protected", f"cannot touch {effect.unit}: on this host it is {name}, which is protected")
+    if not effect.must_be_dead:
+        return
+    state = show(effect.unit, run, "ActiveState")["ActiveState"]
+    if state not in _DEAD:
+        is_now = state or "in an unknown state"
+        raise Refused("clean_only", f"cannot restart {effect.unit}: it is declared restart: clean-only and is {is_now}")
+
+
+def job(effect: UnitJob, run: Run) -> None:
+    """Ends when the job has ended. What hit its start limit is reset and tried once more: nothing had been started."""
+    finished = run.argv(*SYSTEMCTL, effect.verb, "--", effect.unit)
+    if finished.exit == 0:
+        return
+    if finished.exit == 124:
+        raise ActionFailed("timeout", f"cannot {effect.verb} {effect.unit}: its job goes on in systemd after {finished.ms} ms")
+    if finished.exit == 127:
+        raise failure(finished)
+    state = show(effect.unit, run, "LoadState", "ActiveState", "SubState", "Result")
+    if effect.verb in _STARTING and state.get("Result") == "start-limit-hit" and run.left_s() > 0:
+        run.argv(*SYSTEMCTL, "reset-failed", "--", effect.unit)
+        finished = run.argv(*SYSTEMCTL, effect.verb, "--", effect.unit)
+        if finished.exit == 0:
+            run.detail.append("its start limit was reset")
+            return
+        state = show(effect.unit, run, "LoadState", "ActiveState", "SubState", "Result")
+    if state.get("LoadState") in {"not-found", "masked", "bad-setting", "error"}:
+        raise ActionFailed("unit_not_loaded", f"cannot {effect.verb} {effect.unit}: it is {state['LoadState']}")
+    told = " ".join(finished.output.split())[:600]
+    words = f"{state.get('ActiveState', '?')}/{state.get('SubState', '?')}, result {state.get('Result', '?')}"
+    raise ActionFailed("job_failed", f"cannot {effect.verb} {effect.unit}: {words}: {told}")
+
+
+def show(unit: str, run: Run, *properties: str) -> dict[str, str]:
+    """Properties of a unit; each asked one is there, empty if systemd did not say."""
+    finished = run.argv(*SYSTEMCTL, "show", f"--property={','.join(properties)}", "--", unit, timeout_s=10.0)
+    values = dict.fromkeys(properties, "")
+    for line in finished.output.splitlines() if finished.exit == 0 else ():
+        name, _, value = line.partition("=")
+        values[name] = value
+    return values
