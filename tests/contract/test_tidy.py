@@ -21,14 +21,16 @@ REGISTRIES = (
     "controller/fleetmend_controller/core/gates/*",
     "controller/fleetmend_controller/notify/*",
     "controller/fleetmend_controller/store/migrations/*",
+    "controller/fleetmend_controller/commands/*",
     "controller/fleetmend_cli/commands/*",
-    "controller/fleetmend_cli/*",
     "deploy/checks/*",
     "deploy/declarations/*",
     "deploy/playbooks/*",
     "tests/fixtures/*",
     "protos/buf.yaml",  # found by buf itself
 )
+# Read from outside: by the simulation, which is a test.
+OUTSIDE = ("fleetmend_controller.core.invariants",)
 GENERATED = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
 
 
@@ -66,7 +68,7 @@ def test_no_file_has_a_word_that_may_not_appear():
 def test_every_file_is_referred_to():
     scripts = (ROOT / "pyproject.toml").read_text()
     entries = [line.split('"')[1].split(":")[0] for line in scripts.splitlines() if "__main__:main" in line]
-    report(tidy.unreferenced(tree(), SOURCE_ROOTS, REGISTRIES, entries))
+    report(tidy.unreferenced(tree(), SOURCE_ROOTS, REGISTRIES, [*entries, *OUTSIDE]))
 
 
 def test_the_named_places_exist():
@@ -79,7 +81,7 @@ PRODUCT = "controller/fleetmend_controller/decider/loop.py"
 BREACHES = {
     "function-size": "def f():\n" + "    x = 1\n" * 61,
     "file-size": "x = 1\n" * 501,
-    "nesting": "def f(a):\n if a:\n  for b in a:\n   while b:\n    with b:\n     b()\n",
+    "nesting": "def f(a):\n if a:\n  with a:\n   for b in a:\n    while b:\n     if c:\n      b()\n",
     "banned-call": "import subprocess\nsubprocess.run('ls', shell=True)\n",
     "clock": "import time\n\ndef f():\n    return time.time()\n",
     "print": "print('hello')\n",

@@ -13,7 +13,12 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        r = self.registry
+        self._of_healing(self.registry)
+        self._of_the_journal(self.registry)
+        self._of_the_gateway(self.registry)
+        self._begin_at_zero()
+
+    def _of_healing(self, r: CollectorRegistry) -> None:
         self.incident_phase = Histogram(
             "fleetmend_incident_phase_seconds",
             "How long ended incidents took: detect, decide, act, prove, total.",
@@ -42,6 +47,8 @@ class Metrics:
         self.rules_reloads = Counter(
             "fleetmend_rules_reloads_total", "Loads of the rule files, by result.", ["result"], registry=r
         )
+
+    def _of_the_journal(self, r: CollectorRegistry) -> None:
         self.journal_rows = Counter("fleetmend_journal_rows_total", "Rows appended to the journal.", registry=r)
         self.journal_commit = Histogram(
             "fleetmend_journal_commit_seconds",
@@ -59,6 +66,8 @@ class Metrics:
             buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5),
             registry=r,
         )
+
+    def _of_the_gateway(self, r: CollectorRegistry) -> None:
         self.refused = Counter(
             "fleetmend_gateway_refused_total",
             "Connections and calls refused before any handler, by reason.",
@@ -82,7 +91,6 @@ class Metrics:
             ["certificate"],
             registry=r,
         )
-        self._begin_at_zero()
 
     def _begin_at_zero(self) -> None:
         """Series whose labels are known exist from the start, so that a first increase is seen as one."""
