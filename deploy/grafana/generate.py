@@ -246,7 +246,7 @@ HOSTS = Row(
             "timeseries",
             "short",
             "The ten busiest hosts, load of five minutes by core.",
-            (Query(f"topk(10, fleetmend_cpu_load_per_core_ratio{{{HOST}}})", "{{host}}"),),
+            (Query(f"topk(10, fleetmend_cpu_load5_ratio{{{HOST}}})", "{{host}}"),),
         ),
     ),
 )
