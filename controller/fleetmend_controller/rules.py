@@ -152,7 +152,7 @@ class RuleSet:
 
 
 def _narrowed(spec: CheckSpec, specs: Sequence[CheckSpec]) -> CheckSpec | None:
-    """A check of every mount leaves those out that have one of their own, and gives way to a derived one: one fault, one incident."""
+    """A check of every mount leaves out those with one of their own, and gives way to a derived one: no fault shows twice."""
     if spec.params.get("mount") != EVERY_MOUNT:
         return spec
     alike = [other for other in specs if other.type == spec.type and other.name != spec.name]

@@ -107,7 +107,9 @@ def _check_derived(book: Book, earlier: Sequence[tuple[Built, Derived]], later: 
 
 
 def _conflict(built: Built, path: tuple[str | int, ...], text: str) -> Problem:
-    return built.document.problem(path, f"{text}; one host may be selected by both: make the labels under `on` exclude each other", key=True)
+    return built.document.problem(
+        path, f"{text}; one host may be selected by both: make the labels under `on` exclude each other", key=True
+    )
 
 
 def _named(built: Built) -> str:

@@ -1,4 +1,4 @@
-"""From what people declare to what is checked: each unit, health, mount and space limit becomes a check with a sensible pace."""
+"""From what people declare to what is checked: units, health, mounts and space become checks with a sensible pace."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from .schema import DeclarationFile, HttpHealth, MountModel, SpaceModel, TcpHeal
 # systemd tells about units at once; this is the safety net behind it.
 UNIT_EVERY_MS = 30_000
 FILESYSTEM_EVERY_MS = 30_000
+AT_ONCE = ConfirmModel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Derived:
     params: dict[str, Any]
     every_ms: int
     timeout_ms: int | None = None
-    confirm: ConfirmModel = ConfirmModel()
+    confirm: ConfirmModel = AT_ONCE
 
 
 def derive(declaration: DeclarationFile) -> tuple[Derived, ...]:
@@ -35,7 +36,10 @@ def derive(declaration: DeclarationFile) -> tuple[Derived, ...]:
         checks += _of_unit(name, unit)
     for mount, rule in declaration.mounts.items():
         checks += _of_mount(mount, rule)
-    for origin, check_type, space in (("space", "filesystem_space", declaration.space), ("inodes", "filesystem_inodes", declaration.inodes)):
+    for origin, check_type, space in (
+        ("space", "filesystem_space", declaration.space),
+        ("inodes", "filesystem_inodes", declaration.inodes),
+    ):
         if space is not None:
             checks += _of_space(origin, check_type, space, list(declaration.mounts))
     return tuple(checks)
@@ -49,7 +53,13 @@ def _of_unit(name: str, unit: UnitModel) -> Iterator[Derived]:
         return
     check_type, asked = _probe(health)
     yield Derived(
-        ("units", name, "health"), f"health:{name}", check_type, {**asked, "unit": name}, health.every, health.timeout, health.confirm
+        ("units", name, "health"),
+        f"health:{name}",
+        check_type,
+        {**asked, "unit": name},
+        health.every,
+        health.timeout,
+        health.confirm,
     )
 
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 
 from fleetmend.catalogue import Catalogue
 
-from ..rules import Labels, Problem, Selector, UnitRule
 from ..rules import Declaration as DeclarationRule
+from ..rules import Labels, Problem, Selector, UnitRule
 from .text import Document, Path, shown
 
 
 @dataclass(slots=True)
 class Book:
-    """One compilation. `complete` is false once a file that could name checks was not understood: unknown names may then be its."""
+    """One compilation. `complete` is false once a file that could name checks was not understood: unknown names may be its."""
 
     catalogue: Catalogue
     problems: list[Problem] = field(default_factory=list)

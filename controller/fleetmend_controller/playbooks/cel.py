@@ -1,6 +1,6 @@
 """Conditions in CEL, behind one small interface: compiled once against declared variables, then judged as pure functions.
 
-Whatever cannot be judged (a label that the host does not have, a division by zero, a finding without the field) is not a match and
+Whatever cannot be judged (a label that the host does not have, a division by zero, a finding without the field) is no match and
 says so. Each term of a top-level `&&` chain is judged by itself, so that people see which one decided.
 """
 
@@ -29,7 +29,14 @@ _TYPES = {
     "flag": cel.Type.BOOL,
     LABELS_KIND: cel.Type.Map(cel.Type.STRING, cel.Type.STRING),
 }
-_WORDS = {"STRING": "text", "INT": "a whole number", "DOUBLE": "a number", "BOOL": "true or false", "MAP": "a map", "LIST": "a list"}
+_WORDS = {
+    "STRING": "text",
+    "INT": "a whole number",
+    "DOUBLE": "a number",
+    "BOOL": "true or false",
+    "MAP": "a map",
+    "LIST": "a list",
+}
 _SAMPLES: dict[str, object] = {"text": "", "number": 0.0, "flag": False, LABELS_KIND: {}}
 
 _FAULT = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
@@ -104,7 +111,7 @@ class Condition:
         return condition
 
     def matches(self, values: Mapping[str, object]) -> Match:
-        """Judge by the values of the variables. One that is missing or of another kind makes its term an error, which is no match."""
+        """Judge by the values of the variables. One that is missing or of another kind makes its term an error: no match."""
         data = {name: fitting for name, kind in self._kinds.items() if (fitting := _fit(values.get(name), kind)) is not None}
         activation = self._env.Activation(data)
         failed: Match | None = None

@@ -11,7 +11,7 @@ from .text import Document, Path, shown
 
 
 def build_checks(book: Book, document: Document) -> list[SelectedCheck]:
-    """The checks of one file. Those that are understood stand even if a neighbour is not, so that every problem is found at once."""
+    """The checks of one file. Those that are understood stand even if a neighbour is not: every problem is found at once."""
     whole = validate(document, (), ChecksFile, book.problems)
     if whole is None:
         book.complete = False
@@ -47,7 +47,9 @@ def _build(book: Book, document: Document, path: Path, model: CheckModel) -> Sel
         confirm_good=model.confirm.good,
     )
     if check.timeout_ms > check.every_ms:
-        text = f"cannot keep the pace of {check.name}: one run may take {check.timeout_ms} ms, longer than every {check.every_ms} ms"
+        text = (
+            f"cannot keep the pace of {check.name}: a run may take {check.timeout_ms} ms, but comes every {check.every_ms} ms"
+        )
         book.warnings.append(document.problem(path, text))
     if fresh:
         book.check_types[model.name] = model.type

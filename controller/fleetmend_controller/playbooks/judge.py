@@ -25,7 +25,6 @@ _WANTED = {
 }
 
 
-
 def validate(document: Document, path: Path, model: type[M], problems: list[Problem]) -> M | None:
     """The value at a path as a model; None when it is not one, and then why is added to the problems."""
     node = document.node(path)
@@ -58,7 +57,9 @@ def _problem(document: Document, path: Path, fault: Any, model: type[BaseModel])
         where = f" in {dotted(path[:-1])}" if len(path) > 1 else ""
         return document.problem(path[:-1], f"cannot do without {path[-1]}{where}: add it")
     if path[-1:] == ("[key]",):
-        return document.problem(path[:-1], f"cannot use {shown(path[-2])} as a key of {dotted(path[:-2])}: {_why(fault)}", key=True)
+        return document.problem(
+            path[:-1], f"cannot use {shown(path[-2])} as a key of {dotted(path[:-2])}: {_why(fault)}", key=True
+        )
     node = document.node(path)
     if node is None or node.bad:
         return None

@@ -60,8 +60,8 @@ def _reachable(book: Book, earlier: Sequence[BuiltPlaybook], each: BuiltPlaybook
         mine = (each.playbook.check, *each.playbook.also)
         if all(name in taken or book.check_types.get(name) in taken for name in mine):
             text = (
-                f"cannot ever reach {each.playbook.name}: {other.playbook.name} ({other.document.file}) is tried before it, answers the "
-                "same checks and has no condition"
+                f"cannot ever reach {each.playbook.name}: {other.playbook.name} ({other.document.file}) is tried before it, "
+                "answers the same checks and has no condition"
             )
             book.warnings.append(each.document.problem(("when", "check"), text))
             return
@@ -69,9 +69,8 @@ def _reachable(book: Book, earlier: Sequence[BuiltPlaybook], each: BuiltPlaybook
 
 def _has_checks(book: Book, each: BuiltPlaybook) -> None:
     types = set(book.check_types.values())
-    unused = [check_type for check_type in each.types if check_type not in types]
-    if unused:
-        text = f"cannot ever answer {' and '.join(unused)}: no check of that type is written or follows from a declaration"
+    if types.isdisjoint(each.types):
+        text = f"cannot ever answer {' or '.join(each.types)}: no check of that type is written or follows from a declaration"
         book.warnings.append(each.document.problem(("when", "check"), text))
 
 

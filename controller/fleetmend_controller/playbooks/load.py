@@ -17,7 +17,7 @@ from ..core import gates
 from ..core.gates import Gate
 from ..core.policy import Policy
 from ..declarations.build import Built, build_declaration, find_conflicts
-from ..rules import Problem, RuleSet, RulesError
+from ..rules import Problem, RulesError, RuleSet
 from .book import Book
 from .build import BuiltPlaybook, build_playbook
 from .checks import build_checks
@@ -47,7 +47,9 @@ def read_documents(directories: Sequence[Path]) -> dict[str, str]:
             continue
         for relative, path in _rule_files(directory, problems):
             if relative in documents:
-                problems.append(_at_top(relative, f"cannot read {path}: another of the directories has {relative} too; rename one"))
+                problems.append(
+                    _at_top(relative, f"cannot read {path}: another of the directories has {relative} too; rename one")
+                )
                 continue
             text = _read(path, relative, problems)
             total_bytes += len(text)
@@ -136,20 +138,21 @@ def _parse_folder(book: Book, documents: Mapping[str, str], folder: str) -> list
 
 def _rule_files(directory: Path, problems: list[Problem]) -> Iterator[tuple[str, Path]]:
     for folder in FOLDERS:
-        if not os.path.lexists(directory / folder):
-            continue
-        for root, folders, names in os.walk(directory / folder, onerror=lambda error: problems.append(_unreadable(error))):
-            here = Path(root)
-            depth = len(here.relative_to(directory).parts)
-            folders[:] = sorted(f for f in folders if not f.startswith(".")) if depth < FOLDER_DEPTH_MAX else []
-            for name in sorted(names):
-                relative = (here / name).relative_to(directory).as_posix()
-                if name.startswith(".") or name.endswith("~"):
-                    continue
-                if name.endswith(".yml"):
-                    problems.append(_at_top(relative, f"cannot use this file: its name must end with {SUFFIX}"))
-                if name.endswith(SUFFIX):
-                    yield relative, here / name
+        if os.path.lexists(directory / folder):
+            yield from _rule_files_below(directory / folder, directory, problems)
+
+
+def _rule_files_below(top: Path, directory: Path, problems: list[Problem]) -> Iterator[tuple[str, Path]]:
+    for root, folders, names in os.walk(top, onerror=lambda error: problems.append(_unreadable(error))):
+        here = Path(root)
+        depth = len(here.relative_to(directory).parts)
+        folders[:] = sorted(f for f in folders if not f.startswith(".")) if depth < FOLDER_DEPTH_MAX else []
+        for name in sorted(n for n in names if not n.startswith(".") and not n.endswith("~")):
+            relative = (here / name).relative_to(directory).as_posix()
+            if name.endswith(".yml"):
+                problems.append(_at_top(relative, f"cannot use this file: its name must end with {SUFFIX}"))
+            if name.endswith(SUFFIX):
+                yield relative, here / name
 
 
 def _read(path: Path, relative: str, problems: list[Problem]) -> str:

@@ -99,7 +99,7 @@ def _read_one(
 
 
 def kind_fault(kind: str, value: object) -> str:
-    """Why a value as it stands in YAML is not of a parameter's kind; empty if it is. Stricter than a command line, where all is text."""
+    """Why a value in YAML is not of a parameter's kind; empty if it is. Stricter than a command line, where all is text."""
     try:
         if kind == "duration_ms":
             duration_ms(value)
@@ -125,7 +125,9 @@ def _placeholder_fault(value: str, param: ParamSpec, finding: Finding | None) ->
     field = found[1]
     if field not in finding:
         near = difflib.get_close_matches(field, finding, 1)
-        return f"the finding has no field {field}; " + (f"did you mean {near[0]}?" if near else f"there is {', '.join(finding)}")
+        return f"the finding has no field {field}; " + (
+            f"did you mean {near[0]}?" if near else f"there is {', '.join(finding)}"
+        )
     if finding[field] not in _FITS.get(param.kind, ()):
         return f"finding.{field} is {finding[field]}, the parameter is {param.kind}"
     return ""

@@ -180,4 +180,3 @@ class PlaybookFile(Model):
     """What a person would have spent; used by the report of saved toil."""
     escalate: EscalateModel | None = None
     """Left away: the owner, by ticket."""
-

@@ -32,11 +32,17 @@ _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})\.[0-9]{1,17}")
 _TRAPS = (
     (re.compile(r"(?i)(y|n|yes|no|on|off|true|false)"), "write true or false, or put it in quotes if you mean the word"),
     (re.compile(r"(?i)(null|~|)"), "write the value, or take the key away"),
-    (re.compile(r"[-+]?0[0-9_]+|[-+]?0[xob][0-9a-fA-F_]+"), "write the number in decimal, or put it in quotes if you mean the text"),
+    (
+        re.compile(r"[-+]?0[0-9_]+|[-+]?0[xob][0-9a-fA-F_]+"),
+        "write the number in decimal, or put it in quotes if you mean the text",
+    ),
     (re.compile(r"[-+]?[0-9][0-9_.]*[eE][-+]?[0-9]+"), "write the number out, or put it in quotes if you mean the text"),
     (re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"), "put it in quotes: YAML takes it for a number in base sixty"),
     (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?"), "put it in quotes: YAML takes it for a date"),
-    (re.compile(r"[-+]?(\.[0-9_]+|[0-9][0-9_]*\.?[0-9_]*)"), "write it like 12 or 0.5, or put it in quotes if you mean the text"),
+    (
+        re.compile(r"[-+]?(\.[0-9_]+|[0-9][0-9_]*\.?[0-9_]*)"),
+        "write it like 12 or 0.5, or put it in quotes if you mean the text",
+    ),
     (re.compile(r"(?i)[-+]?\.(inf|nan)"), "put it in quotes if you mean the text"),
 )
 _MERGE = "<<"

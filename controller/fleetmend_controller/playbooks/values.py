@@ -26,6 +26,7 @@ URL_PATTERN = r"^https?://[^\s/]+(/\S*)?$"
 ADDRESS_PATTERN = r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$"
 PERSON_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.@+-]{0,127}$"
 DURATION_PATTERN = f"^{_DURATION.pattern}$"
+RATE_PATTERN = f"^{_RATE.pattern}$"
 PATTERN_WORDS = {
     NAME_PATTERN: "a name: small letters, digits, - and _, beginning with a letter, at most 63",
     UNIT_PATTERN: "the full name of a systemd unit, such as shop.service",
@@ -134,7 +135,9 @@ def _disposable(value: str) -> str:
     _glob(value)
     parts = value[1:].split("/")
     if len(parts) == 1 or (len(parts) == 2 and parts[1] in ("*", "**")):
-        raise ValueError(f"{shown(value)} is too wide to be disposable: name two folders, or a folder and a pattern for its files")
+        raise ValueError(
+            f"{shown(value)} is too wide to be disposable: name two folders, or a folder and a pattern for its files"
+        )
     return value
 
 
@@ -161,7 +164,7 @@ PositiveDuration = Annotated[int, BeforeValidator(_check_duration), AfterValidat
 RateText = Annotated[
     tuple[int, int],
     BeforeValidator(_rate),
-    WithJsonSchema({"type": "string", "pattern": f"^{_RATE.pattern}$", "examples": ["3 per 1h"]}),
+    WithJsonSchema({"type": "string", "pattern": RATE_PATTERN, "examples": ["3 per 1h"]}),
 ]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Person = Annotated[str, Field(pattern=PERSON_PATTERN)]

@@ -1,0 +1,79 @@
+"""`fleetmend-controller check-config DIR...`: whether rules can be used, with every problem of every file at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from ..playbooks.load import compile_rules, read_documents
+from ..rules import Problem, RulesError, RuleSet
+from ._options import output_option
+
+
+@click.command(
+    "check-config",
+    help=(
+        "Read the rules in every DIR (its declarations/, checks/ and playbooks/) as the controller would, and say everything that is "
+        "wrong with them. Exit code 1 when they cannot be used; a running controller is not touched."
+    ),
+    epilog="Example: fleetmend-controller check-config /etc/fleetmend/rules",
+)
+@click.argument("directories", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--strict", is_flag=True, help="Warnings count as problems.")
+@output_option
+def COMMAND(directories: tuple[Path, ...], strict: bool, output: str) -> None:  # noqa: N802 - what every command file declares
+    """Check and print."""
+    try:
+        rules = compile_rules(read_documents(directories))
+    except RulesError as error:
+        _print(output, None, error.problems, ())
+        raise SystemExit(1) from None
+    _print(output, rules, (), rules.warnings)
+    if strict and rules.warnings:
+        raise SystemExit(1)
+
+
+def _print(output: str, rules: RuleSet | None, problems: Sequence[Problem], warnings: Sequence[Problem]) -> None:
+    if output == "table":
+        _print_text(rules, problems, warnings)
+        return
+    result = {
+        "usable": rules is not None,
+        "digest": rules.digest if rules else "",
+        "counts": _counts(rules) if rules else {},
+        "problems": [asdict(problem) for problem in problems],
+        "warnings": [asdict(problem) for problem in warnings],
+    }
+    text = json.dumps(result, indent=2) if output == "json" else yaml.safe_dump(result, sort_keys=False).rstrip()
+    click.echo(text)
+
+
+def _print_text(rules: RuleSet | None, problems: Sequence[Problem], warnings: Sequence[Problem]) -> None:
+    for problem in problems:
+        click.echo(str(problem), err=True)
+    for warning in warnings:
+        click.echo(f"{warning.file}:{warning.line}:{warning.column}: warning: {warning.text}", err=True)
+    if rules is None:
+        click.echo(f"cannot use these rules: {_number(len(problems), 'problem')}", err=True)
+        return
+    counts = ", ".join(_number(count, what) for what, count in _counts(rules).items())
+    tail = f", {_number(len(warnings), 'warning')}" if warnings else ""
+    click.echo(f"these rules can be used: {counts}{tail} (digest {rules.digest[:12]})")
+
+
+def _counts(rules: RuleSet) -> dict[str, Any]:
+    return {
+        "declaration": len(rules.declarations),
+        "check": len(rules.check_types),
+        "playbook": len(rules.policy.playbooks),
+    }
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
