@@ -10,7 +10,6 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-$(shell sha256sum pyproject.toml | cut -c1-16)
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
 BUF := node_modules/.bin/buf
-PROTOS := $(wildcard protos/fleetmend/v1/*.proto)
 HOSTS ?= 3
 STAY ?=
 LAB_TOOLS := mmdebstrap:mmdebstrap systemd-nspawn:systemd-container ip:iproute2
@@ -75,9 +74,11 @@ lab-test-if-possible: setup
 	@if [ "$$(id -u)" = 0 ] || [ "$${CI:-}" = true ] || [ "$${FLEETMEND_LAB_REQUIRED:-}" = 1 ]; then $(MAKE) lab-test; \
 	  else echo "check: the lab tests need root and did not run"; fi
 
-protos: setup ## Regenerate the protocol stubs and the drawing in ARCHITECTURE.md
+protos: setup ## Regenerate what is generated: protocol stubs, catalogue, drawing, dashboard
 	$(BIN)/python -m tests.tools.stubs protos
+	$(BIN)/python -m tests.tools.catalogue --write
 	$(BIN)/python -m tests.tools.drawing --write
+	$(BIN)/python deploy/grafana/generate.py
 
 proto-baseline: $(BUF) # Taken at a release: what later protocol changes must stay compatible with
 	$(BUF) build protos --exclude-source-info -o protos/baseline.binpb

@@ -6,7 +6,7 @@ import pytest
 
 from fleetmend_controller.core.model import Phase
 from fleetmend_controller.core.transitions import TABLE, Row, Trigger
-from tests.tools import drawing, stubs
+from tests.tools import catalogue, drawing, stubs
 
 
 def test_the_stubs_are_those_of_the_protocol(tmp_path):
@@ -26,6 +26,10 @@ def test_no_stub_is_left_of_a_protocol_that_is_gone(tmp_path):
         if "__pycache__" not in path.parts
     }
     assert kept == made
+
+
+def test_the_catalogue_is_that_of_checks_and_actions():
+    assert catalogue.FILE.read_text() == catalogue.render(), "the catalogue differs from the code; run make protos"
 
 
 def test_the_drawing_is_that_of_the_transitions():
