@@ -47,6 +47,7 @@ fmt: setup ## Format the code and rewrite what is generated from it
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format --quiet .
 	$(BIN)/python -m tests.tools.drawing --write
+	$(BIN)/python -m tests.tools.catalogue --write
 
 lint: setup $(BUF) ## Style, import contracts, dependencies, protocol rules
 	$(BIN)/ruff check .
@@ -78,6 +79,7 @@ protos: setup ## Regenerate what is generated: protocol stubs, catalogue, drawin
 	$(BIN)/python -m tests.tools.stubs protos
 	$(BIN)/python -m tests.tools.catalogue --write
 	$(BIN)/python -m tests.tools.drawing --write
+	$(BIN)/python -m tests.tools.catalogue --write
 	$(BIN)/python deploy/grafana/generate.py
 
 proto-baseline: $(BUF) # Taken at a release: what later protocol changes must stay compatible with

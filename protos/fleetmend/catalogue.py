@@ -226,6 +226,9 @@ _PARSERS = {
 }
 
 
+PARAM_KINDS = frozenset(_PARSERS)
+
+
 def _within(spec: ParamSpec, value: Any) -> Any:
     """The value, if it is inside the limits of its parameter."""
     if spec.choices and value not in spec.choices:

@@ -113,12 +113,13 @@ async def _addresses(host: str, port: int) -> list[str]:
 
 def _classified(error: OSError, where: str) -> Fault | CheckUnknown:
     """The fault behind an error of connecting; CheckUnknown when this machine is to blame."""
+    # Before all others: the numbers of TLS errors are not those of the system. By name, so that ssl is loaded only where used.
+    if type(error).__module__ == "ssl":
+        return Fault("tls", f"{where} has no acceptable TLS: {getattr(error, 'verify_message', '') or error}")
     if error.errno in _OURS:
         return CheckUnknown(f"cannot connect to {where}: {why(error)}")
     if isinstance(error, ConnectionRefusedError):
         return Fault("refused", f"{where} refuses connections")
-    if type(error).__module__ == "ssl":
-        return Fault("tls", f"{where} has no acceptable TLS: {getattr(error, 'verify_message', '') or error}")
     if error.errno in _UNREACHABLE:
         return Fault("unreachable", f"{where} cannot be reached: {why(error)}")
     if isinstance(error, TimeoutError):

@@ -22,30 +22,36 @@ async def _run(context: Context) -> Iterable[Result]:
         finding["unit"] = params["unit"]
     begin_ms = context.host.clock_ms()
     status, text = Status.OK, f"{params['address']} answers"
+    answer = bytearray()
     try:
         async with within(context.timeout_s), connected(host, port) as connection:
-            await _talk(connection, params["send"].encode(), params["expect"].encode())
+            await _talk(connection, params["send"].encode(), params["expect"].encode(), answer)
     except Fault as fault:
-        finding["fault"] = fault.word
-        status, text = Status.CRIT, str(fault)
+        # Whoever says something else and then waits does not hang.
+        told = _wrong_text(answer) if answer and fault.word == "hang" else fault
+        finding["fault"] = told.word
+        status, text = Status.CRIT, str(told)
     took_s = (context.host.clock_ms() - begin_ms) / 1000
     if status is Status.OK:
         text += f" in {human_seconds(took_s)}"
     return [Result(status, text, finding=finding, gauges={"tcp_probe_seconds": took_s})]
 
 
-async def _talk(connection: Connection, send: bytes, expect: bytes) -> None:
-    """Sends, and reads until the expected text came. Raises Fault."""
+async def _talk(connection: Connection, send: bytes, expect: bytes, answer: bytearray) -> None:
+    """Sends, and reads into `answer` until the expected text came. Raises Fault."""
     if send:
         await connection.send(send)
-    answer = b""
     while expect and expect not in answer:
         part = await connection.receive()
         if not part and not answer:
             raise Fault("closed", "it closes the connection without an answer")
         if not part or len(answer) > ANSWER_BYTES_MAX:
-            raise Fault("wrong_text", f"it answers {answer[:40].decode('utf-8', 'replace')!r}, not the expected text")
+            raise _wrong_text(answer)
         answer += part
+
+
+def _wrong_text(answer: bytearray) -> Fault:
+    return Fault("wrong_text", f"it answers {answer[:40].decode('utf-8', 'replace')!r}, not the expected text")
 
 
 def parse_address(text: str) -> tuple[str, int]:
