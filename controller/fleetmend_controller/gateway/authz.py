@@ -1,4 +1,4 @@
-"""The gatekeeper before every handler of every server: identity from the peer certificate or the door, permission from the table.
+"""The gatekeeper before every handler of every server: identity from peer certificate or door, permission from the table.
 
 It also holds the one broad `except` around RPC handlers: a surprise becomes INTERNAL, a counter and a log line.
 """
@@ -29,7 +29,8 @@ from .permissions import DOORS, PERMISSIONS, Door, Permission
 log = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
-Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]]
+# Quoted: the class is generic for type checkers only.
+Continuation = Callable[[grpc.HandlerCallDetails], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]]
 
 # What a message that is no protobuf becomes, so that a handler (or the wrapper around it) answers with a status.
 GARBAGE = object()

@@ -1,4 +1,4 @@
-"""What agents say is bounded and cleaned here, once, before it reaches journal, metrics or a terminal. Agents are not trusted."""
+"""What agents say is bounded and cleaned here, before it reaches journal, metrics or a terminal. Agents are not trusted."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def clock_ms(value: int) -> int:
 
 def status(value: int) -> Status:
     """The status of a result; Malformed if it is none."""
-    known = _STATUS.get(value)  # type: ignore[call-overload]
-    if known is None:
-        raise Malformed("the status is none of ok, warn, crit and unknown")
-    return known
+    for word, known in _STATUS.items():
+        if word == value:
+            return known
+    raise Malformed("the status is none of ok, warn, crit and unknown")
 
 
 def finding(values: Mapping[str, link_pb2.Value]) -> dict[str, Scalar]:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 
 class Limiter:
-    """Each key may take `burst` at once, then one more every `every_ms`. Beyond `keys_max` the keys longest unused are forgotten."""
+    """Each key may take `burst` at once, then one more every `every_ms`. Beyond `keys_max` the keys longest unused go."""
 
     def __init__(self, burst: int, every_ms: int, keys_max: int = 4096) -> None:
         self._window_ms = burst * every_ms

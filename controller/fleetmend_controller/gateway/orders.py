@@ -30,7 +30,7 @@ class Ended:
 
 
 class Forged(ValueError):
-    """An outcome that the host's executor did not seal, or of another host's order. `reason` is the word in metric and audit."""
+    """An outcome that the host's executor did not seal, or of another's order. `reason` is the word in metric and audit."""
 
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)

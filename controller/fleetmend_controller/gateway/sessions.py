@@ -1,4 +1,4 @@
-"""The agents' streams that are open: one a host, a newer one replaces the older, and two machines on one identity are noticed."""
+"""The agents' open streams: one a host, a newer one replaces the older, two machines on one identity are noticed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Ending:
 
 
 class Session:
-    """One open stream. What is to be sent waits in a bounded queue: an agent too slow to read is cut off, not buffered for ever."""
+    """One open stream. What is to be sent waits in a bounded queue: a slow agent is cut off, not buffered for ever."""
 
     def __init__(self, host: str, hello: link_pb2.Hello, peer: str, now_ms: int) -> None:
         self.host = host
@@ -108,8 +108,8 @@ class Sessions:
     def conflicts(self, session: Session) -> bool:
         """Whether this new stream belongs to a second machine with the same identity as the open one.
 
-        Proof is a boot id that comes back after another took its place: machines do not return to an earlier boot. Streams that keep
-        replacing each other are taken for it too. While a conflict lasts the open stream stays and newcomers wait.
+        Proof is a boot id that comes back after another took its place: machines do not return to an earlier boot. Streams that
+        keep replacing each other are taken for it too. While a conflict lasts the open stream stays and newcomers wait.
         """
         now_ms = self._clock()
         history = self._history(session.host)

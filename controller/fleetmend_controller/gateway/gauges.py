@@ -1,0 +1,273 @@
+"""The newest gauges of every host, kept as ready text: a scrape of 300,000 series joins bytes and formats nothing.
+
+The exposition format wants all series of one metric together, so a block of lines is kept for each (metric, host) and rendered
+again only when one of its values changes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from fleetmend.catalogue import Catalogue
+from fleetmend.v1 import link_pb2
+
+from ..core.model import Status
+from ..pki.registry import HostRecord
+from . import bounds
+from .sessions import SubjectKey
+
+SERIES_A_HOST_MAX = 2_000
+METRICS_MAX = 5_000
+PREFIX = "fleetmend_"
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
+_NUMBER = {Status.OK: 0, Status.WARN: 1, Status.CRIT: 2, Status.UNKNOWN: 3}
+
+_AGENT_METRICS = {
+    "agent_cpu_seconds_total": ("counter", "CPU time that the agent used."),
+    "agent_resident_bytes": ("gauge", "Memory that the agent holds."),
+    "agent_outbox_records": ("gauge", "Records that the agent keeps until they are acknowledged."),
+    "agent_outbox_dropped_total": ("counter", "Records that the agent's bounded outbox lost."),
+    "agent_checks_hung": ("gauge", "Checks of the agent that do not return."),
+    "agent_checks_run_total": ("counter", "Checks that the agent ran."),
+    "agent_clock_skew_seconds": ("gauge", "How far the host's wall clock is ahead of the controller's."),
+}
+_OWN_METRICS = {
+    "host_up": ("gauge", "1 while the host's agent is heard, 0 otherwise."),
+    "host_info": ("gauge", "The id and the labels of each enrolled host; always 1."),
+    "check_status": ("gauge", "What each check says of each subject: 0 OK, 1 WARN, 2 CRIT, 3 UNKNOWN."),
+    **_AGENT_METRICS,
+}
+
+
+@dataclass(slots=True)
+class _HostSeries:
+    """What is kept of one host. `lines` holds its text by metric and series; a hidden host (silent) shows none of it."""
+
+    label: str
+    metric_of: dict[int, str] = field(default_factory=dict)
+    id_of: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    key_of: dict[int, tuple[str, str, str]] = field(default_factory=dict)
+    lines: dict[str, dict[object, bytes]] = field(default_factory=dict)
+    subjects: dict[SubjectKey, Status] = field(default_factory=dict)
+    hidden: bool = False
+    begun: bool = False
+
+
+class Gauges:
+    """Blocks of text by metric and host."""
+
+    def __init__(self, catalogue: Catalogue, dropped: Callable[[str, int], None]) -> None:
+        self._helps, self._families = _helps_of(catalogue)
+        self._dropped = dropped
+        self._hosts: dict[str, _HostSeries] = {}
+        self._blocks: dict[str, dict[str, bytes]] = {}
+        self._infos: dict[str, tuple[HostRecord, bytes]] = {}
+
+    def begin(self, host: HostRecord, skew_ms: int) -> None:
+        """A stream begins: the ids of its series mean nothing any more; old values stay until its first heartbeat."""
+        series = self._hosts.setdefault(host.id, _HostSeries(_escape(host.name)))
+        series.begun = False
+        self._set(series, "agent_clock_skew_seconds", "", _line("agent_clock_skew_seconds", series.label, skew_ms / 1000))
+        self._publish(host.id, series, {"agent_clock_skew_seconds"})
+
+    def heartbeat(self, host: str, beat: link_pb2.Heartbeat) -> None:
+        """Take the values of a heartbeat; what cannot be used is dropped and counted."""
+        series = self._hosts.get(host)
+        if series is None:
+            return
+        changed = self._clear_gauges(series) if not series.begun else set()
+        series.begun = True
+        for ended in beat.ended_series_ids:
+            changed |= self._end(series, ended)
+        for new in beat.series:
+            changed |= self._define(series, new)
+        for series_id, value in zip(beat.series_ids, beat.values, strict=False):
+            metric = series.metric_of.get(series_id)
+            if metric is None:
+                continue
+            _, check, key = series.key_of[series_id]
+            self._set(series, metric, series_id, _line(metric, series.label, value, check, key))
+            changed.add(metric)
+        if beat.HasField("stats"):
+            changed |= self._stats(series, beat.stats)
+        self._publish(host, series, changed)
+
+    def statuses(self, host: str, statuses: Mapping[SubjectKey, Status], gone: Iterable[SubjectKey]) -> None:
+        """Take what checks say; subjects that are gone disappear."""
+        series = self._hosts.get(host)
+        if series is None:
+            return
+        lines = series.lines.setdefault("check_status", {})
+        for subject, status in statuses.items():
+            if subject not in series.subjects and len(series.subjects) >= SERIES_A_HOST_MAX:
+                self._dropped("too_many_subjects", 1)
+                continue
+            series.subjects[subject] = status
+            lines[subject] = _line("check_status", series.label, _NUMBER[status], *subject)
+        for subject in gone:
+            series.subjects.pop(subject, None)
+            lines.pop(subject, None)
+        self._publish(host, series, {"check_status"})
+
+    def subjects(self, host: str) -> dict[SubjectKey, Status]:
+        """What each check of a host said last."""
+        series = self._hosts.get(host)
+        return dict(series.subjects) if series is not None else {}
+
+    def hide(self, host: str) -> None:
+        """The host is silent: old values must not look like new ones."""
+        series = self._hosts.get(host)
+        if series is not None and not series.hidden:
+            series.hidden = True
+            self._publish(host, series, set(series.lines))
+
+    def show(self, host: str) -> None:
+        """The host is heard again."""
+        series = self._hosts.get(host)
+        if series is not None and series.hidden:
+            series.hidden = False
+            self._publish(host, series, set(series.lines))
+
+    def forget(self, host: str) -> None:
+        """The host was removed: nothing of it stays."""
+        self._hosts.pop(host, None)
+        self._infos.pop(host, None)
+        for blocks in self._blocks.values():
+            blocks.pop(host, None)
+
+    def render(self, hosts: Iterable[HostRecord], is_up: Callable[[str], bool]) -> bytes:
+        """The whole exposition."""
+        parts: list[bytes] = []
+        ups: list[bytes] = [self._header("host_up")]
+        infos: list[bytes] = [self._header("host_info")]
+        for host in hosts:
+            ups.append(_line("host_up", _escape(host.name), 1 if is_up(host.id) else 0))
+            infos.append(self._info(host))
+        parts += ups + infos
+        for metric in sorted(self._blocks):
+            blocks = self._blocks[metric]
+            if blocks:
+                parts.append(self._header(metric))
+                parts.extend(blocks.values())
+        return b"".join(parts)
+
+    def _info(self, host: HostRecord) -> bytes:
+        kept = self._infos.get(host.id)
+        if kept is not None and kept[0].labels is host.labels:
+            return kept[1]
+        labels = "".join(f',{name}="{_escape(value)}"' for name, value in sorted(host.labels.items()))
+        line = f'{PREFIX}host_info{{host="{_escape(host.name)}",id="{host.id}"{labels}}} 1\n'.encode()
+        self._infos[host.id] = (host, line)
+        return line
+
+    def _header(self, metric: str) -> bytes:
+        kind, text = _OWN_METRICS.get(metric) or ("gauge", self._help(metric))
+        return f"# HELP {PREFIX}{metric} {text}\n# TYPE {PREFIX}{metric} {kind}\n".encode()
+
+    def _help(self, metric: str) -> str:
+        text = self._helps.get(metric)
+        if text is None:
+            text = next((text for prefix, text in self._families if metric.startswith(prefix)), "")
+        return text.replace("\\", "\\\\").replace("\n", " ")
+
+    def _known(self, metric: str) -> bool:
+        if not _NAME.fullmatch(metric) or metric in _OWN_METRICS:
+            return False
+        return metric in self._helps or any(metric.startswith(prefix) for prefix, _ in self._families)
+
+    def _define(self, series: _HostSeries, new: link_pb2.Series) -> set[str]:
+        try:
+            check, key = bounds.subject(new.check, new.key)
+        except bounds.Malformed:
+            self._dropped("malformed", 1)
+            return set()
+        if not self._known(new.name) or (new.name not in self._blocks and len(self._blocks) >= METRICS_MAX):
+            self._dropped("unknown_gauge", 1)
+            return set()
+        changed = self._end(series, new.id)
+        # Two series of equal labels would make Prometheus refuse the whole scrape.
+        same = series.id_of.get((new.name, check, key))
+        if same is not None:
+            changed |= self._end(series, same)
+        if len(series.metric_of) >= SERIES_A_HOST_MAX:
+            self._dropped("too_many_series", 1)
+            return changed
+        series.metric_of[new.id] = new.name
+        series.id_of[new.name, check, key] = new.id
+        series.key_of[new.id] = (new.name, check, key)
+        return changed
+
+    def _end(self, series: _HostSeries, series_id: int) -> set[str]:
+        metric = series.metric_of.pop(series_id, None)
+        if metric is None:
+            return set()
+        series.id_of.pop(series.key_of.pop(series_id), None)
+        series.lines.get(metric, {}).pop(series_id, None)
+        return {metric}
+
+    def _clear_gauges(self, series: _HostSeries) -> set[str]:
+        changed: set[str] = set()
+        for series_id in list(series.metric_of):
+            changed |= self._end(series, series_id)
+        return changed
+
+    def _stats(self, series: _HostSeries, stats: link_pb2.AgentStats) -> set[str]:
+        values = {
+            "agent_cpu_seconds_total": stats.cpu_seconds_total,
+            "agent_resident_bytes": stats.resident_bytes,
+            "agent_outbox_records": stats.outbox_records,
+            "agent_outbox_dropped_total": stats.outbox_dropped_total,
+            "agent_checks_hung": stats.checks_hung,
+            "agent_checks_run_total": stats.checks_run_total,
+        }
+        for metric, value in values.items():
+            self._set(series, metric, "", _line(metric, series.label, value))
+        return set(values)
+
+    @staticmethod
+    def _set(series: _HostSeries, metric: str, key: object, line: bytes) -> None:
+        lines = series.lines.setdefault(metric, {})
+        if line:
+            lines[key] = line
+        else:
+            lines.pop(key, None)
+
+    def _publish(self, host: str, series: _HostSeries, metrics: Iterable[str]) -> None:
+        for metric in metrics:
+            lines = series.lines.get(metric)
+            if not lines:
+                series.lines.pop(metric, None)
+            if not lines or series.hidden:
+                self._blocks.get(metric, {}).pop(host, None)
+                continue
+            self._blocks.setdefault(metric, {})[host] = b"".join(lines.values())
+
+
+def _line(metric: str, host: str, value: float, check: str | None = None, key: str = "") -> bytes:
+    if not math.isfinite(value):
+        return b""
+    if check is None:
+        return f'{PREFIX}{metric}{{host="{host}"}} {value!r}\n'.encode()
+    return f'{PREFIX}{metric}{{host="{host}",check="{_escape(check)}",key="{_escape(key)}"}} {value!r}\n'.encode()
+
+
+def _escape(value: str) -> str:
+    if "\\" not in value and '"' not in value and "\n" not in value:
+        return value
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _helps_of(catalogue: Catalogue) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Help texts by metric, and by prefix for families (names that end with `*`)."""
+    exact: dict[str, str] = {}
+    families: list[tuple[str, str]] = []
+    for check in catalogue.checks.values():
+        for gauge in check.gauges:
+            if gauge.name.endswith("*"):
+                families.append((gauge.name.removesuffix("*"), gauge.doc))
+            else:
+                exact.setdefault(gauge.name, gauge.doc)
+    return exact, sorted(families)

@@ -1,0 +1,253 @@
+"""LinkService: one call a host, for as long as its agent lives. It reads, writes and hands over; others judge what it means."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+
+from fleetmend.v1 import link_pb2, link_pb2_grpc
+
+from ..core.model import Status
+from ..decider.ports import DeciderPort, HostState, JournalUnavailable
+from ..http.metrics import Metrics
+from ..pki.registry import HostRecord, Registry
+from . import bounds
+from .authz import caller
+from .gauges import Gauges
+from .hostconfig import HostConfigs
+from .intake import Intake
+from .inventory import Inventory
+from .limiter import Limiter
+from .orders import OrderHost, Sealer
+from .records import Sent, Translator
+from .sessions import CONFLICT_WAIT_MS, Ending, Session, Sessions
+from .silence import Silence
+
+log = logging.getLogger(__name__)
+
+PROTOCOL_VERSION = 1
+HELLO_WITHIN_S = 10.0
+GOODBYE_WITHIN_S = 1.0
+SKEW_WARN_MS = 300_000
+
+_CODES = {
+    "removed": grpc.StatusCode.PERMISSION_DENIED,
+    "replaced": grpc.StatusCode.ABORTED,
+    "shutting_down": grpc.StatusCode.UNAVAILABLE,
+    "slow": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "protocol": grpc.StatusCode.INVALID_ARGUMENT,
+}
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkParts:
+    """What a stream works with. `clock` is the controller's, `wall_ms` the system's."""
+
+    registry: Registry
+    sessions: Sessions
+    silence: Silence
+    decider: DeciderPort
+    gauges: Gauges
+    inventory: Inventory
+    configs: HostConfigs
+    sealer: Sealer
+    order_host: OrderHost
+    metrics: Metrics
+    audits: Limiter
+    heartbeat_interval_ms: int
+    clock: Callable[[], int]
+    wall_ms: Callable[[], int]
+
+
+class LinkService(link_pb2_grpc.LinkServiceServicer):
+    """The agents' streams."""
+
+    def __init__(self, parts: LinkParts) -> None:
+        self._parts = parts
+
+    async def Link(self, request_iterator: AsyncIterator[Any], context: Any) -> None:  # type: ignore[override]
+        """One agent's stream."""
+        parts = self._parts
+        hello = await self._hello(request_iterator, context)
+        received_ms = parts.clock()
+        session = Session(caller().name, hello, context.peer(), parts.wall_ms())
+        await self._refuse_twin(session, context)
+        await parts.registry.announce(session.host)
+        state = await parts.decider.host_state(session.host, session.outbox)
+        # From here to the opening of the session nothing waits: a removal or new labels cannot slip between.
+        host = parts.registry.get(session.host)
+        if host is None:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "cannot link: the host was removed")
+            return
+        stream = _Stream(parts, host, session, context)
+        stream.open(state, Sent(received_ms, session.boot, hello.sent_clock_ms))
+        await stream.run(request_iterator)
+
+    async def _hello(self, requests: AsyncIterator[Any], context: Context) -> link_pb2.Hello:
+        try:
+            async with asyncio.timeout(HELLO_WITHIN_S):
+                first = await anext(requests, None)
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"cannot link: no Hello within {HELLO_WITHIN_S:.0f} s")
+        if not isinstance(first, link_pb2.LinkRequest) or first.WhichOneof("message") != "hello":
+            self._parts.metrics.refused.labels("no_hello").inc()
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "cannot link: the first message must be Hello")
+        hello = first.hello
+        if hello.protocol_version != PROTOCOL_VERSION:
+            self._parts.metrics.refused.labels("protocol_version").inc()
+            text = f"cannot link: the agent speaks protocol {hello.protocol_version}, this controller {PROTOCOL_VERSION}"
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, text)
+        try:
+            bounds.identifier(hello.boot_id, "boot id")
+            bounds.identifier(hello.outbox_id, "outbox id")
+            bounds.clock_ms(hello.sent_clock_ms)
+        except bounds.Malformed as error:
+            self._parts.metrics.refused.labels("malformed").inc()
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"cannot link: {error}")
+        hello.agent_version = bounds.line(hello.agent_version, bounds.ID_CHARS_MAX)
+        del hello.permitted_actions[256:]
+        return hello
+
+    async def _refuse_twin(self, session: Session, context: Context) -> None:
+        parts = self._parts
+        if not parts.sessions.conflicts(session):
+            return
+        parts.metrics.refused.labels("clone_conflict").inc()
+        if parts.audits.take(f"{session.host} clone_conflict", parts.clock()):
+            log.error("two machines use the identity of %s; the one at %s waits", session.host, session.peer)
+            with contextlib.suppress(JournalUnavailable):
+                detail = {"peer": session.peer, "boot_id": session.boot}
+                await parts.decider.audit("clone_conflict", session.host, session.host, detail)
+        detail_text = "another machine uses this host's identity: enrol one of the two afresh"
+        await context.write(_bye(Ending("replaced", detail_text, CONFLICT_WAIT_MS)))
+        await context.abort(grpc.StatusCode.ABORTED, f"cannot link: {detail_text}")
+
+
+class _Stream:
+    """One stream from Welcome to its end."""
+
+    def __init__(self, parts: LinkParts, host: HostRecord, session: Session, context: Context) -> None:
+        self._parts = parts
+        self._host = host
+        self._session = session
+        self._context = context
+        translator = Translator(host.id, session.outbox, parts.sealer, parts.order_host)
+        self._intake = Intake(session, translator, parts.decider, parts.gauges, parts.metrics, parts.audits, parts.clock)
+
+    def open(self, state: HostState, sent: Sent) -> None:
+        """Make this the host's stream, welcome the agent and let the decider know."""
+        parts, session = self._parts, self._session
+        self._welcome(state)
+        parts.sessions.open(session)
+        parts.registry.touch(self._host.id, parts.wall_ms(), session.agent_version)
+        parts.gauges.begin(self._host, session.skew_ms)
+        self._heard(sent, always=True)
+        if abs(session.skew_ms) > SKEW_WARN_MS:
+            log.warning("the wall clock of %s differs from ours by %d s", self._host.name, session.skew_ms // 1000)
+
+    async def run(self, requests: AsyncIterator[Any]) -> None:
+        """Serve until one side ends it."""
+        parts, session = self._parts, self._session
+        jobs = [self._read(requests), self._write(), self._intake.run(), self._ended()]
+        tasks = [asyncio.create_task(job, name=f"link-{self._host.id}") for job in jobs]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            parts.sessions.close(session)
+        for task in done:
+            task.result()
+        if session.ending is not None:
+            await self._goodbye(session.ending)
+
+    def _welcome(self, state: HostState) -> None:
+        parts, session = self._parts, self._session
+        session.statuses = {subject: status for subject, status in state.sick.items() if status is not Status.OK}
+        self._intake.resume(state.acked_seq)
+        welcome = link_pb2.Welcome(
+            protocol_version=PROTOCOL_VERSION,
+            host_id=self._host.id,
+            name=self._host.name,
+            epoch=parts.decider.epoch,
+            heartbeat_interval_ms=parts.heartbeat_interval_ms,
+            config=parts.configs.refresh(session, self._host),
+            acked_seq=state.acked_seq,
+            wall_ms=parts.wall_ms(),
+        )
+        session.send(link_pb2.LinkResponse(welcome=welcome))
+
+    async def _read(self, requests: AsyncIterator[Any]) -> None:
+        async for message in requests:
+            if self._session.ending is not None:
+                return
+            try:
+                self._take(message)
+            except bounds.Malformed as error:
+                self._parts.metrics.rejected_records.labels("malformed").inc()
+                self._session.end("protocol", str(error), 30_000)
+                return
+
+    def _take(self, message: Any) -> None:
+        parts = self._parts
+        if not isinstance(message, link_pb2.LinkRequest):
+            parts.metrics.messages.labels("garbage").inc()
+            raise bounds.Malformed("the message is not readable")
+        kind = message.WhichOneof("message")
+        parts.metrics.messages.labels(kind or "unknown").inc()
+        now_ms = parts.clock()
+        match kind:
+            case "report":
+                self._heard(Sent(now_ms, message.report.boot_id, message.report.sent_clock_ms))
+                self._intake.report(message.report, now_ms)
+            case "heartbeat":
+                beat = message.heartbeat
+                sent = Sent(now_ms, bounds.identifier(beat.boot_id, "boot id"), bounds.clock_ms(beat.sent_clock_ms))
+                self._heard(sent)
+                parts.gauges.heartbeat(self._host.id, beat)
+                self._intake.confirm(beat, sent)
+            case "facts":
+                for problem in parts.inventory.offer(self._host.id, message.facts, parts.wall_ms()):
+                    parts.metrics.rejected_records.labels("bad_facts").inc()
+                    log.debug("facts of %s: %s", self._host.id, problem)
+            case "hello":
+                raise bounds.Malformed("Hello came twice")
+
+    def _heard(self, sent: Sent, *, always: bool = False) -> None:
+        back = self._parts.silence.heard(self._host.id, sent.at_ms)
+        if back:
+            self._parts.gauges.show(self._host.id)
+        if back or always:
+            self._intake.connected(sent)
+
+    async def _write(self) -> None:
+        # The peer may be gone at any write; then there is nobody left to tell.
+        with contextlib.suppress(grpc.aio.BaseError):
+            while True:
+                await self._context.write(await self._session.next_out())
+
+    async def _ended(self) -> None:
+        await self._session.ended.wait()
+
+    async def _goodbye(self, ending: Ending) -> NoReturn:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE_WITHIN_S):
+                await self._context.write(_bye(ending))
+        code = _CODES.get(ending.reason, grpc.StatusCode.ABORTED)
+        await self._context.abort(code, f"cannot go on: {ending.reason}: {ending.detail}")
+
+
+def _bye(ending: Ending) -> link_pb2.LinkResponse:
+    return link_pb2.LinkResponse(
+        bye=link_pb2.Bye(reason=ending.reason, detail=ending.detail, retry_after_ms=ending.retry_after_ms)
+    )
