@@ -19,8 +19,8 @@ from ._options import output_option
 @click.command(
     "check-config",
     help=(
-        "Read the rules in every DIR (its declarations/, checks/ and playbooks/) as the controller would, and say everything that is "
-        "wrong with them. Exit code 1 when they cannot be used; a running controller is not touched."
+        "Read the rules in every DIR (its declarations/, checks/ and playbooks/) as the controller would, and say everything "
+        "that is wrong with them. Exit code 1 when they cannot be used; a running controller is not touched."
     ),
     epilog="Example: fleetmend-controller check-config /etc/fleetmend/rules",
 )

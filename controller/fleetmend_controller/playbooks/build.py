@@ -31,7 +31,7 @@ from .book import Book, declared_unit
 from .cel import LABELS_KIND, Condition, ConditionError, Variables
 from .judge import try_validate, validate
 from .params import ANY_FINDING, read_params
-from .schema import ActionModel, LimitsModel, PlaybookFile, ProveModel, WaitModel, WhenModel
+from .schema import ActionModel, AnsweredModel, LimitsModel, PlaybookFile, ProveModel, WaitModel
 from .text import Document, Path, shown
 
 # Incidents that the controller itself opens; people answer them.
@@ -68,9 +68,9 @@ def build_playbook(book: Book, document: Document, declarations: Sequence[Declar
     """
     before = len(book.problems)
     whole = validate(document, (), PlaybookFile, book.problems)
-    when = whole.when if whole else try_validate(document, ("when",), WhenModel)
-    answered = _answered(book, document, when) if when else None
-    condition = _condition(book, document, when, answered, declarations) if when else None
+    named = try_validate(document, ("when",), AnsweredModel)
+    answered = _answered(book, document, named.check) if named else None
+    condition = _condition(book, document, answered, declarations) if answered else None
     steps = _steps(book, document, answered)
     if whole is None:
         return None
@@ -108,10 +108,10 @@ def _limits(model: LimitsModel) -> Limits:
     )
 
 
-def _answered(book: Book, document: Document, when: WhenModel) -> _Answered | None:
+def _answered(book: Book, document: Document, names: Sequence[str]) -> _Answered | None:
     types: list[str] = []
     listed = document.node(("when", "check"))
-    for index, name in enumerate(when.check):
+    for index, name in enumerate(names):
         path: Path = ("when", "check", index) if listed is not None and listed.items else ("when", "check")
         check_type = name if name in book.catalogue.checks else book.check_types.get(name, "")
         if check_type:
@@ -122,7 +122,7 @@ def _answered(book: Book, document: Document, when: WhenModel) -> _Answered | No
             known = [*book.catalogue.checks, *book.check_types]
             text = f"cannot find a check or check type named {shown(name)}: {book.suggest(name, known)}"
             book.problems.append(document.problem(path, text))
-    if len(types) != len(when.check):
+    if len(types) != len(names):
         return None
     findings = [{f.name: f.kind for f in book.catalogue.checks[t].finding} for t in types]
     common = {name: kind for name, kind in findings[0].items() if all(other.get(name) == kind for other in findings)}
@@ -130,9 +130,10 @@ def _answered(book: Book, document: Document, when: WhenModel) -> _Answered | No
 
 
 def _condition(
-    book: Book, document: Document, when: WhenModel, answered: _Answered | None, declarations: Sequence[Declaration]
+    book: Book, document: Document, answered: _Answered, declarations: Sequence[Declaration]
 ) -> policy.Condition | None:
-    if when.where is None or answered is None:
+    where = document.text_at(("when", "where"))
+    if not where:
         return None
     kinds = {f"finding.{name}": kind for name, kind in answered.finding.items()}
     kinds |= {"host.name": "text", "host.labels": LABELS_KIND, "check.name": "text", "check.type": "text"}
@@ -141,7 +142,7 @@ def _condition(
         kinds |= {"declared.restart": "text", "declared.desired": "text"}
     variables = Variables(tuple(kinds.items()), " and ".join(answered.types))
     try:
-        compiled = Condition.compile(when.where, variables)
+        compiled = Condition.compile(where, variables)
     except ConditionError as error:
         for fault in error.faults:
             text = f"cannot use the condition: {fault.text}"
@@ -178,19 +179,18 @@ def _steps(book: Book, document: Document, answered: _Answered | None) -> tuple[
             wait = try_validate(document, path, WaitModel)
             steps += [WaitStep(wait.wait)] if wait else []
             continue
-        model = try_validate(document, path, ActionModel)
-        spec = book.catalogue.actions.get(model.action) if model else None
-        if model and spec:
-            steps.append(_action(book, document, path, model, spec, answered))
-        elif model:
-            text = f"cannot find the action {shown(model.action)}: {book.suggest(model.action, book.catalogue.actions)}"
+        name = document.text_at((*path, "action"))
+        spec = book.catalogue.actions.get(name)
+        if spec:
+            steps.append(_action(book, document, path, spec, answered))
+        elif name:
+            text = f"cannot find the action {shown(name)}: {book.suggest(name, book.catalogue.actions)}"
             book.problems.append(document.problem((*path, "action"), text))
     return tuple(steps)
 
 
-def _action(
-    book: Book, document: Document, path: Path, model: ActionModel, spec: ActionSpec, answered: _Answered | None
-) -> ActionStep:
+def _action(book: Book, document: Document, path: Path, spec: ActionSpec, answered: _Answered | None) -> ActionStep:
+    model = try_validate(document, path, ActionModel) or ActionModel(action=spec.name)
     finding = answered.finding if answered else ANY_FINDING
     params = read_params(document, path, spec, book.problems, finding)
     cost = Cost(spec.cost)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ..rules import CheckSpec, SelectedCheck
 from .book import Book, selector
 from .judge import try_validate, validate
@@ -10,7 +12,16 @@ from .schema import CheckModel, ChecksFile
 from .text import Document, Path, shown
 
 
-def build_checks(book: Book, document: Document) -> list[SelectedCheck]:
+@dataclass(frozen=True, slots=True)
+class BuiltCheck:
+    """One check with where it came from."""
+
+    document: Document
+    path: Path
+    selected: SelectedCheck
+
+
+def build_checks(book: Book, document: Document) -> list[BuiltCheck]:
     """The checks of one file. Those that are understood stand even if a neighbour is not: every problem is found at once."""
     whole = validate(document, (), ChecksFile, book.problems)
     if whole is None:
@@ -25,7 +36,7 @@ def build_checks(book: Book, document: Document) -> list[SelectedCheck]:
     return built
 
 
-def _build(book: Book, document: Document, path: Path, model: CheckModel) -> SelectedCheck | None:
+def _build(book: Book, document: Document, path: Path, model: CheckModel) -> BuiltCheck | None:
     fresh = book.claim("check", model.name, document, (*path, "name"))
     spec = book.catalogue.checks.get(model.type)
     if model.name in book.catalogue.checks and model.name != model.type:
@@ -46,11 +57,6 @@ def _build(book: Book, document: Document, path: Path, model: CheckModel) -> Sel
         confirm_bad=model.confirm.bad,
         confirm_good=model.confirm.good,
     )
-    if check.timeout_ms > check.every_ms:
-        text = (
-            f"cannot keep the pace of {check.name}: a run may take {check.timeout_ms} ms, but comes every {check.every_ms} ms"
-        )
-        book.warnings.append(document.problem(path, text))
     if fresh:
         book.check_types[model.name] = model.type
-    return SelectedCheck(selector(model.on), check)
+    return BuiltCheck(document, path, SelectedCheck(selector(model.on), check))

@@ -120,9 +120,9 @@ def _step_into(schema: dict[str, Any], step: str | int, definitions: dict[str, A
     if isinstance(step, int):
         found = schema.get("items", {})
     elif step.startswith("<"):
-        # A tag of a union: its member is the one that has the key the tag is named after.
+        # A tag of a union: which member was meant is a guess, so the keys of all of them are known.
         members = [_resolve(member, definitions) for member in schema.get("oneOf", [])]
-        found = next((m for m in members if step.strip("<>") in m.get("properties", {})), {})
+        found = {"properties": {key: value for member in members for key, value in member.get("properties", {}).items()}}
     else:
         patterns = list(schema.get("patternProperties", {}).values())
         found = schema.get("properties", {}).get(step) or (patterns or [schema.get("additionalProperties")])[0]

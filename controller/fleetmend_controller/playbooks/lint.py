@@ -6,8 +6,10 @@ from collections.abc import Collection, Sequence
 
 from ..core.model import ActionStep, Trust, WaitStep
 from ..declarations.build import Built
+from ..rules import Declaration
 from .book import Book
 from .build import BuiltPlaybook
+from .checks import BuiltCheck
 
 # What a clean-up and a restart both bring about is not what stopping does.
 _STOPS = ("stop_unit", "kill_process")
@@ -30,6 +32,20 @@ def lint_declarations(book: Book, built: Sequence[Built]) -> None:
             if guard is not None:
                 text = f"cannot ever clear {pattern}: {guard} is protected, and protection comes first"
                 book.warnings.append(each.document.problem(("disposable", index), text))
+
+
+def lint_checks(book: Book, built: Sequence[BuiltCheck], declarations: Sequence[Declaration]) -> None:
+    """Look at what is checked beside the declarations."""
+    for each in built:
+        check = each.selected.spec
+        if check.timeout_ms > check.every_ms:
+            text = f"cannot keep the pace of {check.name}: a run may take {check.timeout_ms} ms, but comes every {check.every_ms} ms"
+            book.warnings.append(each.document.problem(each.path, text))
+        unit = check.params.get("unit")
+        known = any(unit in d.units and d.on.may_overlap(each.selected.on) for d in declarations)
+        if unit and not known:
+            text = f"cannot ever heal {unit} by what {check.name} finds: no declaration on the same hosts names that unit"
+            book.warnings.append(each.document.problem((*each.path, "with", "unit"), text))
 
 
 def _limits(book: Book, each: BuiltPlaybook, gates: Collection[str]) -> None:

@@ -16,12 +16,12 @@ from fleetmend.registry import load as load_folder
 from ..core import gates
 from ..core.gates import Gate
 from ..core.policy import Policy
-from ..declarations.build import Built, build_declaration, find_conflicts
+from ..declarations.build import build_declaration, find_conflicts
 from ..rules import Problem, RulesError, RuleSet
 from .book import Book
 from .build import BuiltPlaybook, build_playbook
 from .checks import build_checks
-from .lint import lint_declarations, lint_playbooks
+from .lint import lint_checks, lint_declarations, lint_playbooks
 from .text import FILE_BYTES_MAX, Document, parse
 
 FOLDERS = ("declarations", "checks", "playbooks")
@@ -72,19 +72,21 @@ def compile_rules(documents: Mapping[str, str], catalogue: Catalogue | None = No
 
     declared = _present(build_declaration(book, document) for document in parsed["declarations"])
     find_conflicts(book, declared)
-    checks = tuple(check for d in parsed["checks"] for check in build_checks(book, d))
+    checks = [built for document in parsed["checks"] for built in build_checks(book, document)]
     declarations = tuple(built.rule for built in declared)
     playbooks = _present(build_playbook(book, document, declarations) for document in parsed["playbooks"])
     if book.problems:
         raise RulesError(tuple(sorted(set(book.problems))))
 
     policy = _policy(digest_of(documents), playbooks)
-    _lint(book, declared, playbooks, policy)
+    lint_declarations(book, declared)
+    lint_checks(book, checks, declarations)
+    lint_playbooks(book, playbooks, [gate.name for gate in policy.gates])
     return RuleSet(
         digest=policy.digest,
         documents=dict(documents),
         policy=policy,
-        checks=checks,
+        checks=tuple(built.selected for built in checks),
         declarations=declarations,
         check_types=dict(sorted(book.check_types.items())),
         warnings=tuple(sorted(book.warnings)),
@@ -113,11 +115,6 @@ def _policy(digest: str, playbooks: Sequence[BuiltPlaybook]) -> Policy:
         conditions={built.playbook.name: built.condition for built in playbooks if built.condition is not None},
         gates=all_gates(),
     )
-
-
-def _lint(book: Book, declared: Sequence[Built], playbooks: Sequence[BuiltPlaybook], policy: Policy) -> None:
-    lint_declarations(book, declared)
-    lint_playbooks(book, playbooks, [gate.name for gate in policy.gates])
 
 
 def _parse_folder(book: Book, documents: Mapping[str, str], folder: str) -> list[Document]:

@@ -78,6 +78,14 @@ class WhenModel(Model):
     """How long the fault must have lasted."""
 
 
+class AnsweredModel(Model):
+    """The part of `when` that names checks, to judge it although its neighbours are not understood."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    check: Annotated[list[str], BeforeValidator(_names)]
+
+
 class ProveModel(Model):
     """The check that raised the fault must say OK after the action, and stay so."""
 

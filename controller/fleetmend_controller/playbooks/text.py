@@ -85,6 +85,11 @@ class Document:
             node = None if node is None else _child(node, step)
         return node
 
+    def text_at(self, path: Path) -> str:
+        """The text at a path; empty if there is none."""
+        node = self.node(path)
+        return node.value if node is not None and isinstance(node.value, str) else ""
+
     def place(self, path: Path, *, key: bool = False) -> Place:
         """Where the value at a path stands, else the nearest thing above that does. `key`: where its key stands."""
         node = self.root

@@ -147,6 +147,12 @@ def _protected(value: str) -> str:
     return _glob(value)
 
 
+def _unit(value: str) -> str:
+    if "@." in value:
+        raise ValueError(f"{value} is a template, which never runs itself: name its instances")
+    return value
+
+
 def is_wild(part: str) -> bool:
     """Whether a part of a path stands for several names."""
     return any(c in part for c in "*?[")
@@ -170,7 +176,7 @@ Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Person = Annotated[str, Field(pattern=PERSON_PATTERN)]
 Sentence = Annotated[str, Field(min_length=1, max_length=500)]
 Percent = Annotated[int, Field(ge=1, le=100)]
-UnitName = Annotated[str, Field(pattern=UNIT_PATTERN)]
+UnitName = Annotated[str, Field(pattern=UNIT_PATTERN), AfterValidator(_unit)]
 LabelValues = Annotated[
     list[str],
     BeforeValidator(_label_values),
