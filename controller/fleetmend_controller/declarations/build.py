@@ -15,6 +15,10 @@ from ..rules import CheckSpec, Declaration, Problem, UnitRule
 from .derive import Derived, derive
 from .schema import DeclarationFile
 
+# Several declarations meet in one sealed document, which holds 256 KiB.
+DECLARED_BYTES_MAX = 64 * 1024
+TEXT_OVERHEAD_BYTES = 48
+
 
 @dataclass(frozen=True, slots=True)
 class Built:
@@ -33,6 +37,10 @@ def build_declaration(book: Book, document: Document) -> Built | None:
         book.complete = False
         return None
     book.claim("declaration", model.declare, document, ("declare",))
+    size_bytes = sum(len(text.encode()) + TEXT_OVERHEAD_BYTES for text in (*model.units, *model.disposable, *model.protected))
+    if size_bytes > DECLARED_BYTES_MAX:
+        text = f"cannot send this to hosts: units and patterns take {size_bytes} bytes, limit {DECLARED_BYTES_MAX}"
+        book.problems.append(document.problem(("declare",), text))
     derived = derive(model)
     checks = tuple(check for each in derived if (check := _check(book, document, each)) is not None)
     for check in checks:

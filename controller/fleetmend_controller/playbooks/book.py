@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -33,12 +32,6 @@ class Book:
         text = f"cannot use the name {shown(name)} for another {what}: {taken.file}:{taken.line} has it already"
         self.problems.append(document.problem(path, text))
         return False
-
-    def suggest(self, name: str, known: Iterable[str]) -> str:
-        """The way out of an unknown name."""
-        names = sorted(known)
-        near = difflib.get_close_matches(name, names, 1)
-        return f"did you mean {near[0]}?" if near else f"there is {', '.join(names[:40]) or 'none'}"
 
 
 def selector(on: Mapping[str, list[str]] | None) -> Selector:

@@ -32,7 +32,7 @@ from .cel import LABELS_KIND, Condition, ConditionError, Variables
 from .judge import try_validate, validate
 from .params import ANY_FINDING, read_params
 from .schema import ActionModel, AnsweredModel, LimitsModel, PlaybookFile, ProveModel, WaitModel
-from .text import Document, Path, shown
+from .text import Document, Path, did_you_mean, shown
 
 # Incidents that the controller itself opens; people answer them.
 _NOT_FOR_PLAYBOOKS = {
@@ -120,7 +120,7 @@ def _answered(book: Book, document: Document, names: Sequence[str]) -> _Answered
             book.problems.append(document.problem(path, f"cannot answer {name}: {_NOT_FOR_PLAYBOOKS[name]}"))
         elif book.complete:
             known = [*book.catalogue.checks, *book.check_types]
-            text = f"cannot find a check or check type named {shown(name)}: {book.suggest(name, known)}"
+            text = f"cannot find a check or check type named {shown(name)}: {did_you_mean(name, known)}"
             book.problems.append(document.problem(path, text))
     if len(types) != len(names):
         return None
@@ -184,7 +184,7 @@ def _steps(book: Book, document: Document, answered: _Answered | None) -> tuple[
         if spec:
             steps.append(_action(book, document, path, spec, answered))
         elif name:
-            text = f"cannot find the action {shown(name)}: {book.suggest(name, book.catalogue.actions)}"
+            text = f"cannot find the action {shown(name)}: {did_you_mean(name, book.catalogue.actions)}"
             book.problems.append(document.problem((*path, "action"), text))
     return tuple(steps)
 

@@ -6,7 +6,6 @@ says so. Each term of a top-level `&&` chain is judged by itself, so that people
 
 from __future__ import annotations
 
-import difflib
 import functools
 import re
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from cel_expr_python import cel
 
 from ..core.policy import Match, MatchAnswer
-from .text import shown
+from .text import did_you_mean, shown
 
 CONDITION_CHARS_MAX = 4096
 LABELS_KIND = "labels"
@@ -173,19 +172,19 @@ def _explain(reason: str, whole: str, variables: Variables) -> str:
             "string, int": ": put the number in quotes, or compare a number",
         }.get(overload[2], "")
         return f"{operator} does not work on ({overload[2]}){hint}"
-    return shown(reason.replace("Syntax error: ", "").split(" expecting {")[0])
+    if "'<EOF>'" in reason:
+        return "it ends too early"
+    return shown(reason.replace("Syntax error: ", "").split(" expecting ")[0])
 
 
 def _unknown_name(name: str, whole: str, names: list[str], about: str) -> str:
     if f"{name}(" in whole.replace(" ", ""):
         return f"there is no function {name}"
     prefix, _, field = name.rpartition(".")
-    of_prefix = [n for n in names if n.startswith(f"{prefix}.")] if prefix else names
-    near = difflib.get_close_matches(name, of_prefix, 1)
-    meant = f"; did you mean {near[0]}?" if near else f"; there is {', '.join(of_prefix or names)}"
+    meant = did_you_mean(name, [n for n in names if prefix and n.startswith(f"{prefix}.")] or names)
     if prefix == "finding":
-        return f"the finding of {about} has no field {field}{meant}"
-    return f"there is no variable {name}{meant}"
+        return f"the finding of {about} has no field {field}; {meant}"
+    return f"there is no variable {name}; {meant}"
 
 
 def _terms_of(text: str) -> list[tuple[int, str]]:

@@ -9,7 +9,7 @@ from .book import Book, selector
 from .judge import try_validate, validate
 from .params import read_params, with_defaults
 from .schema import CheckModel, ChecksFile
-from .text import Document, Path, shown
+from .text import Document, Path, did_you_mean, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def _build(book: Book, document: Document, path: Path, model: CheckModel) -> Bui
         book.problems.append(document.problem((*path, "name"), text))
     if spec is None:
         book.complete = False
-        text = f"cannot find the check type {shown(model.type)}: {book.suggest(model.type, book.catalogue.checks)}"
+        text = f"cannot find the check type {shown(model.type)}: {did_you_mean(model.type, book.catalogue.checks)}"
         book.problems.append(document.problem((*path, "type"), text))
         return None
     params = read_params(document, path, spec, book.problems)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from ..rules import Problem
-from .text import Document, Path, shown
+from .text import Document, Path, did_you_mean, shown
 from .values import PATTERN_WORDS
 
 M = TypeVar("M", bound=BaseModel)
@@ -34,8 +33,7 @@ def validate(document: Document, path: Path, model: type[M], problems: list[Prob
         return model.model_validate(node.value)
     except ValidationError as error:
         for fault in error.errors(include_url=False):
-            location = tuple(step for step in fault["loc"] if not str(step).startswith("<"))
-            problem = _problem(document, (*path, *location), fault, model)
+            problem = _problem(document, _place_of(document, path, fault["loc"]), fault, model)
             if problem is not None:
                 problems.append(problem)
     return None
@@ -46,9 +44,17 @@ def try_validate(document: Document, path: Path, model: type[M]) -> M | None:
     return validate(document, path, model, [])
 
 
+def _place_of(document: Document, path: Path, location: Path) -> Path:
+    """The path of a fault without the tags that stand for members of a union: they are written nowhere."""
+    for step in location:
+        node = document.node(path)
+        tag = isinstance(step, str) and step.startswith("<") and (node is None or step not in node.entries)
+        path = path if tag else (*path, step)
+    return path
+
+
 def _problem(document: Document, path: Path, fault: Any, model: type[BaseModel]) -> Problem | None:
     kind = fault["type"]
-    what = dotted(path)
     if kind == "missing":
         above = document.node(path[:-1])
         # A key that was there but could not be read was told already.
@@ -65,10 +71,11 @@ def _problem(document: Document, path: Path, fault: Any, model: type[BaseModel])
         return None
     if kind == "extra_forbidden":
         known = _known_keys(model, fault["loc"])
-        near = difflib.get_close_matches(str(path[-1]), known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+        hint = "it does not go with the keys beside it" if path[-1] in known else did_you_mean(str(path[-1]), known)
         return document.problem(path, f"cannot understand the key {shown(path[-1])}: {hint}", key=True)
-    return document.problem(path, f"cannot use {shown(node.value) if _plain(node.value) else 'this'} as {what}: {_why(fault)}")
+    if node.has_bad():
+        return None
+    return document.problem(path, f"cannot use {_given(node.value)} as {dotted(path) or 'rules'}: {_why(fault)}")
 
 
 def dotted(path: Path) -> str:
@@ -79,8 +86,10 @@ def dotted(path: Path) -> str:
     return text.lstrip(".")
 
 
-def _plain(value: object) -> bool:
-    return isinstance(value, str | int | float)
+def _given(value: object) -> str:
+    if not isinstance(value, str | int | float):
+        return "this"
+    return shown(value) or "an empty text"
 
 
 def _why(fault: Any) -> str:

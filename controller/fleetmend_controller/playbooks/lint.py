@@ -39,7 +39,7 @@ def lint_checks(book: Book, built: Sequence[BuiltCheck], declarations: Sequence[
     for each in built:
         check = each.selected.spec
         if check.timeout_ms > check.every_ms:
-            text = f"cannot keep the pace of {check.name}: a run may take {check.timeout_ms} ms, but comes every {check.every_ms} ms"
+            text = f"cannot keep the pace of {check.name}: every {check.every_ms} ms a run that may take {check.timeout_ms} ms"
             book.warnings.append(each.document.problem(each.path, text))
         unit = check.params.get("unit")
         known = any(unit in d.units and d.on.may_overlap(each.selected.on) for d in declarations)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +11,7 @@ from fleetmend.catalogue import validate as validate_values
 
 from ..rules import Problem
 from .judge import dotted
-from .text import Document, Path, shown
+from .text import Document, Path, did_you_mean, shown
 from .values import duration_ms, size_bytes
 
 # Kind of a parameter to kinds of finding fields that fit it as a whole value.
@@ -124,17 +123,11 @@ def _placeholder_fault(value: str, param: ParamSpec, finding: Finding | None) ->
         return ""
     field = found[1]
     if field not in finding:
-        near = difflib.get_close_matches(field, finding, 1)
-        return f"the finding has no field {field}; " + (
-            f"did you mean {near[0]}?" if near else f"there is {', '.join(finding)}"
-        )
+        return f"the finding has no field {field}; {did_you_mean(field, finding)}"
     if finding[field] not in _FITS.get(param.kind, ()):
         return f"finding.{field} is {finding[field]}, the parameter is {param.kind}"
     return ""
 
 
 def _unknown(name: str, owner: str, by_name: Mapping[str, ParamSpec]) -> str:
-    near = difflib.get_close_matches(name, by_name, 1)
-    if near:
-        return f"cannot understand the parameter {shown(name)} of {owner}: did you mean {near[0]}?"
-    return f"cannot understand the parameter {shown(name)} of {owner}: it takes {', '.join(by_name) or 'none'}"
+    return f"cannot understand the parameter {shown(name)} of {owner}: {did_you_mean(name, by_name)}"

@@ -6,9 +6,10 @@ surprising way (`no`, `012`, `1e3`, `12:30`, a date), and files beyond the limit
 
 from __future__ import annotations
 
+import difflib
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import yaml
@@ -20,6 +21,9 @@ DEPTH_MAX = 20
 NODES_MAX = 50_000
 SCALAR_CHARS_MAX = 65_536
 PROBLEMS_MAX = 100
+NAMES_SHOWN_MAX = 40
+# How like a known name an unknown one must be (0 to 1) to be taken for a slip.
+LIKE_ENOUGH = 0.7
 
 Plain = str | int | float | bool | list["Plain"] | dict[str, "Plain"] | None
 Path = tuple[str | int, ...]
@@ -68,6 +72,10 @@ class Node:
     entries: dict[str, Node] = field(default_factory=dict)
     keys: dict[str, Place] = field(default_factory=dict)
     items: list[Node] = field(default_factory=list)
+
+    def has_bad(self) -> bool:
+        """Whether a problem was told about this value or one inside it."""
+        return self.bad or any(child.has_bad() for child in (*self.entries.values(), *self.items))
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +241,7 @@ class _Reader:
             if key == _MERGE and not event.style:
                 self.add(place, "cannot use the merge key <<: write the entries again")
             child = self._child(next(events), events, depth)
+            child.bad = child.bad or key == _MERGE
             if key in value:
                 self.add(place, f"cannot use the key {shown(key)} twice: it stands already in line {node.keys[key].line}")
                 continue
@@ -280,6 +289,17 @@ def shown(text: object) -> str:
     line = " ".join(written.split())
     line = "".join(c if c.isprintable() else "?" for c in line)
     return line if len(line) <= 80 else line[:77] + "..."
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The way out of an unknown name: the one or two most like it, else all there are."""
+    names = sorted(known)
+    ranked = [(difflib.SequenceMatcher(None, each, name).ratio(), each) for each in names]
+    best = max((score for score, _ in ranked), default=0.0)
+    near = [each for score, each in ranked if score == best and score >= LIKE_ENOUGH][:2]
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"there is {', '.join(names[:NAMES_SHOWN_MAX])}" if names else "there is none"
 
 
 def _place(event: yaml.Event) -> Place:

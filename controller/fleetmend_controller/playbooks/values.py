@@ -41,10 +41,10 @@ def duration_ms(value: object) -> int:
     """Milliseconds of `500ms`, `30s`, `10m`, `2h` or `1d`; 0 only as `0s`. ValueError says what is wrong."""
     found = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if found is None:
-        raise ValueError(f"{shown(value)} is not a duration: write it like 500ms, 30s, 10m, 2h or 1d")
+        raise ValueError("it is no duration: write it like 500ms, 30s, 10m, 2h or 1d")
     total = int(found[1]) * _UNIT_MS[found[2]]
     if total > _DURATION_MAX_MS:
-        raise ValueError(f"{shown(value)} is longer than 366 days")
+        raise ValueError("it is longer than 366 days")
     return total
 
 
@@ -52,10 +52,10 @@ def size_bytes(value: object) -> int:
     """Bytes of `4096`, `64K`, `10M`, `1G`; multiples of 1024. ValueError says what is wrong."""
     found = _SIZE.fullmatch(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else None
     if found is None:
-        raise ValueError(f"{shown(value)} is not a size: write it like 500K, 10M or 1G")
+        raise ValueError("it is no size: write it like 500K, 10M or 1G")
     total = int(found[1]) * _UNIT_BYTES[found[2]]
     if total >= 2**63:
-        raise ValueError(f"{shown(value)} is too large")
+        raise ValueError("it is too large")
     return total
 
 
@@ -70,10 +70,10 @@ def duration_text(value_ms: int) -> str:
 def _rate(value: object) -> tuple[int, int]:
     found = _RATE.fullmatch(value) if isinstance(value, str) else None
     if found is None:
-        raise ValueError(f"{shown(value)} is not a rate: write it like 3 per 1h")
+        raise ValueError("it is no rate: write it like 3 per 1h")
     count, window_ms = int(found[1]), duration_ms(found[2])
     if count < 1 or window_ms < 1:
-        raise ValueError(f"{shown(value)} would permit nothing: take the playbook away, or set trust: observe")
+        raise ValueError("it would permit nothing: take the playbook away, or set trust: observe")
     return count, window_ms
 
 
@@ -109,11 +109,11 @@ def _labels(value: dict[str, list[str]]) -> dict[str, list[str]]:
 def absolute(value: str) -> str:
     """An absolute path without `.`, `..`, doubled slashes or control characters; ValueError says what is wrong."""
     if not value.startswith("/"):
-        raise ValueError(f"{shown(value)} is not an absolute path")
+        raise ValueError("it is not an absolute path")
     if not value.isprintable():
-        raise ValueError(f"{shown(value)} has characters that cannot be printed")
+        raise ValueError("it has characters that cannot be printed")
     if value != "/" and any(part in ("", ".", "..") for part in value[1:].rstrip("/").split("/")):
-        raise ValueError(f"{shown(value)} must not have empty parts, . or ..")
+        raise ValueError("it must not have empty parts, . or ..")
     return value
 
 
@@ -123,11 +123,11 @@ def _glob(value: str) -> str:
     if len(value) > PATH_CHARS_MAX:
         raise ValueError(f"it has more than {PATH_CHARS_MAX} characters")
     if not parts[-1]:
-        raise ValueError(f"{shown(value)} must not end with /: write {value}** for everything below")
+        raise ValueError(f"it must not end with /: write {value}** for everything below")
     if any("**" in part and part != "**" for part in parts):
-        raise ValueError(f"in {shown(value)} ** must be a whole part, as in /srv/cache/**")
+        raise ValueError("** must be a whole part, as in /srv/cache/**")
     if is_wild(parts[0]):
-        raise ValueError(f"{shown(value)} is too wide: its first folder must be named in full")
+        raise ValueError("it is too wide: its first folder must be named in full")
     return value
 
 
@@ -135,9 +135,7 @@ def _disposable(value: str) -> str:
     _glob(value)
     parts = value[1:].split("/")
     if len(parts) == 1 or (len(parts) == 2 and parts[1] in ("*", "**")):
-        raise ValueError(
-            f"{shown(value)} is too wide to be disposable: name two folders, or a folder and a pattern for its files"
-        )
+        raise ValueError("it is too wide to be disposable: name two folders, or a folder and a pattern for its files")
     return value
 
 
@@ -149,7 +147,7 @@ def _protected(value: str) -> str:
 
 def _unit(value: str) -> str:
     if "@." in value:
-        raise ValueError(f"{value} is a template, which never runs itself: name its instances")
+        raise ValueError("it is a template, which never runs itself: name its instances")
     return value
 
 
