@@ -125,7 +125,10 @@ class Gateway:
             given.wall_ms,
         )
         judge = Judge(given.registry, given.operators, given.decider, given.metrics, given.clock)
-        self._certificate = ServerCertificate(given.authority, given.config.names, given.wall_ms)
+        certificate = self._certificate = ServerCertificate(given.authority, given.config.names, given.wall_ms)
+        expiry = given.metrics.certificate_expiry
+        expiry.labels("server").set_function(lambda: certificate.identity.not_after_ms / 1000)
+        expiry.labels("ca").set(given.authority.not_after_ms / 1000)
         services = Services(LinkService(parts), enroll, admin)
         self._servers = build_servers(given.config, self._certificate, judge, self._handshakes, services)
         return self._servers

@@ -164,7 +164,7 @@ class Gauges:
         return line
 
     def _header(self, metric: str) -> bytes:
-        kind, text = _OWN_METRICS.get(metric) or ("gauge", self._help(metric))
+        kind, text = _OWN_METRICS.get(metric) or ("counter" if metric.endswith("_total") else "gauge", self._help(metric))
         return f"# HELP {PREFIX}{metric} {text}\n# TYPE {PREFIX}{metric} {kind}\n".encode()
 
     def _help(self, metric: str) -> str:

@@ -112,6 +112,11 @@ class Authority:
         """SHA-256 of the CA certificate, as operators compare it."""
         return hashlib.sha256(self._ca.public_bytes(serialization.Encoding.DER)).hexdigest()
 
+    @property
+    def not_after_ms(self) -> int:
+        """End of the CA certificate's validity, Unix milliseconds."""
+        return _ms(self._ca.not_valid_after_utc)
+
     def issue_agent(self, host_id: str, csr_der: bytes, now_ms: int) -> Issued:
         """A client certificate for a host; BadRequest if the request is not acceptable."""
         names = [x509.UniformResourceIdentifier(agent_uri(host_id))]
