@@ -110,6 +110,8 @@ class Brain:
         deadly = swarm.controller_crash_every_ms and not self.world.calm and rng.random() < 0.01
         point = rng.choice(("before commit", "after commit", "between effects")) if deadly else ""
         if point == "before commit":
+            if self.world.faulty("effect_before_commit"):
+                self._leak(events)
             self.crash()
             return
         steps: list[Step] = []
@@ -118,7 +120,8 @@ class Brain:
                 self.policy = next(p for p in self.policies if p.digest == event.digest)
             self.world.checker.before(self.fleet, event)
             step = advance(self.fleet, event, self.policy)
-            self.journal.append(codec.dumps(codec.encode_tagged(event)))
+            if not (isinstance(event, Woken) and self.world.faulty("timers_not_journalled")):
+                self.journal.append(codec.dumps(codec.encode_tagged(event)))
             self.world.checker.after(self.fleet, self.policy, event, step)
             steps.append(step)
         if point == "after commit":
@@ -131,6 +134,13 @@ class Brain:
             self._perform(effect)
         if point == "between effects":
             self.crash()
+
+    def _leak(self, events: list[Event]) -> None:
+        """The flaw of a decider that sends first and writes later."""
+        for event in events:
+            for effect in advance(self.fleet, event, self.policy).effects:
+                self._perform(effect)
+        self.fleet = self.replayed()
 
     def _perform(self, effect: object) -> None:
         match effect:
@@ -166,7 +176,8 @@ class Brain:
         ]
         for subject in held:
             self.world.network.check(server, subject.key)
-        server.send()
+        if not self.world.faulty("not_resent"):
+            server.send()
 
     def heartbeat(self, server: Server) -> None:
         """A heartbeat; who was not heard for long is silent."""
@@ -228,6 +239,8 @@ class Brain:
                 events.append(
                     OrderEnded(at_ms, server.id, r.order, r.outcome, r.refusal, "", r.boot, r.clock_ms, clock, "", box, r.seq)
                 )
+        if self.world.faulty("early_ack"):
+            server.acked(records[-1].seq)
         self.take(events)
         if self.up:
             self.world.network.ack(server, records[-1].seq)

@@ -35,6 +35,8 @@ class Books:
     status: dict[Subject, Status] = field(default_factory=dict)
     ended_at: dict[str, tuple[str, int]] = field(default_factory=dict)
     oks: dict[Subject, list[tuple[str, int]]] = field(default_factory=dict)
+    of_host: dict[str, list[int]] = field(default_factory=dict)
+    first_bad_ms: dict[Subject, int] = field(default_factory=dict)
     tries: dict[Subject, list[int]] = field(default_factory=dict)
     epoch_seen: dict[str, int] = field(default_factory=dict)
     running: dict[str, str] = field(default_factory=dict)
@@ -146,6 +148,7 @@ class Checker:
         self.replay_matches()
 
     def _saw_bad(self, subject: Subject, sampled_ms: int) -> None:
+        self.books.first_bad_ms.setdefault(subject, sampled_ms)
         self.books.evidence_ms[subject] = max(sampled_ms, self.books.evidence_ms.get(subject, 0))
 
     def _observed(self, event: Observed) -> None:
@@ -154,6 +157,7 @@ class Checker:
         if event.status is Status.CRIT:
             self._saw_bad(subject, event.at_ms - (event.clock_ms - event.sampled_clock_ms))
         elif event.status is Status.OK:
+            self.books.first_bad_ms.pop(subject, None)
             self.books.oks.setdefault(subject, []).append((event.boot, event.sampled_clock_ms))
 
     def _issued(self, fleet: Fleet, policy: Policy, order: Order) -> None:
@@ -183,6 +187,9 @@ class Checker:
         age_ms = fleet.now_ms - self.books.evidence_ms.get(subject, 0)
         if age_ms > policy.evidence_max_age_ms:
             self.fail(f"{order.id} on evidence that is {age_ms} ms old")
+        lasted_ms = fleet.now_ms - self.books.first_bad_ms.get(subject, fleet.now_ms)
+        if lasted_ms < policy.playbooks[0].for_ms:
+            self.fail(f"{order.id} after {lasted_ms} ms of fault, {policy.playbooks[0].for_ms} asked for")
         if self.books.status.get(subject) is not Status.CRIT:
             self.fail(f"{order.id} although the newest result is {self.books.status.get(subject)}")
 
@@ -211,6 +218,11 @@ class Checker:
         if recent and fleet.now_ms - recent[-1] < limit.backoff_ms * limit.factor ** (len(recent) - 1):
             self.fail(f"{order.id} comes {fleet.now_ms - recent[-1]} ms after try {len(recent)}")
         times.append(fleet.now_ms)
+        rate = policy.playbooks[0].limits.per_host
+        of_host = self.books.of_host.setdefault(order.host, [])
+        of_host.append(fleet.now_ms)
+        if sum(1 for t in of_host if t > fleet.now_ms - rate.window_ms) > rate.count:
+            self.fail(f"{order.id} is one too many on {order.host}: {rate.count} within {rate.window_ms} ms")
 
     def _healed(self, effect: Closed) -> None:
         """Two OK samples after the action's end, the second at least the watch time after the first."""

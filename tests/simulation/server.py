@@ -91,12 +91,12 @@ class Server:
         record.seq = self.next_seq
         self.next_seq += 1
         self.outbox.append(record)
-        self.send()
+        self.send(only_new=self.world.faulty("not_resent"))
 
-    def send(self) -> None:
+    def send(self, only_new: bool = False) -> None:
         """Offer everything unacknowledged, in order."""
         if self.linked and self.outbox:
-            self.world.network.to_controller(self, list(self.outbox))
+            self.world.network.to_controller(self, self.outbox[-1:] if only_new else list(self.outbox))
 
     def acked(self, seq: int) -> None:
         """The journal holds everything up to seq."""
@@ -116,7 +116,7 @@ class Server:
 
     def _execute(self, order: Order, epoch: int) -> None:
         """The executor: checks, ledger, effect."""
-        if order.id in self.ledger.begun:
+        if order.id in self.ledger.begun and not self.world.faulty("ledger_ignored"):
             outcome = self.ledger.begun[order.id]
             if outcome is not None:
                 self.add(Record(0, self.boot, "ended", order=order.id, outcome=outcome, clock_ms=self.clock_ms()))
@@ -127,7 +127,8 @@ class Server:
         if not self.world.faulty("epoch_not_checked") and epoch < self.ledger.epoch:
             self._refuse(order, "", Outcome.REFUSED)
             return
-        if order.boot != self.boot or self.clock_ms() > order.expires_clock_ms:
+        late = order.boot != self.boot or self.clock_ms() > order.expires_clock_ms
+        if late and not self.world.faulty("expiry_not_checked"):
             self._refuse(order, "expired", Outcome.EXPIRED)
             return
         self.ledger.epoch = max(epoch, self.ledger.epoch)

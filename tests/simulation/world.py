@@ -179,5 +179,6 @@ class World:
                 self._link(server)
             self.brain.heartbeat(server)
             server.look_at_all()
-            server.send()
+            if not self.faulty("not_resent"):
+                server.send()
         self.time.after(HEARTBEAT_MS, lambda: self._beat(server))

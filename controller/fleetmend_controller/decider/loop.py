@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -22,6 +21,7 @@ from ..core.flow import advance
 from ..core.model import Fleet, Phase, Status, Subject
 from ..core.policy import Policy
 from ..http.metrics import Metrics
+from ..rules import RuleSet
 from ..store import codec, journal
 from ..store.engine import Store, StoreUnavailable
 from ..store.journal import Entry, Head
@@ -39,22 +39,6 @@ PROBE_EVERY_S = 1.0
 EVIDENCE_REFRESH_SHARE = 3
 
 
-class Rules(Protocol):
-    """What the decider needs of a compiled rule set."""
-
-    @property
-    def policy(self) -> Policy:
-        """The core's input."""
-
-    @property
-    def digest(self) -> str:
-        """The name of these rules."""
-
-    @property
-    def documents(self) -> Mapping[str, str]:
-        """The text they were compiled from."""
-
-
 @dataclasses.dataclass(slots=True)
 class _Work:
     """Something that waits for the next group: events, or ready rows (audit), or new rules."""
@@ -62,14 +46,14 @@ class _Work:
     events: Sequence[Event]
     done: asyncio.Future[None]
     rows: Sequence[Entry] = ()
-    rules: Rules | None = None
+    rules: RuleSet | None = None
 
 
 class Decider:
     """The one active decider of a fleet."""
 
     def __init__(
-        self, store: Store, master: bytes, compile_rules: Callable[[Mapping[str, str]], Rules], metrics: Metrics, now_ms: Callable[[], int]
+        self, store: Store, master: bytes, compile_rules: Callable[[Mapping[str, str]], RuleSet], metrics: Metrics, now_ms: Callable[[], int]
     ) -> None:
         self.fleet = Fleet()
         self.rules = compile_rules({})
@@ -134,7 +118,7 @@ class Decider:
         row = Entry("audit", self._now_ms(), host, "", body)
         await self._enqueue(_Work((), asyncio.get_running_loop().create_future(), rows=(row,)))
 
-    async def load_rules(self, rules: Rules, by: str) -> bool:
+    async def load_rules(self, rules: RuleSet, by: str) -> bool:
         """Put rules in force, journalled with their documents. False if they are in force already."""
         if rules.digest == self._policy:
             return False
@@ -227,7 +211,7 @@ class Decider:
     async def _decide_and_commit(self, group: list[_Work]) -> list[Step]:
         entries: list[Entry] = []
         steps: list[Step] = []
-        new_rules: list[Rules] = []
+        new_rules: list[RuleSet] = []
         for work in group:
             entries.extend(work.rows)
             if work.rules is not None:
@@ -290,7 +274,7 @@ class Decider:
         log.warning("journal writable again; the fleet was read back from it up to row %d", self._head.seq)
 
     def _recover(self, connection: Connection) -> ledger.Recovered:
-        compiled: list[Rules] = [self.rules]
+        compiled: list[RuleSet] = [self.rules]
 
         def compile_policy(documents: dict[str, str]) -> Policy:
             compiled.append(self._compile(documents))
