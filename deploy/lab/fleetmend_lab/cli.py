@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import faults, fleet, hosts
+from . import faults, fleet, hosts, product
 from .machine import LabError, require_machine
-from .state import CACHE_DIRECTORY, STATE_DIRECTORY, load
+from .state import CACHE_DIRECTORY, CONTROLLER, STATE_DIRECTORY, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -93,6 +93,9 @@ def _add_host_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
     start = commands.add_parser("start", help="boot a host that was stopped")
     start.add_argument("host")
     start.set_defaults(run=_start)
+    enrol = commands.add_parser("enrol", help="make a host one of the controller's again, after it was removed")
+    enrol.add_argument("host")
+    enrol.set_defaults(run=_enrol)
 
 
 def _say(text: str) -> None:
@@ -183,4 +186,10 @@ def _stop(arguments: argparse.Namespace) -> int:
 
 def _start(arguments: argparse.Namespace) -> int:
     fleet.start(arguments.state, arguments.cache, arguments.host)
+    return DONE
+
+
+def _enrol(arguments: argparse.Namespace) -> int:
+    lab = load(arguments.state)
+    product.enrol(lab.host(CONTROLLER), lab.host(arguments.host), product.authority(lab))
     return DONE

@@ -85,7 +85,7 @@ def _install(layers: Layers, base: Path, role: str) -> None:
         network.connect(builder, host)
         hosts.boot(builder, host, binds=layers.binds())
         hosts.wait_ready(builder, host)
-        argv = [f"{MEDIUM}/deploy/install", role, "--wheels", f"{MEDIUM}/wheels"]
+        argv = [f"{MEDIUM}/deploy/install", role, "--wheels", f"{MEDIUM}/wheels", "--no-start"]
         hosts.must_execute(host, argv, timeout_s=INSTALL_TIMEOUT_S)
         hosts.power_off(host)
     finally:
@@ -100,10 +100,10 @@ def _install(layers: Layers, base: Path, role: str) -> None:
 
 
 def _anonymise(upper: Path) -> None:
-    """Removes what the builder's boot left behind; every host makes its own."""
+    """Removes what is one host's own: names, journals, the fleet's certificate authority. Every host makes its own."""
     for name in ("etc/machine-id", "etc/hostname", "etc/hosts", "var/lib/systemd/random-seed", "var/log/wtmp"):
         (upper / name).unlink(missing_ok=True)
-    for name in ("var/log/journal", "var/tmp", "tmp"):
+    for name in ("var/log/journal", "var/tmp", "tmp", "var/lib/fleetmend"):
         shutil.rmtree(upper / name, ignore_errors=True)
 
 
@@ -121,15 +121,30 @@ def enrol_fleet(lab: Lab, rules: Path, say: Callable[[str], None]) -> None:
     controller = lab.host(CONTROLLER)
     say("controller: starting")
     load_rules(lab, rules)
-    hosts.must_execute(controller, ["systemctl", "start", "fleetmend-controller.service"])
+    install = [f"{MEDIUM}/deploy/install", "controller", "--wheels", f"{MEDIUM}/wheels"]
+    hosts.must_execute(controller, install, timeout_s=INSTALL_TIMEOUT_S)
     wait_for(lambda: _controller_answers(controller), timeout_s=START_TIMEOUT_S, what="the controller", every_s=0.2)
-    ca = hosts.must_execute(controller, ["cat", CA_FILE])
+    start_prometheus(lab)
+    ca = authority(lab)
     for host in lab.hosts.values():
         if host.role == "agent":
             say(f"{host.name}: enrolling")
             enrol(controller, host, ca)
     names = {host.name for host in lab.hosts.values() if host.role == "agent"}
     wait_for(lambda: names <= connected(controller), timeout_s=START_TIMEOUT_S, what="the agents to connect", every_s=0.2)
+
+
+def authority(lab: Lab) -> str:
+    """The controller's CA certificate, PEM: what a host must be given before it joins."""
+    return hosts.must_execute(lab.host(CONTROLLER), ["cat", CA_FILE])
+
+
+def start_prometheus(lab: Lab) -> None:
+    """Starts the Prometheus beside the controller, with the shipped scrape configuration and alerts."""
+    target = lab.root_of(CONTROLLER) / "etc/prometheus"
+    for path in (REPOSITORY / "deploy/prometheus").glob("*.yml"):
+        shutil.copy2(path, target / path.name)
+    hosts.must_execute(lab.host(CONTROLLER), ["systemctl", "start", "prometheus.service"])
 
 
 def load_rules(lab: Lab, rules: Path) -> None:

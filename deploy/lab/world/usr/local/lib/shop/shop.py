@@ -34,6 +34,9 @@ class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
+    def handle_error(self, *_: object) -> None:
+        """Says nothing about clients that hang up."""
+
 
 def main() -> None:
     """Serves on loopback at the port named on the command line, until it is killed."""

@@ -1,0 +1,94 @@
+"""`deploy/install` on real hosts: twice changes nothing, what it installs is hardened, and it takes away what it brought."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.lab.fleet import Fleet, wait
+
+MEDIUM = "/mnt/fleetmend"
+EXPOSURE_MAX = 2.5
+UNITS = {
+    "web-1": ("fleetmend-agent.service", "fleetmend-executor.service", "fleetmend-executor.socket"),
+    "ctl": ("fleetmend-controller.service",),
+}
+# Everything an installation may touch, with modes, owners and contents; state that changes by itself is left out.
+SNAPSHOT = (
+    "find /etc /opt /usr/local /var/lib/fleetmend* /run/fleetmend* -xdev"
+    " \\( -name '*.db*' -o -path '*/outbox/*' -o -name '*.jsonl' -o -name '__pycache__' -o -path /etc/mtab \\) -prune"
+    " -o -printf '%p %m %u %g %y %l ' -type f -exec sha256sum {} \\; -o -printf '\\n' | sort"
+)
+PSS_AND_CPU = """
+pid=$(systemctl show -P MainPID $0)
+ticks() { awk '{print $14 + $15}' /proc/$pid/stat; }
+before=$(ticks); sleep 20; after=$(ticks)
+awk -v ticks=$((after - before)) \\
+  '/^Pss:/ {printf "%.1f MiB PSS, %.2f s of CPU a minute", $2 / 1024, ticks * 3 / 100}' /proc/$pid/smaps_rollup
+"""
+LEFT = """
+import os
+print([path for path in ("/opt/fleetmend", "/var/lib/fleetmend-agent", "/etc/fleetmend/agent.yaml") if os.path.exists(path)])
+"""
+
+
+def snapshot(fleet: Fleet, host: str) -> str:
+    return fleet.shell(host, SNAPSHOT)
+
+
+@pytest.mark.parametrize(("host", "role"), [("web-1", "agent"), ("ctl", "controller")])
+def test_a_second_run_changes_nothing(fleet: Fleet, host: str, role: str):
+    pids = [fleet.run(host, "systemctl", "show", "-P", "MainPID", unit) for unit in UNITS[host] if unit.endswith(".service")]
+    before = snapshot(fleet, host)
+    fleet.run(host, f"{MEDIUM}/deploy/install", role, "--wheels", f"{MEDIUM}/wheels", timeout_s=120)
+    assert snapshot(fleet, host) == before
+    assert [
+        fleet.run(host, "systemctl", "show", "-P", "MainPID", unit) for unit in UNITS[host] if unit.endswith(".service")
+    ] == pids
+
+
+@pytest.mark.parametrize(("host", "unit"), [(host, unit) for host, units in UNITS.items() for unit in units])
+def test_systemd_finds_nothing_wrong_with_the_units(fleet: Fleet, host: str, unit: str):
+    done = fleet.tries(host, "systemd-analyze", "verify", unit)
+    assert (done.returncode, done.stdout, [line for line in done.stderr.splitlines() if "fleetmend" in line]) == (0, "", [])
+
+
+@pytest.mark.parametrize(("host", "unit"), [("web-1", "fleetmend-agent.service"), ("ctl", "fleetmend-controller.service")])
+def test_the_exposure_of_the_units_is_small(fleet: Fleet, host: str, unit: str):
+    report = fleet.run(host, "systemd-analyze", "security", "--no-pager", unit)
+    found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", report)
+    assert found is not None, report
+    print(f"\n{unit}: exposure {found[1]}")
+    assert float(found[1]) <= EXPOSURE_MAX
+
+
+def test_the_footprint_at_rest_is_printed_and_the_executor_is_not_there(fleet: Fleet):
+    for host, unit in (("web-1", "fleetmend-agent.service"), ("ctl", "fleetmend-controller.service")):
+        print(f"\n{unit} at rest: {fleet.run(host, 'bash', '-euc', PSS_AND_CPU, unit)}")
+    wait(
+        lambda: fleet.tries("web-1", "systemctl", "is-active", "fleetmend-executor.service").stdout.strip() == "inactive",
+        "the executor to end when it is idle",
+        timeout_s=90,
+    )
+    assert fleet.run("web-1", "systemctl", "is-active", "fleetmend-executor.socket").strip() == "active"
+
+
+def test_a_removed_host_is_out_at_once_and_can_start_anew(fleet: Fleet):
+    old = next(host for host in fleet.ctl("hosts", "ls")["hosts"] if host["name"] == "web-3")
+    fleet.ctl("hosts", "rm", "web-3")
+    wait(lambda: "web-3" not in {host["name"] for host in fleet.ctl("hosts", "ls")["hosts"]}, "the host to be gone")
+    established = "ss -Htn state established '( dport = :7443 )' | wc -l"
+    wait(lambda: fleet.shell("web-3", established).strip() == "0", "its stream to be closed", timeout_s=30)
+    renewed = fleet.tries("web-3", "fleetmend-agent", "renew")
+    assert renewed.returncode != 0
+    fleet.run("web-3", f"{MEDIUM}/deploy/install", "agent", "--remove", timeout_s=120)
+    assert fleet.run("web-3", "python3", "-c", LEFT).strip() == "[]"
+    assert fleet.shell("web-3", "systemctl list-unit-files 'fleetmend*' --no-legend | wc -l").strip() == "0"
+    fleet.must("enrol", "web-3")
+    wait(fleet.calm, "the host to be back under a new identity", timeout_s=60)
+    new = next(host for host in fleet.ctl("hosts", "ls")["hosts"] if host["name"] == "web-3")
+    assert new["id"] != old["id"]
+    before = fleet.newest()
+    fleet.fault("unit-killed", "web-3")
+    wait(lambda: [i["why"] for i in fleet.since(before, "web-3")] == ["healed"], "the new host to be healed", timeout_s=40)

@@ -1,0 +1,51 @@
+"""A host that falls silent is a fault of its own kind: nothing is done about it, and afterwards nothing of it is missing."""
+
+from __future__ import annotations
+
+import time
+
+from tests.lab.fleet import Fleet, wait
+from tests.lab.test_kills import compare_ledgers_with_journal
+
+HOST = "web-2"
+PARTITION_S = 60.0
+LOST_AFTER_S = 50.0
+
+
+def test_a_partition_is_reported_not_healed_and_nothing_is_missing_after_it(fleet: Fleet):
+    before = fleet.newest()
+    rows_before = fleet.journal()[-1].seq
+    begun = len(fleet.ledger(HOST))
+    started = time.monotonic()
+    fleet.must("partition", HOST)
+    try:
+        fleet.fault("unit-killed", HOST)
+        time.sleep(2)
+        fleet.fault("unit-killed", HOST, "cleanup")
+        fleet.fault("crash-loop", HOST)
+        fleet.fault("crash-loop", HOST, "cleanup")
+        fleet.run(HOST, "systemctl", "kill", "--kill-who=main", "--signal=KILL", "kiosk.service")
+        wait(lambda: fleet.host_state(HOST) == "lost", "the host to be called lost", timeout_s=LOST_AFTER_S)
+        time.sleep(max(0.0, PARTITION_S - (time.monotonic() - started)))
+        lost = fleet.since(before, HOST)
+        assert [(i["check"], i["phase"]) for i in lost] == [("host_lost", "escalated")]
+        assert fleet.story(lost[0]["id"])["attempts"] == []
+        assert len(fleet.ledger(HOST)) == begun, "something was done on a host that nobody can see"
+    finally:
+        fleet.must("heal", HOST)
+    wait(lambda: fleet.host_state(HOST) == "up", "the host to be back", timeout_s=60)
+    wait(
+        lambda: fleet.run(HOST, "systemctl", "is-active", "kiosk.service").strip() == "active",
+        "the lasting fault to be healed",
+        60,
+    )
+    wait(lambda: all(i["phase"] == "resolved" for i in fleet.since(before, HOST)), "every incident to end")
+    assert next(i for i in fleet.since(before, HOST) if i["check"] == "host_lost")["why"] == "host_back"
+    seen = [
+        row.body for row in fleet.journal() if row.seq > rows_before and row.kind == "event" and row.body["type"] == "Observed"
+    ]
+    for unit in ("shop.service", "till.service", "kiosk.service"):
+        states = [event["status"] for event in seen if event["finding"].get("unit") == unit]
+        assert "crit" in states, f"the fault of {unit} during the partition was not reported"
+        assert states[-1] == "ok"
+    compare_ledgers_with_journal(fleet)
