@@ -80,9 +80,9 @@ def policy(*shops: Shop) -> dict[str, Any]:
 def write_rules(world: World, *shops: Shop) -> None:
     """Checks of this very machine, and for each shop a check and a playbook."""
     machine = [
-        {"name": "root-disk", "type": "filesystem_space", "with": {"mount": "/"}, "every": "5s"},
-        {"name": "memory", "type": "memory_available", "every": "5s"},
-        {"name": "load", "type": "cpu_load", "every": "5s"},
+        {"name": "root-disk", "type": "filesystem_space", "with": {"mount": "/"}, "every": "5s", "timeout": "2s"},
+        {"name": "memory", "type": "memory_available", "every": "5s", "timeout": "2s"},
+        {"name": "load", "type": "cpu_load", "every": "5s", "timeout": "2s"},
     ]
     world.write_rule("checks", "demo", {"checks": [*machine, *map(probe, shops)]})
     for shop in shops:
@@ -91,7 +91,7 @@ def write_rules(world: World, *shops: Shop) -> None:
 
 def probe(shop: Shop) -> dict[str, Any]:
     """Twice a second."""
-    return {"name": shop.name, "type": "http_endpoint", "with": {"url": shop.url}, "every": "500ms", "timeout": "1s"}
+    return {"name": shop.name, "type": "http_endpoint", "with": {"url": shop.url}, "every": "500ms", "timeout": "500ms"}
 
 
 def playbook(shop: Shop) -> dict[str, Any]:
@@ -102,7 +102,14 @@ def playbook(shop: Shop) -> dict[str, Any]:
         "owner": "shop",
         "trust": "act",
         "when": {"check": shop.name},
-        "steps": [{"action": "run_command", "with": {"command": shop.command}, "prove": {"within": "10s", "stay_ok": "2s"}}],
+        "steps": [
+            {
+                "action": "run_command",
+                "with": {"command": shop.command},
+                "prove": {"within": "10s", "stay_ok": "2s"},
+                "timeout": "20s",
+            }
+        ],
         "limits": {"per_host": "100 per 1h", "attempts": {"max": 3, "within": "1h", "backoff": "1s", "factor": 2}},
         "toil_minutes": 15,
         "escalate": {"to": "shop-oncall", "severity": "page"},

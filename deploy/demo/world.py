@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -223,9 +224,10 @@ class World:
         token.touch(mode=0o600)
         token.write_text(self.cli("token", "create", *words)["secret"])
         self.must_run(
-            *("fleetmend-agent", "enroll", "--config", str(directory / "agent.yaml")),
-            *("--ca", str(self.directory / "state" / "pki" / "ca.crt"), "--token-file", str(token), "--name", name),
-            *("--executor-state-dir", str(directory / "executor")),
+            *("fleetmend-agent", "enroll", "--controller", f"127.0.0.1:{self.enrol_port}"),
+            *("--ca", str(self.directory / "state" / "pki" / "ca.crt"), "--token-file", str(token), "--hostname", name),
+            *("--state-dir", str(directory / "agent"), "--executor-state-dir", str(directory / "executor")),
+            *("--user", pwd.getpwuid(os.getuid()).pw_name),
         )
         token.unlink(missing_ok=True)
 

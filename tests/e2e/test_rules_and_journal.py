@@ -26,10 +26,10 @@ def reloads(world, result):
 
 def test_broken_rules_are_refused_by_line_and_the_good_ones_stay(world_and_shop):
     world, broken = world_and_shop
-    before = reloads(world, "failed")
+    before = reloads(world, "refused")
     path = world.write_rule("playbooks", "zz-broken", {**shop.playbook(broken), "playbook": "zz-broken", "trust": "sometimes"})
     world.reload()
-    wait_for("the reload to be refused", lambda: reloads(world, "failed") == before + 1, 10, world.controller)
+    wait_for("the reload to be refused", lambda: reloads(world, "refused") == before + 1, 10, world.controller)
     problem = world.cli("status")["controller"]["rules_problem"]
     assert re.search(rf"{re.escape(path.name)}:\d+:\d+: cannot", problem)
     assert [p["name"] for p in world.cli("playbooks", "ls")["playbooks"]] == [broken.command]
@@ -37,9 +37,9 @@ def test_broken_rules_are_refused_by_line_and_the_good_ones_stay(world_and_shop)
     broken.kill()
     fleet.wait_incident(world, "shop", "healed", fleet.healed)
     path.unlink()
-    good = reloads(world, "ok")
+    good = reloads(world, "loaded")
     world.reload()
-    wait_for("the reload to be taken", lambda: reloads(world, "ok") == good + 1, 10, world.controller)
+    wait_for("the reload to be taken", lambda: reloads(world, "loaded") == good + 1, 10, world.controller)
     assert world.cli("status")["controller"]["rules_problem"] == ""
 
 

@@ -96,5 +96,5 @@ class Metrics:
         """Series whose labels are known exist from the start, so that a first increase is seen as one."""
         for phase in PHASES:
             self.incident_phase.labels(phase)
-        for result in ("ok", "failed"):
+        for result in ("loaded", "unchanged", "refused"):
             self.rules_reloads.labels(result)
