@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,9 +44,9 @@ class Shop:
         """The name under which the host's owner offers its restart."""
         return f"restart-{self.name}"
 
-    def start(self) -> int:
-        """Start it; its process number."""
-        return service.start(self.port, self.pid_file)
+    def start(self) -> None:
+        """Start it, as a process that is nobody's child here, and return once it answers."""
+        subprocess.run(self.restart_argv(delay_s=0.0), check=True, stdout=subprocess.DEVNULL)
 
     def stop(self) -> None:
         """End it, whoever started it."""
@@ -63,10 +64,11 @@ class Shop:
         """Whether it says ok now."""
         return service.answers(self.port)
 
-    def restart_argv(self) -> list[str]:
+    def restart_argv(self, delay_s: float | None = None) -> list[str]:
         """What its restart runs."""
+        wait_s = self.delay_s if delay_s is None else delay_s
         argv = [sys.executable, str(Path(service.__file__).resolve()), "restart", "--port", str(self.port)]
-        return [*argv, "--pid-file", str(self.pid_file), "--delay-s", str(self.delay_s)]
+        return [*argv, "--pid-file", str(self.pid_file), "--delay-s", str(wait_s)]
 
 
 def policy(*shops: Shop) -> dict[str, Any]:

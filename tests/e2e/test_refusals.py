@@ -4,7 +4,7 @@ Real servers on loopback, real certificates; the decider is a fake that remember
 """
 
 import asyncio
-import datetime
+import datetime as dt
 import socket
 import ssl
 
@@ -16,10 +16,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fleetmend.v1 import admin_pb2, admin_pb2_grpc, enroll_pb2, enroll_pb2_grpc, link_pb2, link_pb2_grpc
+from fleetmend_controller.config import Address
 from fleetmend_controller.core.events import HostEnrolled, Observed
 from fleetmend_controller.gateway.permissions import PERMISSIONS
+from fleetmend_controller.gateway.servers import CannotListen
 from fleetmend_controller.pki.authority import Authority, init_state
-from tests.unit.gateway.world import Identity, Link, eventually, failing, key_pem, observation, serving, signing_request
+from tests.unit.gateway.world import Identity, Link, World, failing, key_pem, observation, serving, signing_request
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 DENIED = grpc.StatusCode.PERMISSION_DENIED
@@ -52,7 +54,7 @@ def forged(
     """A certificate with the CA's own signature that the CA would never have issued."""
     authority = authority or world.authority
     key = ec.generate_private_key(ec.SECP256R1())
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     names = [x509.UniformResourceIdentifier(each) for each in ([uri] if isinstance(uri, str) else uri)]
     builder = (
         x509.CertificateBuilder()
@@ -60,8 +62,8 @@ def forged(
         .issuer_name(authority._ca.subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now + datetime.timedelta(days=begin_days))
-        .not_valid_after(now + datetime.timedelta(days=end_days))
+        .not_valid_before(now + dt.timedelta(days=begin_days))
+        .not_valid_after(now + dt.timedelta(days=end_days))
         .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
     )
     if names:
@@ -73,15 +75,15 @@ def forged(
 def self_signed(uri=f"spiffe://fleetmend/agent/{HOST}"):
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), critical=False)
         .sign(key, hashes.SHA256())
     )
@@ -344,9 +346,11 @@ def test_old_tls_is_refused(tmp_path):
         context.set_alpn_protocols(["h2"])
 
         def connect():
-            with socket.create_connection(("127.0.0.1", world.servers.enrol_port), timeout=5) as plain:
-                with context.wrap_socket(plain, server_hostname="fleetmend-controller") as connection:
-                    return connection.version()
+            with (
+                socket.create_connection(("127.0.0.1", world.servers.enrol_port), timeout=5) as plain,
+                context.wrap_socket(plain, server_hostname="fleetmend-controller") as connection,
+            ):
+                return connection.version()
 
         assert await asyncio.to_thread(connect) == "TLSv1.2"
         context.set_ciphers("ALL:@SECLEVEL=0")
@@ -355,7 +359,7 @@ def test_old_tls_is_refused(tmp_path):
         with pytest.raises((ssl.SSLError, OSError)):
             await asyncio.to_thread(connect)
 
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         run(scenario, tmp_path)
 
 
@@ -624,13 +628,9 @@ def test_a_flood_of_wrong_tokens_leaves_the_loop_free(tmp_path):
 
 def test_a_second_controller_on_the_same_port_fails_loudly(tmp_path):
     async def scenario(world):
-        from fleetmend_controller.config import Address
-        from fleetmend_controller.gateway.servers import CannotListen
-
         (tmp_path / "two").mkdir()
         with pytest.raises(CannotListen, match=r"cannot listen on 127\.0\.0\.1:\d+: Address already in use"):
-            async with serving(tmp_path / "two", listen=Address("127.0.0.1", world.servers.port)):
-                pass
-        await eventually(lambda: True)
+            await World(tmp_path / "two", listen=Address("127.0.0.1", world.servers.port)).start()
+        await status(world, await world.operator())
 
     run(scenario, tmp_path)
