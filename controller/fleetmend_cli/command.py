@@ -96,7 +96,7 @@ def command(
     params: Iterable[click.Parameter] = (),
     text: str = "",
 ) -> click.Command:
-    """A command. `examples` are command lines, `json` says what --output json prints; `run` gets a Session and the parameters."""
+    """A command. `examples` are command lines, `json` says what is printed as JSON; `run` gets a Session and the parameters."""
 
     def callback(**values: Any) -> None:
         context = click.get_current_context()
@@ -108,7 +108,11 @@ def command(
             session.close()
 
     output = click.Option(
-        ["--output", "-o"], type=click.Choice(["table", "json", "yaml"]), default="table", show_default=True, help="Form of the answer."
+        ["--output", "-o"],
+        type=click.Choice(["table", "json", "yaml"]),
+        default="table",
+        show_default=True,
+        help="Form of the answer.",
     )
     lines = ["\b", "Examples:", *(f"  {example}" for example in examples), "", "\b", f"JSON: {json}"]
     return click.Command(
@@ -146,7 +150,9 @@ def note_more(answer: Any) -> None:
 
 def limit_option(default: int) -> click.Option:
     """--limit of a list."""
-    return click.Option(["--limit"], type=click.IntRange(1, 1_000_000), default=default, show_default=True, help="At most so many.")
+    return click.Option(
+        ["--limit"], type=click.IntRange(1, 1_000_000), default=default, show_default=True, help="At most so many."
+    )
 
 
 def read_pairs(texts: Sequence[str], what: str) -> dict[str, str]:

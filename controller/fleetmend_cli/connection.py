@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import UNREACHABLE, USAGE, CliError
+from .errors import Unreachable, WrongUse
 
 SOCKET = Path("/run/fleetmend-controller/admin.sock")
 PORT = 7443
@@ -40,7 +40,7 @@ def find_endpoint(options: Mapping[str, Any], environment: Mapping[str, str]) ->
     given = {name: value for name, value in options.items() if value}
     named = _names(given, environment)
     if named.get("socket") and named.get("controller"):
-        raise CliError("cannot use both a socket and a controller's address", "give one of --socket and --controller", USAGE)
+        raise WrongUse("cannot use both a socket and a controller's address", "give one of --socket and --controller")
     if named.get("socket"):
         return Endpoint(socket=Path(named["socket"]))
     if not named.get("controller"):
@@ -48,7 +48,7 @@ def find_endpoint(options: Mapping[str, Any], environment: Mapping[str, str]) ->
             return Endpoint(socket=SOCKET)
         named = {**_read_config(environment), **named}
     if not named.get("controller"):
-        raise CliError(f"cannot find a controller: {_missing_socket()} and no configuration names one", _HOW, UNREACHABLE)
+        raise Unreachable(f"cannot find a controller: {_missing_socket()} and no configuration names one", _HOW)
     return _over_tls(named)
 
 
@@ -85,7 +85,10 @@ def _over_tls(named: Mapping[str, str]) -> Endpoint:
     absent = [name for name in ("ca", "certificate", "key") if not named.get(name)]
     if absent:
         wanted = ", ".join(f"--{'cert' if name == 'certificate' else name}" for name in absent)
-        raise CliError(f"cannot reach {named['controller']}: {wanted} missing", "`fleetmend-controller operator add` makes these files", USAGE)
+        raise WrongUse(
+            f"cannot reach {named['controller']}: {wanted} missing",
+            "`fleetmend-controller operator add` makes these files",
+        )
     address = named["controller"]
     host, colon, port = address.rpartition(":")
     bare_ipv6 = address.count(":") > 1 and not address.startswith("[")
@@ -104,27 +107,33 @@ def _read_config(environment: Mapping[str, str]) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
-        raise CliError(f"cannot read {path}: {error}", "make it readable, or name the controller with --controller", USAGE) from error
+        raise WrongUse(
+            f"cannot read {path}: {error}", "make it readable, or name the controller with --controller"
+        ) from error
     import yaml
 
     try:
         values = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
-        raise CliError(f"cannot read {path}: {error}", "it is YAML with the keys " + ", ".join(_CONFIG_KEYS), USAGE) from error
+        raise WrongUse(f"cannot read {path}: {error}", "it is YAML with the keys " + ", ".join(_CONFIG_KEYS)) from error
     if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
-        raise CliError(f"cannot use {path}: not a mapping of texts", "it has the keys " + ", ".join(_CONFIG_KEYS), USAGE)
+        raise WrongUse(f"cannot use {path}: not a mapping of texts", "it has the keys " + ", ".join(_CONFIG_KEYS))
     unknown = sorted(str(name) for name in values if name not in _CONFIG_KEYS)
     if unknown:
-        raise CliError(f"cannot use {path}: unknown key {unknown[0]!r}", "it has the keys " + ", ".join(_CONFIG_KEYS), USAGE)
+        raise WrongUse(f"cannot use {path}: unknown key {unknown[0]!r}", "it has the keys " + ", ".join(_CONFIG_KEYS))
     # Files are named relative to the configuration that names them.
-    return {name: value if name == "controller" else str(path.parent / Path(value).expanduser()) for name, value in values.items()}
+    return {
+        name: value if name == "controller" else str(path.parent / Path(value).expanduser()) for name, value in values.items()
+    }
 
 
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise CliError(f"cannot read {path}: {error.strerror}", "`fleetmend-controller operator add` makes these files", USAGE) from error
+        raise WrongUse(
+            f"cannot read {path}: {error.strerror}", "`fleetmend-controller operator add` makes these files"
+        ) from error
 
 
 def _missing_socket() -> str:

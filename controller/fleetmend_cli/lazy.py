@@ -17,11 +17,11 @@ class Group(click.Group):
         super().__init__(name, **settings)
         self._folder = folder
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, _ctx: click.Context) -> list[str]:
         """The files of the folder."""
         return registry.names(self._folder)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of one file, or None if there is no such file."""
         if cmd_name not in registry.names(self._folder):
             return None
@@ -29,7 +29,7 @@ class Group(click.Group):
 
 
 def group(module: str, summary: str) -> Group:
-    """The group of a package, to be declared in its `__init__`: `COMMAND = group(__name__, ...)`."""
+    """What the `__init__` of a package of commands declares as `COMMAND`; `module` is its `__name__`."""
     import sys
 
     return Group(module.rpartition(".")[2], sys.modules[module], help=summary, no_args_is_help=True)

@@ -1,7 +1,7 @@
 """What commands print: JSON and YAML of the answer as it came, tables for people.
 
-JSON is the protocol's message field by field (see protos/fleetmend/v1/admin.proto): enums as lower-case words without their prefix,
-unset optional fields as null. Nothing that a server wrote can steer the terminal, in any of the forms.
+JSON is the protocol's message field by field (see protos/fleetmend/v1/admin.proto): enums as lower-case words without their
+prefix, unset optional fields as null. Nothing that a server wrote can steer the terminal, in any of the forms.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import click
 from fleetmend.plain import plain_line
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+    from google.protobuf.descriptor import EnumDescriptor
     from google.protobuf.message import Message
 
 # Valid JSON, but not harmless on a terminal.
@@ -152,7 +152,7 @@ def _print(renderable: Any) -> None:
     click.echo(text, nl=False)
 
 
-def _field(message: Message, field: FieldDescriptor) -> Any:
+def _field(message: Message, field: Any) -> Any:
     value = getattr(message, field.name)
     kind = field.message_type
     if kind is not None and kind.GetOptions().map_entry:
@@ -164,7 +164,7 @@ def _field(message: Message, field: FieldDescriptor) -> Any:
     return _value(field, value)
 
 
-def _value(field: FieldDescriptor, value: Any) -> Any:
+def _value(field: Any, value: Any) -> Any:
     if field.message_type is not None:
         return plain(value)
     if field.enum_type is not None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-
-
 from .output import Column, print_table, word
 from .times import when
 from .wire import pb

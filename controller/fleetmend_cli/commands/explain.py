@@ -26,6 +26,6 @@ COMMAND = command(
     params=[click.Argument(["incident"])],
     examples=["fleetmend explain inc-17", "fleetmend explain inc-17 --output json | jq -r .headline"],
     json="ExplainResponse",
-    text="What was seen, which playbook answered, what each gate said, what was ordered, what the host answered, whether it helped,"
-    " and who was told. For actions taken and withheld alike, and for incidents of any age.",
+    text="What was seen, which playbook answered, what each gate said, what was ordered, what the host answered, whether it"
+    " helped, and who was told. For actions taken and withheld alike, and for incidents of any age.",
 )

@@ -20,7 +20,8 @@ def _run(session: Session, host: str, sections: tuple[str, ...]) -> None:
         _print(answer, session.now_ms)
         return
     listed = [
-        {"name": s.name, "at_ms": s.at_ms, "value": json.loads(s.json) if s.json else None, "error": s.error} for s in answer.sections
+        {"name": s.name, "at_ms": s.at_ms, "value": json.loads(s.json) if s.json else None, "error": s.error}
+        for s in answer.sections
     ]
     session.show_value({"host_id": answer.host_id, "host_name": answer.host_name, "sections": listed})
 

@@ -12,7 +12,13 @@ from ..output import Column, print_table
 from ..times import when
 from ..wire import pb
 
-_COLUMNS = (Column("SCOPE"), Column("BY"), Column("SINCE", fixed=False), Column("UNTIL", fixed=False), Column("REASON", fixed=False))
+_COLUMNS = (
+    Column("SCOPE"),
+    Column("BY"),
+    Column("SINCE", fixed=False),
+    Column("UNTIL", fixed=False),
+    Column("REASON", fixed=False),
+)
 
 
 def _run(session: Session, scope: str | None, reason: str | None, for_ms: int | None) -> None:

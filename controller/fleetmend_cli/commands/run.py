@@ -59,9 +59,13 @@ def _follow(session: Session, request: Any) -> tuple[Any, Any]:
                 state = word(pb.RunState.DESCRIPTOR, update.state)
                 click.echo(plain_line(f"{update.host_name}: {state} {update.text}".rstrip()), err=True)
     except KeyboardInterrupt:
-        raise CliError("cannot say how it ends: interrupted; the request lives on", "`fleetmend incidents ls` shows it") from None
+        raise CliError(
+            "cannot say how it ends: interrupted; the request lives on", "`fleetmend incidents ls` shows it"
+        ) from None
     if plan is None or summary is None:
-        raise CliError("cannot say how it ends: the controller ended the stream early", "`fleetmend incidents ls` shows the request")
+        raise CliError(
+            "cannot say how it ends: the controller ended the stream early", "`fleetmend incidents ls` shows the request"
+        )
     return plan, summary
 
 
@@ -81,11 +85,15 @@ COMMAND = command(
     _run,
     params=[
         click.Argument(["action"]),
-        click.Option(["--param", "-p", "params"], multiple=True, metavar="NAME=VALUE", help="Parameter of the action; repeatable."),
+        click.Option(
+            ["--param", "-p", "params"], multiple=True, metavar="NAME=VALUE", help="Parameter of the action; repeatable."
+        ),
         click.Option(["--host", "hosts"], multiple=True, help="A host by id or name; repeatable."),
         click.Option(["--on", "selector"], metavar="SELECTOR", help="Hosts with these labels, such as role=web,site=a."),
         click.Option(["--expect"], type=click.IntRange(1), metavar="N", help="How many hosts this must be."),
-        click.Option(["--all", "everything"], is_flag=True, help="Whatever number it is; without --on every host of the fleet."),
+        click.Option(
+            ["--all", "everything"], is_flag=True, help="Whatever number it is; without --on every host of the fleet."
+        ),
         click.Option(["--reason"], help="Why; kept in the audit trail."),
         duration_option(["--wait", "wait_ms"], "How long to wait for answers.", "10m"),
     ],

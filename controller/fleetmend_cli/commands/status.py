@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
-
 from ..command import Session, command
 from ..output import print_heading, print_pairs, word
 from ..tables import print_incidents
@@ -24,7 +22,11 @@ def _print(answer: pb.GetStatusResponse, now_ms: int) -> None:
             ("Controller", f"{controller.version}, epoch {controller.epoch}, up {short(controller.uptime_ms)}"),
             ("Journal", _journal(controller)),
             ("Rules", _rules(controller, now_ms)),
-            *([("Newest rules", f"refused, the ones before stay in force:\n{controller.rules_problem}")] if controller.rules_problem else []),
+            *(
+                [("Newest rules", f"refused, the ones before stay in force:\n{controller.rules_problem}")]
+                if controller.rules_problem
+                else []
+            ),
             ("Hosts", _hosts(answer)),
             ("Incidents", _incidents(answer)),
             *[("Paused", _pause(pause, now_ms)) for pause in answer.pauses],

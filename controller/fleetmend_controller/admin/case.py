@@ -93,7 +93,8 @@ def pairs(values: Any) -> dict[str, str]:
 def _follow(case: Case, row: StoryRow) -> None:
     case.changed_ms = row.at_ms
     for reason in row.reasons:
-        case.why = reason["why"]
+        if reason["why"] != "allowed":
+            case.why = reason["why"]
         if reason["why"] in ("playbook_matched", "ordered"):
             case.playbook = reason.get("playbook", "") or case.playbook
     for effect in row.effects:

@@ -13,6 +13,7 @@ from typing import Any
 
 from fleetmend.plain import plain_line
 
+from ..core.incidents import OPERATOR_CHECK
 from .case import Case, build_case, gate_answers, pairs
 from .spans import span
 from .story import Story, StoryRow
@@ -189,8 +190,9 @@ def _bounded(lines: list[Line]) -> list[Line]:
 
 def _lines(row: StoryRow, host_name: str) -> Iterator[tuple[Topic, Line]]:
     said = set()
+    handed_over = {effect["why"] for effect in row.effects if effect["type"] == "Escalated"}
     for reason in row.reasons:
-        topic = Topic.GATES if reason.get("gate") else _TOPIC_OF.get(reason["why"], Topic.GATES)
+        topic = Topic.GATES if reason.get("gate") else _topic(reason["why"], handed_over)
         if topic is Topic.ANSWER and reason["why"] in said:
             # What the core concludes from the answer repeats the answer.
             continue
@@ -211,6 +213,12 @@ def _lines(row: StoryRow, host_name: str) -> Iterator[tuple[Topic, Line]]:
             yield Topic.END, _told(row, effect)
         elif effect["type"] == "Closed":
             yield Topic.END, Line(row.at_ms, _durations(effect), why="closed")
+
+
+def _topic(why: str, handed_over: set[str]) -> Topic:
+    topic = _TOPIC_OF.get(why, Topic.GATES)
+    # A gate's refusal is said twice: by the gate, and as the reason why people have it now.
+    return Topic.END if topic is Topic.GATES and why in handed_over else topic
 
 
 def _with_event(topic: Topic, line: Line, row: StoryRow, host_name: str) -> Line:
@@ -265,7 +273,8 @@ def _durations(effect: dict[str, Any]) -> str:
 
 
 def _headline(case: Case, host_name: str, story: Story) -> str:
-    what = plain_line(f"{case.check} {case.key}".strip() + f" on {host_name}")
+    subject = case.summary if case.check == OPERATOR_CHECK else f"{case.check} {case.key}".strip()
+    what = plain_line(f"{subject} on {host_name}")
     if case.closed_ms is not None:
         return f"{what}: {_closed_headline(case, story)}"
     if case.phase == "escalated":
@@ -292,6 +301,8 @@ def _closed_headline(case: Case, story: Story) -> str:
         order = list(case.orders.values())[-1]
         return f"healed by {order.action} and proved, {lasted} after the fault began ({_tries(case)})"
     final = next((r["text"] for row in reversed(story.rows) for r in reversed(row.reasons)), "")
+    if case.why == "ran":
+        return f"done, {lasted} after it was asked for"
     if case.why == "went_away" and not case.orders:
         return f"went away by itself after {lasted}; nothing was done"
     return plain_line(f"over after {lasted} ({_tries(case)}): {final}")

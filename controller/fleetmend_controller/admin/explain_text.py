@@ -6,6 +6,8 @@ import textwrap
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from fleetmend.plain import plain_line
+
 from .explain import Explanation, Line, Section
 from .spans import MINUTE_MS, span
 
@@ -25,9 +27,9 @@ def render(explanation: Explanation, where: tzinfo) -> str:
     """The text, lines ending with newlines."""
     case = explanation.case
     begun = _local(case.seen_ms, where)
-    subject = f"{case.check} {case.key}".strip()
+    subject = plain_line(f"{case.check} {case.key}".strip())
     phase = "closed" if case.closed_ms is not None else case.phase
-    head = [f"{case.incident}  {subject} on {explanation.host_name} ({case.host})  [{phase}]"]
+    head = [f"{case.incident}  {subject} on {plain_line(explanation.host_name)} ({case.host})  [{phase}]"]
     head += textwrap.wrap(explanation.headline, COLUMNS)
     head.append(f"Times: {begun:%Y-%m-%d}, {begun.tzname() or where}; then since the fault began.")
     parts = ["\n".join(head)]

@@ -44,7 +44,7 @@ async def get_status(desk: Desk) -> pb.GetStatusResponse:
 def _from_store(connection: Connection, digest: str) -> pb.GetStatusResponse:
     is_open = incidents.c.closed_ms.is_(None)
     grouped = sa.select(incidents.c.phase, sa.func.count()).where(is_open).group_by(incidents.c.phase)
-    counts: dict[str, int] = dict(connection.execute(grouped).tuples().all())
+    counts = {str(row[0]): int(row[1]) for row in connection.execute(grouped)}
     oldest = sa.select(incidents).where(is_open).order_by(incidents.c.opened_ms, incidents.c.id).limit(SHOWN_MAX)
     return pb.GetStatusResponse(
         controller=pb.ControllerStatus(

@@ -27,7 +27,14 @@ def _run(session: Session, since: int | None, host: str | None, what: str | None
 
 def _print(answer: pb.ListAuditResponse, now_ms: int) -> None:
     rows = [
-        (str(e.seq), when(e.at_ms, now_ms), e.what, e.who, e.host_id or "-", ", ".join(f"{k}={v}" for k, v in sorted(e.detail.items()) if v))
+        (
+            str(e.seq),
+            when(e.at_ms, now_ms),
+            e.what,
+            e.who,
+            e.host_id or "-",
+            ", ".join(f"{k}={v}" for k, v in sorted(e.detail.items()) if v),
+        )
         for e in answer.entries
     ]
     print_table(_COLUMNS, rows)

@@ -32,7 +32,9 @@ COMMAND = command(
     "Make a join token and print it, this once.",
     _run,
     params=[
-        click.Option(["--label", "labels"], multiple=True, metavar="NAME=VALUE", help="Label of the hosts that join; repeatable."),
+        click.Option(
+            ["--label", "labels"], multiple=True, metavar="NAME=VALUE", help="Label of the hosts that join; repeatable."
+        ),
         click.Option(["--uses"], type=click.IntRange(1, 10_000), default=1, show_default=True, help="How many hosts may join."),
         duration_option(["--ttl", "ttl_ms"], "How long it lives.", "30m"),
     ],

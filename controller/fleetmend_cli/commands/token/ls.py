@@ -7,7 +7,13 @@ from ...output import Column, labels_text, print_table
 from ...times import when
 from ...wire import pb
 
-_COLUMNS = (Column("TOKEN"), Column("USES LEFT", right=True), Column("ENDS", fixed=False), Column("LABELS", fixed=False), Column("BY"))
+_COLUMNS = (
+    Column("TOKEN"),
+    Column("USES LEFT", right=True),
+    Column("ENDS", fixed=False),
+    Column("LABELS", fixed=False),
+    Column("BY"),
+)
 
 
 def _run(session: Session) -> None:
@@ -16,7 +22,8 @@ def _run(session: Session) -> None:
 
 def _print(answer: pb.ListTokensResponse, now_ms: int) -> None:
     rows = [
-        (t.id, f"{t.uses_left} of {t.uses_total}", when(t.expires_ms, now_ms), labels_text(t.labels), t.created_by) for t in answer.tokens
+        (t.id, f"{t.uses_left} of {t.uses_total}", when(t.expires_ms, now_ms), labels_text(t.labels), t.created_by)
+        for t in answer.tokens
     ]
     print_table(_COLUMNS, rows)
 
