@@ -1,0 +1,424 @@
+"""The resident agent: puts the parts together and keeps the one clock by which everything periodic runs."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import random
+import resource
+from collections.abc import Awaitable, Callable
+from importlib import metadata
+from pathlib import Path
+
+import grpc.aio
+
+from fleetmend import registry
+from fleetmend.v1 import link_pb2 as pb
+
+from . import facts, identity, link, orders, wire
+from .checks import Status
+from .config import Settings
+from .executor_client import AnswerLost, ExecutorClient, ExecutorRefused, ExecutorUnreachable
+from .facts import Fact
+from .host import Host, Roots
+from .inventory import Inventory
+from .log import LOG
+from .notify import Notifier
+from .outbox import Outbox
+from .runner import Observed, Runner
+from .schedule import Schedule
+from .signals.inotify import InotifySignal
+from .signals.mounts import MountsSignal
+from .signals.pressure import PressureSignal
+from .signals.systemd import SystemdSignal
+from .workers import Workers
+
+CONFIG_FILE = "config.pb"
+CONFIG_BYTES_MAX = 1 << 20
+START_SPREAD_MS = 1000
+HEARTBEAT_MS = 10_000
+HEARTBEAT_MS_MIN = 500
+HOUSEKEEPING_MS = 10_000
+RENEW_CHECK_MS = 600_000
+RENEW_TIMEOUT_S = 120.0
+EXECUTOR_RETRY_MS = 30_000
+UNHEALTHY_MAX = 1000
+SNAPSHOT_DELAY_S = 1.0
+
+
+class Agent:
+    """Everything that runs in the event loop. `run` returns when `stop` was called."""
+
+    def __init__(self, settings: Settings, notifier: Notifier, renew: Callable[[], Awaitable[int]]) -> None:
+        """`renew` runs the short-lived child that renews the certificate and returns its exit code. Raises IdentityError, OSError."""
+        self._settings = settings
+        self._state_dir = Path(settings.state_dir)
+        self._identity = identity.load(self._state_dir)
+        self._notifier = notifier
+        self._renew = renew
+        self._loop = asyncio.get_running_loop()
+        self._stopped = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ms = 0
+        self._snapshot_timer: asyncio.TimerHandle | None = None
+        self._config = pb.AgentConfig()
+        self._declared = ""
+        self._permitted: list[str] = []
+        self._changed_facts: set[str] = set()
+        self._version = metadata.version("fleetmend")
+
+        self.host = Host(Roots(**settings.roots))
+        self._boot_id = self.host.boot_id()
+        self.outbox = Outbox(self._state_dir / "outbox", self._boot_id, settings.outbox_bytes_max)
+        self._workers = Workers()
+        self._systemd = SystemdSignal(self.host, settings.dbus_socket, lambda _: self._signal("systemd"))
+        self.host.unit_source = self._systemd.units
+        self.runner = Runner(
+            self.host, self._workers, self._observed, self._snapshot_soon, refreshers={"systemd": self._systemd.refresh}
+        )
+        self._pressure = PressureSignal(self.host, lambda: self._signal("pressure"))
+        self._mounts = MountsSignal(self.host, lambda: self._signal("mounts"))
+        self._inotify = InotifySignal(self._files_touched)
+        self._facts = registry.load(facts, "FACT", Fact)
+        self._inventory = Inventory(self.host, self._workers, self._facts, self._facts_changed)
+        self._executor = ExecutorClient(settings.executor_socket)
+        self._orders = orders.Orders(
+            self._executor,
+            orders.Desk(self.runner.latest, self._order_started, self._order_ended, self.runner.ask, self.host.clock_ms),
+        )
+        self.link = link.Link(self._channel, self.outbox, self._link_desk())
+        self._schedule = Schedule(random.randrange(1 << 30))
+
+    async def run(self) -> None:
+        """Until stopped."""
+        self._load_config()
+        now_ms = self._now_ms()
+        for index, name in enumerate(self._facts):
+            every_ms = int(self._facts[name].every_s * 1000)
+            self._schedule.add(f"fact:{name}", every_ms, now_ms, first_in_ms=200 + 50 * index)
+        self._schedule.add("heartbeat", HEARTBEAT_MS, now_ms)
+        self._schedule.add("housekeeping", HOUSEKEEPING_MS, now_ms)
+        self._schedule.add("renew", RENEW_CHECK_MS, now_ms, first_in_ms=1000)
+        self._schedule.add("executor", EXECUTOR_RETRY_MS, now_ms, first_in_ms=0)
+        if self._notifier.watchdog_ms:
+            self._schedule.add("watchdog", self._notifier.watchdog_ms, now_ms)
+        self._pressure.start()
+        self._mounts.start()
+        self._spawn(self._systemd.run())
+        self._spawn(self.link.run())
+        self._tick()
+        self._notifier.send("READY=1")
+        self._say_status()
+        LOG.info("host %s, boot %s, %d checks, outbox holds %d", self._identity.host_id, self._boot_id, len(self.runner.watches),
+                 self.outbox.depth)
+        await self._stopped.wait()
+        await self._shut_down()
+
+    def stop(self) -> None:
+        """Ends the agent within a second."""
+        self._notifier.send("STOPPING=1")
+        self._stopped.set()
+
+    async def _shut_down(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._snapshot_timer is not None:
+            self._snapshot_timer.cancel()
+        self._pressure.stop()
+        self._mounts.stop()
+        self._inotify.stop()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(self.runner.stop(), self._inventory.stop(), self._orders.stop(), *tasks, return_exceptions=True)
+        self._workers.close()
+        self.outbox.close()
+
+    # The clock: one timer for all that is periodic.
+
+    def _now_ms(self) -> int:
+        return int(self._loop.time() * 1000)
+
+    def _tick(self) -> None:
+        self._timer = None
+        for name in self._schedule.due(self._now_ms()):
+            kind, _, rest = name.partition(":")
+            match kind:
+                case "check":
+                    self.runner.start(rest)
+                case "fact":
+                    self._inventory.collect(rest)
+                case "heartbeat":
+                    self._heartbeat()
+                case "housekeeping":
+                    self._keep_house()
+                case "watchdog":
+                    self._notifier.send("WATCHDOG=1")
+                case "executor":
+                    self._spawn(self._tend_executor())
+                case "renew":
+                    self._spawn(self._renew_if_due())
+        self._arm()
+
+    def _arm(self) -> None:
+        due_ms = self._schedule.next_due_ms()
+        if due_ms is None or (self._timer is not None and self._timer_ms <= due_ms):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_ms = due_ms
+        # A whole millisecond later, so that the loop's clock has surely passed the instant.
+        self._timer = self._loop.call_at((due_ms + 1) / 1000, self._tick)
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        async def guard() -> None:
+            await work
+
+        task = self._loop.create_task(guard())
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            # A defect in the agent itself: systemd starts it anew, which is better than half an agent.
+            LOG.critical("cannot go on", exc_info=task.exception())
+            self.failed = True
+            self.stop()
+
+    failed = False
+
+    # What checks and signals say.
+
+    def _signal(self, source: str) -> None:
+        for name in self.runner.named_by(source):
+            self.runner.start(name, by_signal=True)
+
+    def _files_touched(self, paths: set[str]) -> None:
+        for name in self.runner.named_by("inotify"):
+            if self.runner.watches[name].params.get("path") in paths:
+                self.runner.start(name, by_signal=True)
+
+    def _observed(self, observed: Observed) -> None:
+        record = pb.Record(boot_id=self._boot_id, observation=wire.observation(observed, self.host.wall_ms()))
+        result = observed.result
+        if not observed.requested or result.status is not Status.OK:
+            LOG.info("%s %s is %s: %s", observed.check, result.key, result.status.value, result.summary)
+        self._keep(record)
+
+    def _keep(self, record: pb.Record) -> None:
+        before = self.outbox.trouble
+        self.outbox.append(record.SerializeToString())
+        if self.outbox.trouble != before:
+            LOG.error("%s", self.outbox.trouble or "the outbox is on disk again")
+            self._say_status()
+        self.link.wake()
+
+    def _snapshot_soon(self) -> None:
+        """A check completed for the first time: what it does not name any more is gone, and only a snapshot says so."""
+        if self._snapshot_timer is None:
+            self._snapshot_timer = self._loop.call_later(SNAPSHOT_DELAY_S, self._snapshot)
+
+    def _snapshot(self) -> None:
+        self._snapshot_timer = None
+        if not self.link.connected:
+            return
+        wall_ms = self.host.wall_ms()
+        observations = []
+        for watch, _, subject in self.runner.subjects():
+            status = subject.confirmed.status or Status.UNKNOWN
+            observed = Observed(watch.spec.name, watch.spec.type, subject.result, subject.sampled_clock_ms)
+            message = wire.observation(observed, wall_ms)
+            message.status = wire.status(status)
+            observations.append(message)
+        completed = [name for name, watch in self.runner.watches.items() if watch.completed]
+        self._keep(pb.Record(boot_id=self._boot_id, snapshot=wire.snapshot(observations, completed)))
+
+    # The link.
+
+    def _channel(self) -> grpc.aio.Channel:
+        return link.secure_channel(self._settings.controller, identity.credentials(self._state_dir))
+
+    def _link_desk(self) -> link.Desk:
+        return link.Desk(
+            hello=self._hello,
+            stamp=self._stamp,
+            welcome=self._welcome,
+            config=self._take_config,
+            order=self._orders.take,
+            check_now=self.runner.ask,
+            lost=lambda _: self._say_status(),
+        )
+
+    def _hello(self) -> pb.Hello:
+        return pb.Hello(
+            protocol_version=link.PROTOCOL_VERSION,
+            agent_version=self._version,
+            boot_id=self._boot_id,
+            sent_clock_ms=self.host.clock_ms(),
+            wall_ms=self.host.wall_ms(),
+            config_digest=self._config.digest,
+            outbox_id=self.outbox.outbox_id,
+            permitted_actions=self._permitted,
+        )
+
+    def _stamp(self, report: pb.Report) -> None:
+        report.sent_clock_ms = self.host.clock_ms()
+        report.boot_id = self._boot_id
+
+    def _welcome(self, welcome: pb.Welcome) -> None:
+        every_ms = max(HEARTBEAT_MS_MIN, welcome.heartbeat_interval_ms or HEARTBEAT_MS)
+        self._schedule.add("heartbeat", every_ms, self._now_ms())
+        self._arm()
+        if welcome.HasField("config") and (welcome.config.digest or welcome.config.checks):
+            self._take_config(welcome.config)
+        self._snapshot()
+        self._changed_facts.update(section.name for section in self._inventory.message().sections)
+        self._want_facts()
+        if self.link.session is not None:
+            self.link.session.want("heartbeat", self._build_heartbeat)
+        self._say_status()
+
+    def _heartbeat(self) -> None:
+        if self.link.session is not None:
+            self.link.session.want("heartbeat", self._build_heartbeat)
+
+    def _build_heartbeat(self, session: link.Session) -> pb.LinkRequest:
+        heartbeat = pb.Heartbeat(boot_id=self._boot_id, sent_clock_ms=self.host.clock_ms(), stats=self._stats())
+        for watch, key, subject in self.runner.subjects():
+            status = subject.confirmed.status
+            if status is None or status is Status.OK or len(heartbeat.unhealthy) >= UNHEALTHY_MAX:
+                continue
+            heartbeat.unhealthy.add(
+                check=watch.spec.name, key=key, status=wire.status(status), sampled_clock_ms=subject.sampled_clock_ms
+            )
+        wire.heartbeat_gauges(heartbeat, session.gauges.encode(self.runner.gauges()))
+        return pb.LinkRequest(heartbeat=heartbeat)
+
+    def _stats(self) -> pb.AgentStats:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        pages = int(self.host.read_text("/proc/self/statm").split()[1])
+        return pb.AgentStats(
+            cpu_seconds_total=usage.ru_utime + usage.ru_stime,
+            resident_bytes=pages * os.sysconf("SC_PAGE_SIZE"),
+            outbox_records=self.outbox.depth,
+            outbox_dropped_total=self.outbox.dropped_total,
+            checks_hung=self.runner.hung(),
+            checks_run_total=self.runner.runs_total,
+        )
+
+    def _facts_changed(self, names: list[str]) -> None:
+        self._changed_facts.update(names)
+        self._want_facts()
+
+    def _want_facts(self) -> None:
+        if self.link.session is not None and self._changed_facts:
+            self.link.session.want("facts", self._build_facts)
+
+    def _build_facts(self, _: link.Session) -> pb.LinkRequest:
+        """One section a message: a message stays small, and the link carries something more urgent in between."""
+        name = min(self._changed_facts)
+        self._changed_facts.discard(name)
+        if self._changed_facts:
+            self._loop.call_soon(self._want_facts)
+        return pb.LinkRequest(facts=self._inventory.message([name]))
+
+    # Configuration.
+
+    def _load_config(self) -> None:
+        """The last configuration, so that the agent watches while the controller is away."""
+        path = self._state_dir / CONFIG_FILE
+        try:
+            self._apply(pb.AgentConfig.FromString(path.read_bytes()[:CONFIG_BYTES_MAX]))
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError) as error:
+            # ValueError is what protobuf's DecodeError is.
+            LOG.warning("cannot use %s: %s; waiting for the controller", path, error)
+
+    def _take_config(self, config: pb.AgentConfig) -> None:
+        if config == self._config:
+            return
+        try:
+            identity.write(self._state_dir / CONFIG_FILE, config.SerializeToString(), 0o600)
+        except OSError as error:
+            LOG.error("cannot keep the configuration: %s; a restart without controller would run the one before", error)
+        self._apply(config)
+        self._snapshot()
+
+    def _apply(self, config: pb.AgentConfig) -> None:
+        self._config = config
+        before = set(self.runner.watches)
+        changed = self.runner.configure(wire.specs(config))
+        now_ms = self._now_ms()
+        for name in before - set(self.runner.watches):
+            self._schedule.remove(f"check:{name}")
+        for name in sorted(changed):
+            watch = self.runner.watches[name]
+            if watch.problem:
+                LOG.warning("check %s cannot run: %s", name, watch.problem)
+            spread_ms = random.randrange(min(START_SPREAD_MS, watch.spec.every_ms))
+            self._schedule.add(f"check:{name}", watch.spec.every_ms, now_ms, first_in_ms=spread_ms)
+        self._inotify.watch(
+            str(path) for name in self.runner.named_by("inotify") if (path := self.runner.watches[name].params.get("path"))
+        )
+        self._schedule.add("executor", EXECUTOR_RETRY_MS, now_ms, first_in_ms=0)
+        self._arm()
+        self._say_status()
+
+    # The executor.
+
+    async def _tend_executor(self) -> None:
+        """Learns what the host permits and hands on the declaration; when both are done, leaves the executor asleep."""
+        payload, mac = self._config.declaration_payload, self._config.declaration_mac
+        digest = hashlib.sha256(payload + mac).hexdigest() if payload else ""
+        try:
+            if not self._permitted:
+                answer = await self._executor.hello()
+                self._permitted = [str(action) for action in answer.get("permitted_actions", [])]
+            if digest and digest != self._declared:
+                await self._executor.declare(payload, mac)
+                self._declared = digest
+        except ExecutorRefused as error:
+            LOG.warning("the executor refused: %s: %s", error.reason, error.detail)
+            if error.reason != "busy":
+                self._declared = digest
+        except (ExecutorUnreachable, AnswerLost) as error:
+            LOG.warning("%s; trying again", error)
+            return
+        if digest == self._declared and self._permitted:
+            self._schedule.remove("executor")
+
+    def _order_started(self, order_id: str, started_clock_ms: int) -> None:
+        self._keep(pb.Record(boot_id=self._boot_id, started=pb.OrderStarted(order_id=order_id, started_clock_ms=started_clock_ms)))
+
+    def _order_ended(self, outcome: pb.OrderOutcome) -> None:
+        self._keep(pb.Record(boot_id=self._boot_id, outcome=outcome))
+
+    # Housekeeping.
+
+    def _keep_house(self) -> None:
+        if self.outbox.trouble and self.outbox.flush():
+            LOG.info("the outbox is on disk again")
+        if self.link.session is not None:
+            self.link.session.resend_late()
+
+    async def _renew_if_due(self) -> None:
+        now_ms = self.host.wall_ms()
+        if not self._identity.not_after_ms or now_ms < self._identity.renew_at_ms:
+            return
+        async with asyncio.timeout(RENEW_TIMEOUT_S):
+            code = await self._renew()
+        if code != 0:
+            LOG.warning("cannot renew the certificate (exit code %d); trying again in %d s", code, RENEW_CHECK_MS // 1000)
+            return
+        self._identity = identity.load(self._state_dir)
+        LOG.info("certificate renewed")
+        self.link.rotate()
+
+    def _say_status(self) -> None:
+        linked = "linked" if self.link.connected else (self.link.problem or "not linked yet")
+        trouble = f"; {self.outbox.trouble}" if self.outbox.trouble else ""
+        self._notifier.status(f"{linked}; {len(self.runner.watches)} checks; outbox {self.outbox.depth}{trouble}")

@@ -1,0 +1,115 @@
+"""The agent's side of the executor's socket: one connection a request, frames of a length and a JSON object."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+FRAME_BYTES_MAX = 1024 * 1024
+CONNECT_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 20.0
+ORDER_TIMEOUT_S = 3600.0
+_LENGTH = struct.Struct(">I")
+
+
+class ExecutorUnreachable(OSError):
+    """Nothing was handed over: the socket is missing, closed, or does not answer."""
+
+
+class AnswerLost(OSError):
+    """The request was handed over and the connection broke before the answer came: ask again, the ledger knows."""
+
+
+class ExecutorRefused(Exception):
+    """The executor did not take the request on. `reason` is its stable word."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class SealedOutcome:
+    """What became of an order, as the executor sealed it."""
+
+    order_id: str
+    payload: bytes
+    mac: bytes
+
+
+class ExecutorClient:
+    """Knows where the socket is; every method opens it anew, since the executor leaves when idle."""
+
+    def __init__(self, socket_path: str) -> None:
+        self.socket_path = socket_path
+
+    async def hello(self) -> dict[str, Any]:
+        """Version, permitted actions, version of the declaration in force."""
+        async with self._request({"op": "hello"}) as receive:
+            return await receive(ANSWER_TIMEOUT_S)
+
+    async def declare(self, payload: bytes, mac: bytes) -> None:
+        """Hands on a sealed declaration."""
+        async with self._request(_sealed("declaration", payload, mac)) as receive:
+            await receive(ANSWER_TIMEOUT_S)
+
+    async def order(
+        self, payload: bytes, mac: bytes, started: Callable[[str, int], None], timeout_s: float = ORDER_TIMEOUT_S
+    ) -> SealedOutcome:
+        """Hands over an order and waits for its outcome; `started` is called with its id and boot clock if it begins."""
+        async with self._request(_sealed("order", payload, mac)) as receive:
+            while True:
+                answer = await receive(timeout_s)
+                if answer.get("event") == "outcome":
+                    return _outcome(answer)
+                if answer.get("event") == "started":
+                    started(str(answer.get("order_id", "")), int(answer.get("started_clock_ms", 0)))
+
+    @contextlib.asynccontextmanager
+    async def _request(self, request: dict[str, Any]) -> AsyncIterator[Callable[[float], Awaitable[dict[str, Any]]]]:
+        body = json.dumps(request, separators=(",", ":"), ensure_ascii=False).encode()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                reader, writer = await asyncio.open_unix_connection(self.socket_path)
+                writer.write(_LENGTH.pack(len(body)) + body)
+                await writer.drain()
+        except OSError as error:
+            reason = error.strerror or str(error) or "it does not answer"
+            raise ExecutorUnreachable(f"cannot reach the executor at {self.socket_path}: {reason}") from error
+        try:
+            yield lambda timeout_s: _receive(reader, timeout_s)
+        finally:
+            writer.close()
+
+
+def _sealed(operation: str, payload: bytes, mac: bytes) -> dict[str, Any]:
+    return {"op": operation, "payload": payload.decode("utf-8", "strict"), "mac": mac.hex()}
+
+
+async def _receive(reader: asyncio.StreamReader, timeout_s: float) -> dict[str, Any]:
+    try:
+        async with asyncio.timeout(timeout_s):
+            (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+            if length > FRAME_BYTES_MAX:
+                raise AnswerLost(f"cannot read the executor's answer: {length} bytes, limit {FRAME_BYTES_MAX}")
+            answer = json.loads(await reader.readexactly(length))
+    except (OSError, EOFError, ValueError) as error:
+        raise AnswerLost(f"cannot read the executor's answer: {error or type(error).__name__}") from error
+    if not isinstance(answer, dict):
+        raise AnswerLost("cannot read the executor's answer: not a JSON object")
+    if answer.get("event") == "refused":
+        raise ExecutorRefused(str(answer.get("reason", "")), str(answer.get("detail", "")))
+    return answer
+
+
+def _outcome(answer: dict[str, Any]) -> SealedOutcome:
+    try:
+        return SealedOutcome(str(answer["order_id"]), str(answer["payload"]).encode(), bytes.fromhex(str(answer["mac"])))
+    except (KeyError, ValueError) as error:
+        raise AnswerLost(f"cannot read the executor's outcome: {error}") from error

@@ -1,0 +1,330 @@
+"""The one stream to the controller: dialled out, kept up, begun anew when it breaks.
+
+What must not be lost lies in the outbox and is sent from there until acknowledged; what only the newest value matters of is asked
+for when it is sent. So nothing queues here, however long the controller is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from fleetmend.v1 import link_pb2 as pb
+from fleetmend.v1 import link_pb2_grpc as pb_grpc
+
+from .backoff import Backoff
+from .gauges import GaugeEncoder
+from .identity import Credentials
+from .log import LOG
+from .outbox import Outbox
+
+PROTOCOL_VERSION = 1
+TARGET_NAME = "fleetmend-controller"
+MESSAGE_BYTES_MAX = 1 << 20
+WELCOME_TIMEOUT_S = 15.0
+RESEND_AFTER_S = 10.0
+BATCH_RECORDS_MAX = 256
+BATCH_BYTES_MAX = 512 * 1024
+WINDOW_RECORDS_MAX = 2048
+STABLE_AFTER_S = 10.0
+BYE_WAIT_MAX_S = 600.0
+
+MakeChannel = Callable[[], grpc.aio.Channel]
+Build = Callable[["Session"], pb.LinkRequest]
+Call = Any  # grpc.aio.StreamStreamCall with our message types; the stubs do not name it.
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the stream needs of the rest of the agent."""
+
+    hello: Callable[[], pb.Hello]
+    stamp: Callable[[pb.Report], None]
+    welcome: Callable[[pb.Welcome], None]
+    config: Callable[[pb.AgentConfig], None]
+    order: Callable[[pb.SealedOrder], None]
+    check_now: Callable[[str, str], None]
+    lost: Callable[[str], None]
+
+
+class Ended(Exception):
+    """A stream is over. `wait_s` is how long the gateway asked us to stay away; `reason` its word, if it said one."""
+
+    def __init__(self, text: str, reason: str = "", wait_s: float = 0.0) -> None:
+        super().__init__(text)
+        self.reason = reason
+        self.wait_s = wait_s
+
+
+class Session:
+    """One stream, from Hello to its end."""
+
+    def __init__(self, outbox: Outbox, desk: Desk, on_welcome: Callable[[Session, pb.Welcome], None]) -> None:
+        self._outbox = outbox
+        self._desk = desk
+        self._on_welcome = on_welcome
+        self._waiting: dict[str, Build] = {}
+        self._wake = asyncio.Event()
+        self._sent_seq = 0
+        self._sent_at = 0.0
+        self._loop = asyncio.get_running_loop()
+        self.welcomed = asyncio.Event()
+        self.gauges = GaugeEncoder()
+
+    async def run(self, make_channel: MakeChannel) -> None:
+        """Holds the stream until it ends, and says how: always raises Ended, or CancelledError."""
+        try:
+            channel = make_channel()
+        except (OSError, ValueError) as error:
+            raise Ended(str(error)) from error
+        call: Call = pb_grpc.LinkServiceStub(channel).Link()
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            welcome = await self._greet(call)
+            self._sent_seq = welcome.acked_seq
+            self._outbox.ack(welcome.acked_seq)
+            self._on_welcome(self, welcome)
+            self.welcomed.set()
+            self._wake.set()
+            tasks = [self._loop.create_task(self._read(call)), self._loop.create_task(self._write(call))]
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            # If both ended, the reader knows why: the gateway's Bye or status.
+            (tasks[0] if tasks[0] in done else tasks[1]).result()
+        except grpc.aio.AioRpcError as error:
+            raise Ended(f"{error.code().name}: {error.details()}") from error
+        except (grpc.aio.UsageError, asyncio.InvalidStateError) as error:
+            # gRPC says so when the call ended between two of our steps.
+            raise Ended(await _status(call)) from error
+        except TimeoutError as error:
+            raise Ended(f"no Welcome within {WELCOME_TIMEOUT_S:g} s") from error
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            call.cancel()
+            await channel.close()
+        raise Ended("the stream ended")
+
+    def wake(self) -> None:
+        """There is something new in the outbox."""
+        self._wake.set()
+
+    def want(self, kind: str, build: Build) -> None:
+        """Sends a message of which only the newest of its kind matters: it is built when its turn comes."""
+        self._waiting[kind] = build
+        self._wake.set()
+
+    def resend_late(self) -> None:
+        """Begins again behind the last acknowledged record if an acknowledgement is overdue."""
+        waiting = self._sent_seq > self._outbox.acked_seq
+        if waiting and self._loop.time() - self._sent_at >= RESEND_AFTER_S:
+            self._sent_seq = self._outbox.acked_seq
+            self._wake.set()
+
+    async def _greet(self, call: Call) -> pb.Welcome:
+        async with asyncio.timeout(WELCOME_TIMEOUT_S):
+            await call.write(pb.LinkRequest(hello=self._desk.hello()))
+            response = await call.read()
+        if response is grpc.aio.EOF:
+            raise Ended(await _status(call))
+        if response.WhichOneof("message") == "bye":
+            raise _bye(response.bye)
+        if response.WhichOneof("message") != "welcome":
+            raise Ended("the controller did not answer with Welcome")
+        if response.welcome.protocol_version != PROTOCOL_VERSION:
+            raise Ended(f"the controller speaks protocol version {response.welcome.protocol_version}; update this agent", "protocol")
+        welcome: pb.Welcome = response.welcome
+        return welcome
+
+    async def _read(self, call: Call) -> None:
+        while (response := await call.read()) is not grpc.aio.EOF:
+            match response.WhichOneof("message"):
+                case "ack":
+                    self._ack(response.ack)
+                case "order":
+                    self._desk.order(response.order)
+                case "check_now":
+                    self._desk.check_now(response.check_now.check, response.check_now.key)
+                case "config":
+                    self._desk.config(response.config)
+                case "bye":
+                    raise _bye(response.bye)
+                case _:
+                    # A newer controller may say more than we know.
+                    continue
+        raise Ended(await _status(call))
+
+    async def _write(self, call: Call) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while (message := self._next()) is not None:
+                await call.write(message)
+
+    def _next(self) -> pb.LinkRequest | None:
+        report = self._report()
+        if report is not None:
+            return pb.LinkRequest(report=report)
+        for kind in list(self._waiting):
+            return self._waiting.pop(kind)(self)
+        return None
+
+    def _report(self) -> pb.Report | None:
+        outbox = self._outbox
+        if self._sent_seq - outbox.acked_seq >= WINDOW_RECORDS_MAX or self._sent_seq + 1 >= outbox.next_seq:
+            return None
+        records = outbox.pending(self._sent_seq, BATCH_RECORDS_MAX, BATCH_BYTES_MAX)
+        if not records:
+            return None
+        report = pb.Report(outbox_id=outbox.outbox_id)
+        for seq, data in records:
+            record = pb.Record.FromString(data)
+            record.seq = seq
+            report.records.append(record)
+        self._desk.stamp(report)
+        self._sent_seq = records[-1][0]
+        self._sent_at = self._loop.time()
+        return report
+
+    def _ack(self, ack: pb.Ack) -> None:
+        if ack.outbox_id == self._outbox.outbox_id:
+            self._outbox.ack(ack.seq)
+            self._wake.set()
+
+
+class Link:
+    """Keeps one session up: back-off and jitter between tries, and a move to a second channel when the certificate is renewed."""
+
+    def __init__(self, make_channel: MakeChannel, outbox: Outbox, desk: Desk, backoff: Backoff | None = None) -> None:
+        """`make_channel` makes a new channel with the credentials of now. It raises OSError or ValueError if it cannot."""
+        self._make_channel = make_channel
+        self._outbox = outbox
+        self._desk = desk
+        self._backoff = backoff or Backoff()
+        self._rotate = asyncio.Event()
+        self.session: Session | None = None
+        self.problem = ""
+
+    @property
+    def connected(self) -> bool:
+        """Whether a stream is up and welcomed."""
+        return self.session is not None
+
+    def wake(self) -> None:
+        """There is something new in the outbox."""
+        if self.session is not None:
+            self.session.wake()
+
+    def rotate(self) -> None:
+        """The credentials changed: move to a new channel, keeping the old one until the new one is welcomed."""
+        self._rotate.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            wait_s = await self._hold()
+            self._rotate.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(wait_s, self._backoff.next_s())):
+                    await self._rotate.wait()
+
+    async def _hold(self) -> float:
+        """One session and its successors on other channels. Returns how long the gateway asked us to stay away, in seconds."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        session, task = self._start()
+        rotating = loop.create_task(self._rotate.wait())
+        try:
+            while not task.done():
+                await asyncio.wait({task, rotating}, return_when=asyncio.FIRST_COMPLETED)
+                if task.done() or not rotating.done():
+                    continue
+                self._rotate.clear()
+                rotating = loop.create_task(self._rotate.wait())
+                if session.welcomed.is_set():
+                    session, task = await self._move(session, task)
+            return self._over(task, loop.time() - began)
+        finally:
+            self.session = None
+            rotating.cancel()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _start(self) -> tuple[Session, asyncio.Task[None]]:
+        session = Session(self._outbox, self._desk, self._up)
+        return session, asyncio.get_running_loop().create_task(session.run(self._make_channel))
+
+    def _up(self, session: Session, welcome: pb.Welcome) -> None:
+        self.session = session
+        if self.problem:
+            LOG.info("linked to the controller again")
+        self.problem = ""
+        self._desk.welcome(welcome)
+
+    async def _move(self, old: Session, old_task: asyncio.Task[None]) -> tuple[Session, asyncio.Task[None]]:
+        """A second stream first; the old one ends when the new one is welcomed, and stays if it is not."""
+        session, task = self._start()
+        waiter = asyncio.get_running_loop().create_task(session.welcomed.wait())
+        await asyncio.wait({task, waiter}, timeout=WELCOME_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        waiter.cancel()
+        loser = old_task if session.welcomed.is_set() else task
+        loser.cancel()
+        (how,) = await asyncio.gather(loser, return_exceptions=True)
+        if loser is task:
+            LOG.warning("cannot move to the new certificate yet: %s", how)
+            return old, old_task
+        LOG.info("moved to a new channel with the new certificate")
+        return session, task
+
+    def _over(self, task: asyncio.Task[None], lasted_s: float) -> float:
+        error = task.exception()
+        if not isinstance(error, Ended):
+            task.result()
+            raise RuntimeError("cannot go on: a session ended without saying how")
+        if self.connected and lasted_s >= STABLE_AFTER_S:
+            self._backoff.reset()
+        text = f"cannot hold the link to the controller: {error}"
+        if self.connected or text != self.problem:
+            LOG.warning("%s; trying again", text)
+        self.problem = text
+        self._desk.lost(text)
+        return error.wait_s
+
+
+def secure_channel(address: str, credentials: Credentials) -> grpc.aio.Channel:
+    """A channel with mutual TLS and the pinned CA, whatever name was dialled. Each dials anew, without gRPC's own back-off."""
+    options = [
+        ("grpc.ssl_target_name_override", TARGET_NAME),
+        ("grpc.default_authority", TARGET_NAME),
+        ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+        ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.enable_retries", 0),
+        ("grpc.enable_http_proxy", 0),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.dns_enable_srv_queries", 0),
+        ("grpc.service_config_disable_resolution", 1),
+    ]
+    tls = grpc.ssl_channel_credentials(credentials.ca, credentials.key, credentials.certificate)
+    return grpc.aio.secure_channel(address, tls, options=options)
+
+
+async def _status(call: Call) -> str:
+    code = await call.code()
+    details = await call.details()
+    return f"{code.name}: {details or 'the controller ended the stream'}"
+
+
+def _bye(bye: pb.Bye) -> Ended:
+    wait_s = min(bye.retry_after_ms / 1000, BYE_WAIT_MAX_S)
+    if bye.reason == "removed":
+        wait_s = BYE_WAIT_MAX_S
+    return Ended(f"the controller said bye: {bye.reason}{': ' if bye.detail else ''}{bye.detail}", bye.reason, wait_s)

@@ -1,0 +1,108 @@
+"""Threads for work that may hang. A thread that hangs is given up: its result is dropped, another takes its place, up to a number."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+THREADS_MAX = 4
+GIVEN_UP_MAX = 8
+
+
+class WorkersExhausted(RuntimeError):
+    """So many threads hang that no more may be started; the text begins with `cannot`."""
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One piece of work on a thread. `done` completes when the work returns, even long after it was given up."""
+
+    name: str
+    work: Callable[[], Any]
+    done: asyncio.Future[Any]
+    running: bool = False
+    given_up: bool = False
+    dropped: bool = False
+
+
+class Workers:
+    """A small pool of daemon threads, started when needed; one stays. All methods belong to the event loop's thread.
+
+    The work must not raise: whoever submits it catches what it may do (see `runner.guarded`).
+    """
+
+    def __init__(self, threads_max: int = THREADS_MAX, given_up_max: int = GIVEN_UP_MAX) -> None:
+        self._threads_max = threads_max
+        self._given_up_max = given_up_max
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._threads = 0
+        self._idle = 0
+        self._given_up: dict[int, str] = {}
+
+    @property
+    def hung(self) -> list[str]:
+        """Names of the work whose threads were given up and have not returned."""
+        return sorted(self._given_up.values())
+
+    def submit(self, name: str, work: Callable[[], Any]) -> Job:
+        """Queues work. Raises WorkersExhausted when too many threads hang."""
+        if len(self._given_up) >= self._given_up_max:
+            hung = ", ".join(self.hung)
+            raise WorkersExhausted(f"cannot start {name}: {len(self._given_up)} worker threads hang ({hung}), no more are started")
+        job = Job(name, work, asyncio.get_running_loop().create_future())
+        with self._lock:
+            start = self._idle <= self._queue.qsize() and self._threads < self._threads_max
+            self._threads += start
+        self._queue.put(job)
+        if start:
+            threading.Thread(target=self._serve, args=(asyncio.get_running_loop(),), name="worker", daemon=True).start()
+        return job
+
+    def give_up(self, job: Job) -> bool:
+        """Stops waiting for a job. True if a thread hangs with it, False if it had not begun and never will."""
+        with self._lock:
+            if not job.running:
+                job.dropped = True
+                return False
+            job.given_up = True
+            self._threads -= 1
+        self._given_up[id(job)] = job.name
+        return True
+
+    def close(self) -> None:
+        """Lets idle threads end. Hanging ones are daemons and end with the process."""
+        for _ in range(self._threads):
+            self._queue.put(None)
+
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        while True:
+            with self._lock:
+                self._idle += 1
+            job = self._queue.get()
+            with self._lock:
+                self._idle -= 1
+                if job is None:
+                    return
+                if job.dropped:
+                    continue
+                job.running = True
+            outcome = job.work()
+            with self._lock:
+                job.running = False
+                last = job.given_up
+            # The loop is closed when the process is about to end; nobody waits for this result then.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._finished, job, outcome)
+            if last:
+                return
+
+    def _finished(self, job: Job, outcome: Any) -> None:
+        self._given_up.pop(id(job), None)
+        if not job.done.done():
+            job.done.set_result(outcome)
