@@ -200,7 +200,7 @@ def _parse_number(value: object) -> float:
 def _parse_flag(value: object) -> bool:
     if isinstance(value, bool):
         return value
-    if value in {"true", "false"}:
+    if isinstance(value, str) and value in {"true", "false"}:
         return value == "true"
     raise ParamError("not a flag; write true or false")
 
