@@ -107,9 +107,7 @@ def _read_config(environment: Mapping[str, str]) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
-        raise WrongUse(
-            f"cannot read {path}: {error}", "make it readable, or name the controller with --controller"
-        ) from error
+        raise WrongUse(f"cannot read {path}: {error}", "make it readable, or name the controller with --controller") from error
     import yaml
 
     try:

@@ -71,11 +71,12 @@ def parse_until(text: str, now_ms: int) -> int:
     if clock is None:
         left_ms = _instant(text) - now_ms
     else:
-        now = _local(now_ms)
+        # Reckoned on the wall, because a day that changes the clocks has 23 or 25 hours.
+        now = _local(now_ms).replace(tzinfo=None)
         then = now.replace(hour=int(clock[1]), minute=int(clock[2]), second=0, microsecond=0)
         # A time that has passed today means tomorrow's.
         then += timedelta(days=1 if then <= now else 0)
-        left_ms = round(then.timestamp() * 1000) - now_ms
+        left_ms = round(then.astimezone().timestamp() * 1000) - now_ms
     if left_ms <= 0:
         raise TimeError(f"{text!r} is over")
     return left_ms

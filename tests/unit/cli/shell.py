@@ -35,7 +35,13 @@ class Shell:
     """A shell whose environment names one admin socket."""
 
     def __init__(self, socket: Path, home: Path) -> None:
-        self.env = {"FLEETMEND_SOCKET": str(socket), "COLUMNS": str(COLUMNS), "HOME": str(home), "TZ": "UTC", "XDG_CONFIG_HOME": ""}
+        self.env = {
+            "FLEETMEND_SOCKET": str(socket),
+            "COLUMNS": str(COLUMNS),
+            "HOME": str(home),
+            "TZ": "UTC",
+            "XDG_CONFIG_HOME": "",
+        }
 
     def __call__(self, *words: str, env: dict[str, str] | None = None, stdin: str | None = None) -> Result:
         """Run in this process."""
