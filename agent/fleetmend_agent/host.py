@@ -67,7 +67,7 @@ class UnitState:
     `load` (loaded, masked, not-found ...), `active` (active, reloading, inactive, failed, activating, deactivating), `sub` and
     `result` (success, exit-code, signal ..., empty if the unit type has none) are systemd's own words. `job_pending`: a job is
     queued or running. `n_restarts`: restarts that systemd made by itself. `since_clock_ms`: CLOCK_BOOTTIME of the last change
-    of `active`, 0 if it is not known.
+    of `active`, or of the first sight of the unit if that was later.
     """
 
     name: str

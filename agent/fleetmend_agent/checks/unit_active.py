@@ -12,7 +12,7 @@ from ._units import FIELDS, finding, is_masked
 if TYPE_CHECKING:
     from ..host import UnitState
 
-# A unit that never changed state since boot, with a job waiting: boots are slow, and a start must not be hurried.
+# Boots are slow, and starts that wait for each other must not be hurried.
 _BOOT_GRACE_MS = 300_000
 _NAME_LENGTH_MAX = 255
 _RUNNING = frozenset({"active", "reloading", "refreshing"})
@@ -43,7 +43,10 @@ def full_name(name: str) -> str:
 
 
 def judge(unit: UnitState, desired: str, clock_ms: int, grace_ms: int, before: Status) -> tuple[Status, str]:
-    """Whether the unit is as desired. Between two states it keeps the status it had `before`, for at most the grace."""
+    """Whether the unit is as desired. Between two states it keeps the status it had `before`, for at most the grace.
+
+    In the first five minutes of a boot there is no end of that grace.
+    """
     words = f"{unit.name} is {unit.active} ({unit.sub})"
     settled = unit.active not in _BETWEEN and not unit.job_pending
     running = unit.active in _RUNNING
@@ -52,8 +55,7 @@ def judge(unit: UnitState, desired: str, clock_ms: int, grace_ms: int, before: S
     if settled:
         return Status.CRIT, f"{words}, it should be {desired}: {unit.result or unit.load}"
     since_ms = clock_ms - unit.since_clock_ms
-    limit_ms = grace_ms if unit.since_clock_ms else max(grace_ms, _BOOT_GRACE_MS)
-    if since_ms < limit_ms:
+    if since_ms < grace_ms or clock_ms < _BOOT_GRACE_MS:
         return before, f"{words}, a change is under way"
     if running and desired == "running" and unit.active == "active":
         return Status.OK, f"{words}, with a job that waits"

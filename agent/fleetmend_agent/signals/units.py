@@ -21,7 +21,11 @@ _UNIT_INTERFACE = "org.freedesktop.systemd1.Unit"
 
 
 class UnitTable:
-    """The units by name. `clock_ms` is given with each change and becomes `since_clock_ms` when `active` changed."""
+    """The units by name.
+
+    `clock_ms` is given with each change and becomes `since_clock_ms` when `active` changed. A unit seen for the first time counts
+    from then on: how long it was so before, nobody saw.
+    """
 
     def __init__(self) -> None:
         self.units: dict[str, UnitState] = {}
@@ -34,7 +38,6 @@ class UnitTable:
 
     def replace_all(self, rows: Iterable[tuple[Any, ...]], clock_ms: int) -> None:
         """Takes the answer of ListUnits: name, description, load, active, sub, following, path, job id, job type, job path."""
-        first = not self.units
         seen: set[str] = set()
         for row in rows:
             name, load, active, sub, job_id = row[0], row[2], row[3], row[4], row[7]
@@ -46,7 +49,7 @@ class UnitTable:
             # The result belongs to the state it came with; ListUnits does not tell it.
             result = base.result if before is not None and before.active == active else ""
             now = replace(base, load=load, active=active, sub=sub, job_pending=bool(job_id), result=result)
-            self._put(before, now, 0 if first else clock_ms)
+            self._put(before, now, clock_ms)
         for name in set(self.units) - seen:
             self.remove(name)
 

@@ -44,9 +44,14 @@ def test_a_unit_is_judged_by_state_job_age_and_what_it_was(active, job, age_ms, 
 
 
 def test_a_unit_that_waits_for_its_turn_at_boot_has_five_minutes():
-    unit = UnitState("a.service", active="inactive", job_pending=True, since_clock_ms=0)
+    unit = UnitState("a.service", active="inactive", job_pending=True, since_clock_ms=2_000)
     assert judge(unit, "running", 299_999, GRACE, OK)[0] is OK
     assert judge(unit, "running", 300_000, GRACE, OK)[0] is CRIT
+
+
+def test_a_unit_that_is_settled_has_no_grace_at_boot():
+    unit = UnitState("a.service", active="failed", since_clock_ms=2_000)
+    assert judge(unit, "running", 10_000, GRACE, OK)[0] is CRIT
 
 
 @pytest.mark.parametrize("name", ["a/b.service", "a b", "x" * 300, "\n"])
