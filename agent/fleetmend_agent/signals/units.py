@@ -23,8 +23,8 @@ _UNIT_INTERFACE = "org.freedesktop.systemd1.Unit"
 class UnitTable:
     """The units by name.
 
-    `clock_ms` is given with each change and becomes `since_clock_ms` when `active` changed. A unit seen for the first time counts
-    from then on: how long it was so before, nobody saw.
+    `clock_ms` is given with each change and becomes `since_clock_ms` when `active` changed. A unit seen for the first time
+    counts from then on: how long it was so before, nobody saw.
     """
 
     def __init__(self) -> None:
