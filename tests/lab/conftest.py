@@ -16,6 +16,7 @@ from tests.lab.fleet import LAB, Fleet, wait
 AGENTS = ("web-1", "web-2", "web-3")
 STATE = Path("/var/lib/fleetmend-lab-test")
 REQUIRED = os.environ.get("FLEETMEND_LAB_REQUIRED") == "1" or os.environ.get("CI") == "true"
+KEEP = os.environ.get("FLEETMEND_LAB_KEEP") == "1"
 UP_TIMEOUT_S = 900.0
 
 
@@ -47,8 +48,11 @@ def lab_machine() -> None:
 
 @pytest.fixture(scope="session")
 def session_fleet(lab_machine: None) -> Iterator[Fleet]:
-    """The lab with the product, up for the session; FLEETMEND_LAB_KEEP=1 leaves it for a look."""
+    """The lab with the product, up for the session. FLEETMEND_LAB_KEEP=1 leaves it for a look, and takes one that was left."""
     fleet = Fleet(STATE, AGENTS)
+    if KEEP and "web-1" in fleet.must("status"):
+        yield fleet
+        return
     fleet.must("down")
     argv = [sys.executable, str(LAB), "--state", str(STATE), "up", "--hosts", str(len(AGENTS))]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=UP_TIMEOUT_S, check=False)
@@ -57,7 +61,7 @@ def session_fleet(lab_machine: None) -> Iterator[Fleet]:
             pytest.fail(f"lab up: {done.stderr[-4000:]}")
         yield fleet
     finally:
-        if os.environ.get("FLEETMEND_LAB_KEEP") != "1":
+        if not KEEP:
             fleet.must("down")
 
 

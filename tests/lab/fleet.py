@@ -13,7 +13,6 @@ from typing import Any
 
 LAB = Path(__file__).parents[2] / "deploy" / "lab" / "lab"
 EVERY_S = 0.2
-HEALED_WHY = ("healed",)
 
 # Reads the journal as a bystander inside the controller's host; prints one JSON object a row.
 READ_JOURNAL = """
@@ -133,9 +132,9 @@ class Fleet:
         return [Row(*fields[:6], json.loads(fields[6])) for fields in map(json.loads, lines)]
 
     def ledger(self, host: str) -> list[dict[str, Any]]:
-        """The executor's ledger of a host, entry by entry."""
+        """The records of a host's executor ledger: `begin` before an effect, `end` with the sealed outcome."""
         done = self.tries(host, "cat", "/var/lib/fleetmend-executor/ledger.jsonl")
-        return [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
+        return [json.loads(line)["record"] for line in done.stdout.splitlines() if line.strip()]
 
 
 def wait(condition: Callable[[], Any], what: str, timeout_s: float = 60.0, every_s: float = EVERY_S) -> Any:

@@ -60,7 +60,9 @@ def test_a_full_filesystem_loses_what_is_disposable_and_nothing_else(fleet: Flee
 
 def test_what_is_protected_is_not_cleared_and_a_person_is_called(fleet: Fleet):
     before = fleet.newest()
-    fleet.shell(HOST, "for n in $(seq 28); do head -c 1M /dev/zero > /srv/cache/orders/order-$n; done")
+    fleet.shell(
+        HOST, "rm -rf /srv/cache/pages/*; for n in $(seq 28); do head -c 1M /dev/zero > /srv/cache/orders/order-$n; done"
+    )
     try:
         incident = wait(
             lambda: next((i for i in fleet.since(before, HOST) if i["phase"] == "escalated"), None), "an escalation"
