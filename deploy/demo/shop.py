@@ -22,17 +22,21 @@ STEADY_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """A service that is broken and healed. `name` is also that of its check; `delay_s` slows its restart down."""
+    """A service that is broken and healed.
+
+    `name` is also that of its check, `delay_s` slows its restart down, `attempts_max` bounds the restarts within an hour.
+    """
 
     name: str
     port: int
     pid_file: Path
     delay_s: float = 0.0
+    attempts_max: int = 20
 
     @classmethod
-    def in_world(cls, world: World, name: str = "shop", delay_s: float = 0.0) -> Shop:
+    def in_world(cls, world: World, name: str = "shop", delay_s: float = 0.0, attempts_max: int = 20) -> Shop:
         """On a free port, with its process number kept in the world's directory."""
-        return cls(name, free_port(), world.directory / f"{name}.pid", delay_s)
+        return cls(name, free_port(), world.directory / f"{name}.pid", delay_s, attempts_max)
 
     @property
     def url(self) -> str:
@@ -112,7 +116,10 @@ def playbook(shop: Shop) -> dict[str, Any]:
                 "timeout": "20s",
             }
         ],
-        "limits": {"per_host": "100 per 1h", "attempts": {"max": 3, "within": "1h", "backoff": "1s", "factor": 2}},
+        "limits": {
+            "per_host": "100 per 1h",
+            "attempts": {"max": shop.attempts_max, "within": "1h", "backoff": "1s", "factor": 2},
+        },
         "toil_minutes": 15,
         "escalate": {"to": "shop-oncall", "severity": "page"},
     }

@@ -18,10 +18,10 @@ INCIDENT_TIMEOUT_S = 45.0
 
 
 @contextmanager
-def running(*names: str, delay_s: float = 0.0) -> Iterator[tuple[World, list[Shop]]]:
+def running(*names: str, delay_s: float = 0.0, attempts_max: int = 20) -> Iterator[tuple[World, list[Shop]]]:
     """A fleet of one host with these shops, all of them well."""
     with World(heartbeat_ms=500) as world:
-        shops = [Shop.in_world(world, name, delay_s) for name in names]
+        shops = [Shop.in_world(world, name, delay_s, attempts_max) for name in names]
         try:
             shop.start(world, *shops)
             yield world, shops

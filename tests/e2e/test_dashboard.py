@@ -21,7 +21,7 @@ FILLED = {"$host": ".*", "$__rate_interval": "10s", "$__range": "5m", "[1h]": "[
 def server(tmp_path_factory):
     """A Prometheus that saw one fault healed and one handed over."""
     with (
-        fleet.running("healed", "cursed") as (world, shops),
+        fleet.running("healed", "cursed", attempts_max=2) as (world, shops),
         prometheus.running(tmp_path_factory.mktemp("prometheus"), f"127.0.0.1:{world.metrics_port}", RULES) as running,
     ):
         wait_for("the first scrape", lambda: bool(running.query('up{job="fleetmend"} == 1')), 15, every_s=0.2)

@@ -36,10 +36,11 @@ def test_broken_rules_are_refused_by_line_and_the_good_ones_stay(world_and_shop)
     # They are not only listed, they work.
     broken.kill()
     fleet.wait_incident(world, "shop", "healed", fleet.healed)
-    path.unlink()
-    good = reloads(world, "loaded")
+    loaded = reloads(world, "loaded")
+    world.write_rule("playbooks", "zz-broken", {**shop.playbook(broken), "playbook": "zz-broken", "trust": "observe"})
     world.reload()
-    wait_for("the reload to be taken", lambda: reloads(world, "loaded") == good + 1, 10, world.controller)
+    wait_for("the reload to be taken", lambda: reloads(world, "loaded") == loaded + 1, 10, world.controller)
+    assert [p["name"] for p in world.cli("playbooks", "ls")["playbooks"]] == [broken.command, "zz-broken"]
     assert world.cli("status")["controller"]["rules_problem"] == ""
 
 
