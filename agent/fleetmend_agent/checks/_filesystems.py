@@ -25,6 +25,7 @@ _LOCAL = frozenset(
         "vfat", "exfat", "ntfs", "ntfs3", "fuseblk", "ubifs",
     }
 )  # fmt: skip
+_WITH_SUBVOLUMES = frozenset({"btrfs", "bcachefs"})
 
 MOUNT = Param("mount", Kind.TEXT, "mount point, or * for every local filesystem", default=ALL)
 IGNORE = Param("ignore", Kind.TEXT_LIST, "patterns of mount points to leave out when mount is *", default=[])
@@ -64,10 +65,10 @@ def visible(mounts: Iterable[Mount]) -> dict[str, Mount]:
 
 
 def local(mounts: Iterable[Mount], ignore: Iterable[str]) -> list[Mount]:
-    """Each local filesystem once, where its own root is mounted if it is, by mount point. The root of a container counts."""
+    """Each local filesystem once, by mount point. The root of a container counts, folders bound into it from outside do not."""
     chosen: dict[str, Mount] = {}
     for mount in visible(mounts).values():
-        if mount.fstype not in _LOCAL and not (mount.mount_point == "/" and mount.fstype == "overlay"):
+        if not _counts(mount):
             continue
         if any(fnmatchcase(mount.mount_point, pattern) for pattern in ignore):
             continue
@@ -75,6 +76,13 @@ def local(mounts: Iterable[Mount], ignore: Iterable[str]) -> list[Mount]:
         if held is None or _rank(mount) < _rank(held):
             chosen[mount.device] = mount
     return sorted(chosen.values(), key=lambda mount: mount.mount_point)
+
+
+def _counts(mount: Mount) -> bool:
+    if mount.mount_point == "/":
+        return mount.fstype in _LOCAL or mount.fstype == "overlay"
+    # Subvolumes are mounted by their own root; of others, a folder is a view of what is mounted elsewhere.
+    return mount.fstype in _LOCAL and (mount.root == "/" or mount.fstype in _WITH_SUBVOLUMES)
 
 
 def _rank(mount: Mount) -> tuple[bool, int, str]:

@@ -104,11 +104,22 @@ async def _connect(host: str, port: int, tls: ssl.SSLContext | None, server_name
 
 
 async def _addresses(host: str, port: int) -> list[str]:
+    if _is_literal(host):
+        # The resolver would need a thread for nothing.
+        return [host]
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
         raise CheckUnknown(f"cannot resolve {host}: {error}") from error
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def _is_literal(host: str) -> bool:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError, ValueError):
+            socket.inet_pton(family, host)
+            return True
+    return False
 
 
 def _classified(error: OSError, where: str) -> Fault | CheckUnknown:

@@ -34,14 +34,16 @@ def test_each_local_filesystem_counts_once_where_its_root_is():
         mount("/var/lib/kubelet/pods/x", root="/sub"),
         mount("/data/bound", device="8:2", root="/inner"),
         mount("/data", device="8:2"),
-        mount("/only/bound", device="8:3", root="/inner"),
+        mount("/etc/hosts", device="8:3", root="/of/the/outer/machine"),
+        mount("/vol/deep", device="0:70", root="/@deep", fstype="btrfs"),
+        mount("/vol", device="0:70", root="/@vol", fstype="btrfs"),
         mount("/snap/x", device="7:1", fstype="squashfs"),
         mount("/net", device="0:50", fstype="nfs4"),
         mount("/run", device="0:20", fstype="tmpfs"),
         mount("/var/lib/docker/overlay2/x/merged", device="0:60", fstype="overlay"),
     ]
-    assert [m.mount_point for m in local(mounts, ())] == ["/", "/data", "/only/bound"]
-    assert [m.mount_point for m in local(mounts, ("/data*", "/only/*"))] == ["/"]
+    assert [m.mount_point for m in local(mounts, ())] == ["/", "/data", "/vol"]
+    assert [m.mount_point for m in local(mounts, ("/data*", "/vo?"))] == ["/"]
 
 
 def test_the_root_of_a_container_counts_although_it_is_an_overlay():
