@@ -4,7 +4,6 @@ import asyncio
 
 import grpc
 import pytest
-from tests.unit.gateway.world import BOOT, Link, eventually, failing, observation, serving
 
 from fleetmend.seal import derive_host_key, seal, unseal
 from fleetmend.v1 import link_pb2
@@ -20,6 +19,7 @@ from fleetmend_controller.core.events import (
 from fleetmend_controller.core.model import Cost, Order, Outcome, Status, Subject
 from fleetmend_controller.pki.authority import read_master_secret
 from fleetmend_controller.rules import CheckSpec, SelectedCheck, Selector
+from tests.unit.gateway.world import BOOT, Link, eventually, failing, observation, serving
 
 OK, WARN, CRIT = link_pb2.STATUS_OK, link_pb2.STATUS_WARN, link_pb2.STATUS_CRIT
 

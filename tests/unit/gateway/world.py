@@ -142,13 +142,8 @@ class World:
     def __init__(self, folder: Path, **config):
         self.folder = folder
         self.clock = Clock()
-        self.config = Config(
-            listen=Address("127.0.0.1", 0),
-            enrol_listen=Address("127.0.0.1", 0),
-            admin_socket=folder / "run" / "admin.sock",
-            state_dir=folder / "state",
-            **config,
-        )
+        ports = {"listen": Address("127.0.0.1", 0), "enrol_listen": Address("127.0.0.1", 0)}
+        self.config = Config(admin_socket=folder / "run" / "admin.sock", state_dir=folder / "state", **(ports | config))
         self.metrics = Metrics()
         self.admin = FakeAdmin()
         self.orders = {}
@@ -262,7 +257,12 @@ class Link:
         )
         for name, value in fields.items():
             setattr(hello, name, value)
-        await self.call.write(link_pb2.LinkRequest(hello=hello))
+        try:
+            await self.call.write(link_pb2.LinkRequest(hello=hello))
+        except grpc.aio.AioRpcError as error:
+            # The refusal was quicker than the message; the call knows its own end.
+            empty = grpc.aio.Metadata()
+            raise grpc.aio.AioRpcError(await self.call.code(), empty, empty, await self.call.details()) from error
         return await self.read()
 
     async def read(self, kind=None):
@@ -338,7 +338,7 @@ async def serving(folder: Path, **config) -> AsyncIterator[World]:
 async def eventually(true, within_s=10.0):
     """Wait until a condition holds."""
     async with asyncio.timeout(within_s):
-        while not true():
+        while not true():  # noqa: ASYNC110 - the condition is any function
             await asyncio.sleep(0.01)
 
 
