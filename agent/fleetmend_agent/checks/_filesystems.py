@@ -65,17 +65,20 @@ def visible(mounts: Iterable[Mount]) -> dict[str, Mount]:
 
 
 def local(mounts: Iterable[Mount], ignore: Iterable[str]) -> list[Mount]:
-    """Each local filesystem once, by mount point. The root of a container counts, folders bound into it from outside do not."""
+    """Each local filesystem once, by mount point, but those to ignore.
+
+    The root of a container counts, folders bound into it from outside do not.
+    """
+    patterns = tuple(ignore)
     chosen: dict[str, Mount] = {}
     for mount in visible(mounts).values():
         if not _counts(mount):
             continue
-        if any(fnmatchcase(mount.mount_point, pattern) for pattern in ignore):
-            continue
         held = chosen.get(mount.device)
         if held is None or _rank(mount) < _rank(held):
             chosen[mount.device] = mount
-    return sorted(chosen.values(), key=lambda mount: mount.mount_point)
+    kept = [m for m in chosen.values() if not any(fnmatchcase(m.mount_point, pattern) for pattern in patterns)]
+    return sorted(kept, key=lambda mount: mount.mount_point)
 
 
 def _counts(mount: Mount) -> bool:
