@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from .actions import Refused
 from .effects import UnitGuard, UnitJob
 from .globs import any_unit
@@ -11,6 +13,8 @@ from .units import names_on_disk
 SYSTEMCTL = ("systemctl", "--no-ask-password")
 _DEAD = ("inactive", "failed")
 _STARTING = ("restart", "start")
+_NOT_LOADED = ("not-found", "masked", "bad-setting", "error")
+_STATE = ("LoadState", "ActiveState", "SubState", "Result", "InactiveExitTimestampMonotonic")
 
 
 def guard(effect: UnitGuard, run: Run) -> None:
@@ -27,7 +31,8 @@ def guard(effect: UnitGuard, run: Run) -> None:
 
 
 def job(effect: UnitJob, run: Run) -> None:
-    """Ends when the job has ended. What hit its start limit is reset and tried once more: nothing had been started."""
+    """Ends when the job has ended. If systemd started nothing, because of the start limit, it is reset and tried once more."""
+    begun_us = int(time.monotonic() * 1e6)
     finished = run.argv(*SYSTEMCTL, effect.verb, "--", effect.unit)
     if finished.exit == 0:
         return
@@ -35,19 +40,29 @@ def job(effect: UnitJob, run: Run) -> None:
         raise ActionFailed("timeout", f"cannot {effect.verb} {effect.unit}: its job goes on in systemd after {finished.ms} ms")
     if finished.exit == 127:
         raise failure(finished)
-    state = show(effect.unit, run, "LoadState", "ActiveState", "SubState", "Result")
-    if effect.verb in _STARTING and state.get("Result") == "start-limit-hit" and run.left_s() > 0:
+    state = show(effect.unit, run, *_STATE)
+    if effect.verb in _STARTING and _nothing_started(state, begun_us) and run.left_s() > 0:
         run.argv(*SYSTEMCTL, "reset-failed", "--", effect.unit)
         finished = run.argv(*SYSTEMCTL, effect.verb, "--", effect.unit)
         if finished.exit == 0:
             run.detail.append("its start limit was reset")
             return
-        state = show(effect.unit, run, "LoadState", "ActiveState", "SubState", "Result")
-    if state.get("LoadState") in {"not-found", "masked", "bad-setting", "error"}:
+        state = show(effect.unit, run, *_STATE)
+    if state["LoadState"] in _NOT_LOADED:
         raise ActionFailed("unit_not_loaded", f"cannot {effect.verb} {effect.unit}: it is {state['LoadState']}")
     told = " ".join(finished.output.split())[:600]
-    words = f"{state.get('ActiveState', '?')}/{state.get('SubState', '?')}, result {state.get('Result', '?')}"
+    words = f"{state['ActiveState']}/{state['SubState']}, result {state['Result']}"
     raise ActionFailed("job_failed", f"cannot {effect.verb} {effect.unit}: {words}: {told}")
+
+
+def _nothing_started(state: dict[str, str], begun_us: int) -> bool:
+    """Whether the unit has not left the dead state since the job began.
+
+    `Result` does not tell: a start that the limit refuses keeps the word of the failure before it.
+    """
+    left_dead_us = state["InactiveExitTimestampMonotonic"]
+    loaded, dead = state["LoadState"] not in _NOT_LOADED, state["ActiveState"] in _DEAD
+    return loaded and dead and left_dead_us.isdigit() and int(left_dead_us) < begun_us
 
 
 def show(unit: str, run: Run, *properties: str) -> dict[str, str]:
