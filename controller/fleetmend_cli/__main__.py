@@ -26,6 +26,9 @@ How the controller is found, first match wins:
   the options above; FLEETMEND_SOCKET, or FLEETMEND_CONTROLLER with FLEETMEND_CA, FLEETMEND_CERT and FLEETMEND_KEY;
   the controller's own socket /run/fleetmend-controller/admin.sock, where it may be opened;
   ~/.config/fleetmend/config.yaml with the keys controller, ca, certificate and key.
+
+\b
+What --output json prints is described in docs/json.md of the source.
 """
 
 

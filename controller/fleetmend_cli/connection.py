@@ -43,9 +43,10 @@ def find_endpoint(options: Mapping[str, Any], environment: Mapping[str, str]) ->
         raise WrongUse("cannot use both a socket and a controller's address", "give one of --socket and --controller")
     if named.get("socket"):
         return Endpoint(socket=Path(named["socket"]))
-    if not named.get("controller"):
-        if os.access(SOCKET, os.R_OK | os.W_OK):
-            return Endpoint(socket=SOCKET)
+    # Whoever names a certificate wants to be that operator, not the local administrator.
+    if not given and not named.get("controller") and os.access(SOCKET, os.R_OK | os.W_OK):
+        return Endpoint(socket=SOCKET)
+    if not all(named.get(name) for name in _CONFIG_KEYS):
         named = {**_read_config(environment), **named}
     if not named.get("controller"):
         raise Unreachable(f"cannot find a controller: {_missing_socket()} and no configuration names one", _HOW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import IO, Any
 
 import click
@@ -76,4 +77,5 @@ def _cause(details: str) -> str:
         "dns resolution failed",
     )
     lowered = details.lower()
-    return next((cause for cause in known if cause in lowered), details or "no connection")
+    last = re.sub(r"^.*last error: (?:\w+: )?(?:\S+:\d+: )?", "", details)
+    return next((cause for cause in known if cause in lowered), last.rstrip(".") or "no connection")

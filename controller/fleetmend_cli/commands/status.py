@@ -48,7 +48,8 @@ def _journal(controller: pb.ControllerStatus) -> str:
 
 def _rules(controller: pb.ControllerStatus, now_ms: int) -> str:
     loaded = f", in force since {when(controller.rules_loaded_ms, now_ms)}" if controller.HasField("rules_loaded_ms") else ""
-    return f"{controller.playbooks} playbooks{loaded}, digest {controller.rules_digest[:19]}"
+    digest = controller.rules_digest.removeprefix("sha256:")[:12]
+    return f"{controller.playbooks} playbooks{loaded}, digest {digest}"
 
 
 def _hosts(answer: pb.GetStatusResponse) -> str:

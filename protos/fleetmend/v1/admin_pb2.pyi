@@ -405,7 +405,9 @@ class PhaseCount(_message.Message):
     PHASE_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     phase: Global___IncidentPhase.ValueType
+    """Which phase."""
     count: _builtins.int
+    """How many open incidents are in it."""
     def __init__(
         self,
         *,
@@ -603,7 +605,9 @@ class GetHostResponse(_message.Message):
     boot_id: _builtins.str
     """Kernel boot id of its newest connection; empty if it never connected."""
     @_builtins.property
-    def host(self) -> Global___Host: ...
+    def host(self) -> Global___Host:
+        """The host."""
+
     @_builtins.property
     def incidents(self) -> _containers.RepeatedCompositeFieldContainer[Global___Incident]:
         """Its open incidents, newest first, at most 100."""
@@ -1010,7 +1014,9 @@ class GetIncidentResponse(_message.Message):
     DECISIONS_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def incident(self) -> Global___Incident: ...
+    def incident(self) -> Global___Incident:
+        """The incident."""
+
     @_builtins.property
     def finding(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Typed facts of the check, as last seen, as text."""
@@ -1259,7 +1265,9 @@ class ExplainResponse(_message.Message):
     text: _builtins.str
     """Headline and sections as plain text for a terminal."""
     @_builtins.property
-    def incident(self) -> Global___Incident: ...
+    def incident(self) -> Global___Incident:
+        """The incident that is explained."""
+
     @_builtins.property
     def sections(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExplainSection]:
         """In the order of events."""
@@ -1288,7 +1296,9 @@ class ExplainSection(_message.Message):
     TITLE_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
     topic: Global___ExplainTopic.ValueType
+    """What it is about."""
     title: _builtins.str
+    """Its title, for people."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExplainLine]:
         """In the order of events."""
@@ -1435,6 +1445,7 @@ class Playbook(_message.Message):
     ESCALATE_SEVERITY_FIELD_NUMBER: _builtins.int
     TOIL_MINUTES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """Unique among playbooks."""
     summary: _builtins.str
     """What it does, one line."""
     owner: _builtins.str
@@ -1450,6 +1461,7 @@ class Playbook(_message.Message):
     per_host_count: _builtins.int
     """At most so many actions on one host in per_host_window_ms."""
     per_host_window_ms: _builtins.int
+    """The window of per_host_count."""
     fleet_by: _builtins.str
     """The label whose value makes the group that fleet_percent is of."""
     fleet_percent: _builtins.int
@@ -1503,7 +1515,9 @@ class PlaybookStep(_message.Message):
     wait_ms: _builtins.int
     """A pause before judging afresh."""
     @_builtins.property
-    def action(self) -> Global___PlaybookAction: ...
+    def action(self) -> Global___PlaybookAction:
+        """An action to take."""
+
     def __init__(
         self,
         *,
@@ -1553,7 +1567,9 @@ class PlaybookAction(_message.Message):
     action: _builtins.str
     """Name of the action."""
     cost: Global___ActionCost.ValueType
+    """What it may cost when it is wrong."""
     timeout_ms: _builtins.int
+    """How long it may run."""
     prove_within_ms: _builtins.int
     """The check must say OK within this time of the end; unset if nothing is to be proved."""
     prove_stay_ok_ms: _builtins.int
@@ -1635,12 +1651,17 @@ class ActionType(_message.Message):
     PROVED_BY_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """Unique among actions."""
     summary: _builtins.str
     """What it does, one line."""
     cost: Global___ActionCost.ValueType
+    """What it may cost when it is wrong."""
     timeout_ms: _builtins.int
+    """How long it may run."""
     @_builtins.property
-    def params(self) -> _containers.RepeatedCompositeFieldContainer[Global___ActionParam]: ...
+    def params(self) -> _containers.RepeatedCompositeFieldContainer[Global___ActionParam]:
+        """What it takes."""
+
     @_builtins.property
     def proved_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Check types that can prove it."""
@@ -1673,11 +1694,13 @@ class ActionParam(_message.Message):
     REQUIRED_FIELD_NUMBER: _builtins.int
     DEFAULT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """Unique in its action."""
     kind: _builtins.str
     """text, integer, number, flag, duration_ms, size_bytes or text_list."""
     doc: _builtins.str
     """What it means."""
     required: _builtins.bool
+    """There is no default: it must be given."""
     default: _builtins.str
     """Default as text; empty if there is none."""
     def __init__(
@@ -1713,6 +1736,7 @@ class HealingPause(_message.Message):
     reason: _builtins.str
     """Why."""
     since_ms: _builtins.int
+    """When it began."""
     until_ms: _builtins.int
     """When it ends by itself; unset: never."""
     def __init__(
@@ -1770,7 +1794,9 @@ class PauseResponse(_message.Message):
 
     PAUSE_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def pause(self) -> Global___HealingPause: ...
+    def pause(self) -> Global___HealingPause:
+        """The pause as it is in force."""
+
     def __init__(
         self,
         *,
@@ -1847,7 +1873,9 @@ class ListPausesResponse(_message.Message):
 
     PAUSES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def pauses(self) -> _containers.RepeatedCompositeFieldContainer[Global___HealingPause]: ...
+    def pauses(self) -> _containers.RepeatedCompositeFieldContainer[Global___HealingPause]:
+        """Oldest first."""
+
     def __init__(
         self,
         *,
@@ -1984,9 +2012,13 @@ class RunPlan(_message.Message):
     request_id: _builtins.str
     """Names this request in the journal."""
     action: _builtins.str
+    """Name of the action."""
     cost: Global___ActionCost.ValueType
+    """What it may cost when it is wrong."""
     @_builtins.property
-    def hosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunHost]: ...
+    def hosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunHost]:
+        """Where it is to run."""
+
     def __init__(
         self,
         *,
@@ -2010,7 +2042,9 @@ class RunHost(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """Id of the host."""
     name: _builtins.str
+    """Name of the host."""
     def __init__(
         self,
         *,
@@ -2038,9 +2072,11 @@ class RunUpdate(_message.Message):
     host_id: _builtins.str
     """Id of the host."""
     host_name: _builtins.str
+    """Name of the host."""
     incident_id: _builtins.str
     """"inc-<n>"; empty as long as there is none."""
     state: Global___RunState.ValueType
+    """How the request stands there."""
     text: _builtins.str
     """Why, for people: the gate's sentence, the host's answer."""
     output: _builtins.str
@@ -2071,7 +2107,9 @@ class RunSummary(_message.Message):
     DONE_FIELD_NUMBER: _builtins.int
     NOT_DONE_FIELD_NUMBER: _builtins.int
     done: _builtins.int
+    """Hosts that did it."""
     not_done: _builtins.int
+    """Hosts that did not, for whatever reason."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunUpdate]:
         """The final state of each host, in the order of the plan."""
@@ -2123,11 +2161,17 @@ class JoinToken(_message.Message):
     CREATED_MS_FIELD_NUMBER: _builtins.int
     CREATED_BY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """The middle part of the token."""
     uses_left: _builtins.int
+    """How many hosts may still join."""
     uses_total: _builtins.int
+    """How many might join at first."""
     expires_ms: _builtins.int
+    """From then on it is worthless."""
     created_ms: _builtins.int
+    """When it was made."""
     created_by: _builtins.str
+    """Who made it."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels that hosts get by joining with it."""
@@ -2210,7 +2254,9 @@ class CreateTokenResponse(_message.Message):
     secret: _builtins.str
     """The whole token, "fm1.<id>.<secret>". It is kept nowhere."""
     @_builtins.property
-    def token(self) -> Global___JoinToken: ...
+    def token(self) -> Global___JoinToken:
+        """The token as lists show it."""
+
     def __init__(
         self,
         *,
@@ -2246,7 +2292,9 @@ class ListTokensResponse(_message.Message):
 
     TOKENS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def tokens(self) -> _containers.RepeatedCompositeFieldContainer[Global___JoinToken]: ...
+    def tokens(self) -> _containers.RepeatedCompositeFieldContainer[Global___JoinToken]:
+        """Newest first."""
+
     def __init__(
         self,
         *,
@@ -2286,6 +2334,7 @@ class DeleteTokenResponse(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """The id of the token that is gone."""
     def __init__(
         self,
         *,
@@ -2411,6 +2460,7 @@ class AuditEntry(_message.Message):
     seq: _builtins.int
     """Row of the journal."""
     at_ms: _builtins.int
+    """When."""
     what: _builtins.str
     """What was done or refused, a stable word."""
     who: _builtins.str

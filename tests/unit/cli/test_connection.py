@@ -146,6 +146,15 @@ def test_a_foreign_ca_is_exit_code_three_and_points_at_the_files(alone, tls_flee
     assert "--ca" in done.err
 
 
+def test_a_key_of_another_certificate_is_exit_code_three(alone, tls_fleet, tmp_path):
+    other = trustme.CA().issue_cert("bob")
+    other.private_key_pem.write_to_path(tmp_path / "other.key")
+    done = alone(*options(tls_fleet, key=str(tmp_path / "other.key")), "hosts", "ls")
+    assert done.code == 3
+    assert "failed to connect" not in done.err
+    assert "--key" in done.err
+
+
 def test_refusals_are_exit_code_one_with_the_controllers_words(alone, tls_fleet):
     denied = alone(*options(tls_fleet), "hosts", "show", "x")
     assert (denied.code, denied.err) == (1, "fleetmend: cannot let alice (viewer) call GetHost: an operator may\n")
@@ -179,7 +188,17 @@ def test_what_is_named_first_wins(tmp_path, monkeypatch):
     here.touch()
     monkeypatch.setattr(connection, "SOCKET", here)
     assert find_endpoint({}, env).controller == "env:1"
-    assert find_endpoint({}, {"HOME": str(tmp_path)}).socket == here
+    home = {"HOME": str(tmp_path)}
+    assert find_endpoint({}, home).socket == here
+    folder = tmp_path / ".config" / "fleetmend"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("controller: file:3\nca: a\ncertificate: b\nkey: /c\n")
+    assert find_endpoint({}, home).socket == here
+    as_me = find_endpoint({"certificate": "/other"}, home)
+    assert as_me == Endpoint(None, "file:3", folder / "a", Path("/other"), Path("/c")), (
+        "who names a certificate wants to be its operator"
+    )
+    assert find_endpoint({"controller": "mine:2"}, home) == Endpoint(None, "mine:2", folder / "a", folder / "b", Path("/c"))
     with pytest.raises(CliError, match="both a socket and"):
         find_endpoint({}, env | {"FLEETMEND_SOCKET": "/env"})
 
