@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from .world import World
 
 
+SNAPSHOT_ROWS = 300
+
+
 class Brain:
     """Gateway and decider. `journal` is what survives a crash: the text of each event."""
 
@@ -44,6 +47,7 @@ class Brain:
         self.policy = self.policies[0]
         self.fleet = Fleet()
         self.journal: list[str] = []
+        self.snapshot: tuple[int, str, str] = (0, "", "")
         self.up = False
         self.epoch = 0
         self.life = 0
@@ -62,7 +66,9 @@ class Brain:
         self.up = True
         if self.world.swarm.clock_step and not first:
             self.skew_ms += self.world.rng.choice((0, 0, 5_000, 3_600_000))
-        self.fleet = self.replayed()
+        held, self.fleet = self.fleet, self.replayed()
+        if not first:
+            self.world.checker.same_fleet(held, self.fleet)
         self.epoch = self.fleet.epoch + 1
         self.heard_ms = {}
         self.silent = {h.id for h in self.fleet.hosts.values() if h.lost_since_ms is not None}
@@ -81,11 +87,12 @@ class Brain:
         if missing:
             self.take([HostEnrolled(self.now_ms(), h, h, {"role": roles[h]}) for h in missing])
 
-    def replayed(self) -> Fleet:
-        """The fleet that the journal gives. Also asked by the checker, to compare."""
-        fleet = Fleet()
-        policy = self.policies[0]
-        for line in self.journal:
+    def replayed(self, whole: bool = False) -> Fleet:
+        """The fleet that the newest snapshot and the journal after it give; `whole`: from the first row."""
+        row, digest, text = (0, "", "") if whole else self.snapshot
+        fleet = codec.decode(Fleet, json.loads(text)) if text else Fleet()
+        policy = next((p for p in self.policies if p.digest == digest), self.policies[0])
+        for line in self.journal[row:]:
             event = codec.decode_event(json.loads(line))
             if isinstance(event, PolicyLoaded):
                 policy = next(p for p in self.policies if p.digest == event.digest)
@@ -97,7 +104,6 @@ class Brain:
         if not self.up:
             return
         self.up = False
-        self.world.checker.replay_matches()
         for server in self.world.servers.values():
             server.linked = False
         self.world.time.after(self.world.rng.randint(200, 20_000), self.start)
@@ -124,6 +130,8 @@ class Brain:
                 self.journal.append(codec.dumps(codec.encode_tagged(event)))
             self.world.checker.after(self.fleet, self.policy, event, step)
             steps.append(step)
+        if len(self.journal) - self.snapshot[0] > SNAPSHOT_ROWS and not self.world.flaw:
+            self.snapshot = (len(self.journal), self.policy.digest, codec.dumps(codec.encode(self.fleet)))
         if point == "after commit":
             self.crash()
             return

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from .world import World
 
 
+REPORT_RECORDS_MAX = 20
+
+
 @dataclass(slots=True)
 class Record:
     """One outbox record: unacknowledged until the journal holds it."""
@@ -96,7 +99,8 @@ class Server:
     def send(self, only_new: bool = False) -> None:
         """Offer everything unacknowledged, in order."""
         if self.linked and self.outbox:
-            self.world.network.to_controller(self, self.outbox[-1:] if only_new else list(self.outbox))
+            # A stream keeps order: what is sent is always the oldest that is not acknowledged.
+            self.world.network.to_controller(self, self.outbox[-1:] if only_new else self.outbox[:REPORT_RECORDS_MAX])
 
     def acked(self, seq: int) -> None:
         """The journal holds everything up to seq."""

@@ -43,7 +43,7 @@ def remove(turn: Turn, event: HostRemoved) -> None:
         close(turn, turn.fleet.incidents[incident_id], Trigger.RECOVERED, Why.HOST_REMOVED, f"{event.by} removed {host.name}")
     _count(turn.fleet, host.labels, -1)
     del turn.fleet.hosts[host.id]
-    for key in [k for k in turn.fleet.attempts_at if k[0].host == host.id]:
+    for key in [k for k in turn.fleet.attempts_at if k.host == host.id]:
         del turn.fleet.attempts_at[key]
 
 

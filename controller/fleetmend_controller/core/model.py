@@ -278,6 +278,12 @@ class Incident:
     book: Playbook | None = None
 
     @property
+    def tried(self) -> Subject:
+        """Under what its tries are counted: the unit when there is one, whichever check or playbook found it sick."""
+        target = self.target
+        return self.subject if target is None else Subject(target[0], "", target[1])
+
+    @property
     def target(self) -> tuple[str, str] | None:
         """(host, unit) when the finding names a unit: what a repair would touch."""
         unit = self.finding.get("unit")
@@ -311,7 +317,7 @@ class Fleet:
     by_target: dict[tuple[str, str], str] = field(default_factory=dict)
     by_host: dict[str, dict[str, None]] = field(default_factory=dict)
     symptom_of: dict[Subject, str] = field(default_factory=dict)
-    attempts_at: dict[tuple[Subject, str], list[int]] = field(default_factory=dict)
+    attempts_at: dict[Subject, list[int]] = field(default_factory=dict)
     acting: dict[str, dict[str, None]] = field(default_factory=dict)
     group_size: dict[tuple[str, str], int] = field(default_factory=dict)
     in_flight: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)

@@ -52,7 +52,7 @@ def issue(
 def count_order(turn: Turn, host: Host, incident: Incident, playbook: Playbook) -> None:
     """Enter an order into the host's rate and the subject's attempts; forget what no window reaches any more."""
     of_host = host.orders_at.setdefault(playbook.name, [])
-    of_subject = turn.fleet.attempts_at.setdefault((incident.subject, playbook.name), [])
+    of_subject = turn.fleet.attempts_at.setdefault(incident.tried, [])
     for times, window_ms in ((of_host, playbook.limits.per_host.window_ms), (of_subject, playbook.limits.attempts.window_ms)):
         times[:] = [t for t in times if t > turn.now_ms - window_ms]
         times.append(turn.now_ms)

@@ -1,6 +1,7 @@
 """Dataclasses to JSON values and back, by their annotations. What the journal and the snapshots hold is made here.
 
-Enums become their values, dataclasses objects, tuples and lists arrays, and dicts whose keys are not text arrays of pairs. Members
+Enums become their values, dataclasses objects, tuples and lists arrays. Dicts become arrays of pairs, because the order of the
+core's dicts is part of its state and canonical JSON sorts objects; only labels and findings, text to scalars, become objects. Members
 of the unions Event and Effect carry their class name as `type`. Converters are built once a type.
 """
 
@@ -120,10 +121,15 @@ def _encode_sequence(args: tuple[Any, ...]) -> Convert:
     return lambda v: [item(x) for x in v]
 
 
+def _unordered(args: tuple[Any, ...]) -> bool:
+    scalars = typing.get_args(args[1]) or (args[1],)
+    return args[0] is str and all(scalar in _SCALARS for scalar in scalars)
+
+
 def _encode_dict(args: tuple[Any, ...]) -> Convert:
     key, item = encoder(args[0]), encoder(args[1])
-    if args[0] is str:
-        return lambda v: {k: item(x) for k, x in v.items()}
+    if _unordered(args):
+        return dict
     return lambda v: [[key(k), item(x)] for k, x in v.items()]
 
 
@@ -166,8 +172,8 @@ def _decode_tuple(args: tuple[Any, ...]) -> Convert:
 
 def _decode_dict(args: tuple[Any, ...]) -> Convert:
     key, item = decoder(args[0]), decoder(args[1])
-    if args[0] is str:
-        return lambda v: {k: item(x) for k, x in v.items()}
+    if _unordered(args):
+        return dict
     return lambda v: {key(k): item(x) for k, x in v}
 
 

@@ -11,7 +11,7 @@ def _ask(c: Candidate) -> Answer:
     limit = c.playbook.limits.attempts
     if c.step.cost is Cost.HARMLESS:
         return allow("the action disturbs nothing")
-    times = c.fleet.attempts_at.get((c.incident.subject, c.playbook.name), [])
+    times = c.fleet.attempts_at.get(c.incident.tried, [])
     recent = [t for t in times if t > c.now_ms - limit.window_ms]
     if len(recent) >= limit.max:
         return refuse(Why.ATTEMPTS_EXHAUSTED, f"tried {len(recent)} times within {limit.window_ms // 60_000} min, limit {limit.max}")
