@@ -43,6 +43,8 @@ _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 _OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '\(?([^')]*)\)?'")
 _MISSING_KEY = re.compile(r'Key not found in map : "([^"]*)"')
 _MISSING_VALUE = re.compile(r'No value with name "([^"]*)"')
+# Errors that no other values could cure.
+_HOPELESS = ("regular expression", "budget")
 _STRING = re.compile(
     r'[rR]"""[\s\S]*?"""|[rR]\'\'\'[\s\S]*?\'\'\'|[rR]"[^"\n]*"|[rR]\'[^\'\n]*\''
     r'|"""(?:\\[\s\S]|[^\\])*?"""|\'\'\'(?:\\[\s\S]|[^\\])*?\'\'\'|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\''
@@ -115,21 +117,32 @@ class Condition:
         activation = self._env.Activation(data)
         failed: Match | None = None
         for term in self._terms:
-            verdict = term.program.eval(activation)
-            if verdict.type() != cel.Type.BOOL:
-                failed = failed or Match(MatchAnswer.ERROR, f"{term.text} cannot be judged: {_why_not(str(verdict.value()))}")
-            elif not verdict.value():
+            verdict = _evaluate(term.program, activation)
+            if isinstance(verdict, str):
+                failed = failed or Match(MatchAnswer.ERROR, f"{term.text} cannot be judged: {verdict}")
+            elif not verdict:
                 # A false term decides whatever else fails, as in CEL itself.
                 return Match(MatchAnswer.NO, f"{term.text} is false{_with_values(term, values)}")
         return failed or Match(MatchAnswer.YES, f"{' && '.join(term.text for term in self._terms)} is true")
 
     def _try_out(self, text: str) -> None:
-        """Find at load what would fail always: a pattern that is no regular expression."""
+        """Find at load what would fail always: a pattern that is no regular expression, or far too much work."""
         samples = {name: _SAMPLES.get(kind, 0) for name, kind in self._kinds.items()}
         for term in self._terms:
-            verdict = term.program.eval(self._env.Activation(samples))
-            if verdict.type() == cel.Type.ERROR and "regular expression" in str(verdict.value()):
-                raise ConditionError((Fault(max(0, text.find(".matches")), _why_not(str(verdict.value()))),))
+            verdict = _evaluate(term.program, self._env.Activation(samples))
+            if isinstance(verdict, str) and any(sign in verdict for sign in _HOPELESS):
+                raise ConditionError((Fault(max(0, text.find(".matches")), verdict),))
+
+
+def _evaluate(program: cel.Expression, activation: cel.Activation) -> bool | str:
+    """What a term says, or why it cannot be judged."""
+    try:
+        verdict = program.eval(activation)
+    except RuntimeError as error:
+        # Most errors are values; this one is the end of the budget of iterations.
+        return _why_not(str(error))
+    value: bool | str = verdict.value() if verdict.type() == cel.Type.BOOL else _why_not(str(verdict.value()))
+    return value
 
 
 @functools.lru_cache(maxsize=64)

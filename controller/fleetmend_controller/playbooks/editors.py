@@ -97,7 +97,8 @@ def _tidy(value: Any) -> Any:
     members = [m for m in value.get("anyOf", []) if m != {"type": "null"}]
     if len(members) == 1 and len(value.get("anyOf", [])) > 1:
         value = {**members[0], **{k: v for k, v in value.items() if k != "anyOf"}}
-    tidied: dict[str, Any] = {}
+    # Keys that fit no pattern are errors, which pydantic does not say.
+    tidied: dict[str, Any] = {"additionalProperties": False} if "patternProperties" in value else {}
     for key, item in value.items():
         if key == "title" and isinstance(item, str):
             continue

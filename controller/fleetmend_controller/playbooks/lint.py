@@ -50,7 +50,7 @@ def lint_checks(book: Book, built: Sequence[BuiltCheck], declarations: Sequence[
 
 def _limits(book: Book, each: BuiltPlaybook, gates: Collection[str]) -> None:
     if each.playbook.trust is not Trust.OBSERVE and each.document.node(("limits",)) is None:
-        text = f"cannot tell what {each.playbook.name} may do at most: it has no limits, so the defaults hold; write them down"
+        text = f"cannot tell what {each.playbook.name} may do at most: it has no limits and gets the defaults; write them down"
         book.warnings.append(each.document.problem(("playbook",), text))
     if each.playbook.limits.storm is not None and "storm" not in gates:
         text = f"cannot hold {each.playbook.name} back in a storm yet: this version keeps the limit but has no gate for it"

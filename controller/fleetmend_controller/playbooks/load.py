@@ -47,9 +47,7 @@ def read_documents(directories: Sequence[Path]) -> dict[str, str]:
             continue
         for relative, path in _rule_files(directory, problems):
             if relative in documents:
-                problems.append(
-                    _at_top(relative, f"cannot read {path}: another of the directories has {relative} too; rename one")
-                )
+                problems.append(_at_top(relative, f"cannot read {path}: another directory has one of that name; rename it"))
                 continue
             text = _read(path, relative, problems)
             total_bytes += len(text)

@@ -1,0 +1,94 @@
+"""The rules that are shipped: they compile without a warning, editors accept them, and every fault has one playbook at most."""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fleetmend.catalogue import load_catalogue
+from fleetmend_controller.core.model import ActionStep, Cost, Host, Incident, Phase, Status, Subject, Trust
+from fleetmend_controller.core.policy import MatchAnswer
+from fleetmend_controller.playbooks.editors import schema_of
+from fleetmend_controller.playbooks.load import compile_rules, read_documents
+from fleetmend_controller.rules import RuleSet
+
+from ..tools.jsonschema import faults
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+LABELS = {"role": "example-web"}
+SHIPPED = sorted(path for folder in ("checks", "playbooks", "declarations") for path in (DEPLOY / folder).rglob("*.yaml"))
+
+
+@cache
+def shipped() -> RuleSet:
+    return compile_rules(read_documents([DEPLOY]))
+
+
+def answers(check_type: str, labels: dict[str, str], **finding: str | float | bool) -> list[str]:
+    """Which playbooks answer an incident, in the order in which they are tried."""
+    host = Host(id="h-1", name="web-1", labels=labels, enrolled_ms=0)
+    incident = Incident(
+        id="inc-1", subject=Subject("h-1", "a-check", ""), check_type=check_type, finding=dict(finding), summary="",
+        status=Status.CRIT, phase=Phase.OPEN, opened_ms=0, fault_since_ms=0, evidence_ms=0,
+    )  # fmt: skip
+    policy = shipped().policy
+    fitting = [playbook for playbook in policy.playbooks if playbook.answers("a-check", check_type)]
+    conditions = policy.conditions
+    return [p.name for p in fitting if p.name not in conditions or conditions[p.name](host, incident).answer is MatchAnswer.YES]
+
+
+def test_the_shipped_rules_compile_without_a_warning():
+    assert [str(warning) for warning in shipped().warnings] == []
+    assert len(SHIPPED) == len(shipped().documents)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_editors_accept_the_shipped_rules(path):
+    value = yaml.safe_load(path.read_text().replace("\non:", '\n"on":'))
+    assert faults(value, schema_of(path.parent.name, load_catalogue())) == []
+
+
+def test_any_server_gets_the_base_checks_and_declares_nothing():
+    assert {check.type for check in shipped().checks_for({})} >= {
+        "unit_failed", "filesystem_space", "filesystem_inodes", "filesystem_readonly", "memory_available", "memory_pressure",
+        "cpu_load", "process_count",
+    }  # fmt: skip
+    assert shipped().declaration_for({}) == {"units": {}, "disposable": [], "protected": []}
+
+
+@pytest.mark.parametrize(
+    ("check_type", "finding", "playbooks"),
+    [
+        ("unit_failed", {"unit": "shop.service", "load": "loaded", "maintenance": False}, ["restart-failed-unit"]),
+        ("unit_active", {"unit": "shop.service", "load": "loaded", "maintenance": False}, ["restart-failed-unit"]),
+        ("unit_active", {"unit": "store.service", "load": "loaded", "maintenance": False}, ["restart-failed-unit"]),
+        ("unit_failed", {"unit": "shop.service", "load": "masked", "maintenance": True}, []),
+        ("unit_failed", {"unit": "other.service", "load": "loaded", "maintenance": False}, []),
+        ("http_endpoint", {"unit": "shop.service", "fault": "hang"}, ["restart-hung-service"]),
+        ("tcp_port", {"unit": "store.service", "fault": "hang"}, []),
+        ("http_endpoint", {"fault": "hang"}, []),
+        ("filesystem_space", {"mount": "/srv/data"}, ["clean-filesystem"]),
+        ("filesystem_space", {"mount": "/"}, ["clean-system-filesystem"]),
+        ("filesystem_inodes", {"mount": "/"}, []),
+        ("memory_available", {}, []),
+    ],
+)
+def test_every_fault_has_one_playbook_at_most(check_type, finding, playbooks):
+    assert answers(check_type, LABELS, **finding) == playbooks
+
+
+def test_where_nothing_is_declared_no_unit_is_touched():
+    for check_type in ("unit_failed", "unit_active", "http_endpoint"):
+        assert answers(check_type, {"role": "web"}, unit="shop.service", load="loaded", maintenance=False) == []
+
+
+def test_what_is_destroyed_is_only_suggested():
+    for playbook in shipped().policy.playbooks:
+        destroys = any(isinstance(step, ActionStep) and step.cost is Cost.DESTRUCTIVE for step in playbook.steps)
+        assert playbook.trust is (Trust.SUGGEST if destroys else Trust.ACT)
+
+
+def test_no_two_checks_of_a_host_look_at_the_same_thing():
+    looked_at = [(check.type, check.params.get("mount", check.name)) for check in shipped().checks_for(LABELS)]
+    assert len(looked_at) == len(set(looked_at))
