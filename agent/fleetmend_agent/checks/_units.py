@@ -39,12 +39,17 @@ def is_masked(host: Host, unit: UnitState) -> bool:
     """Whether the unit is masked. A masked unit that systemd has dropped from memory is recognised by its link to /dev/null."""
     if unit.load == "masked":
         return True
-    return unit.load in {"not-loaded", "not-found"} and any(_is_null(host, f"{at}/{unit.name}") for at in _MASK_FOLDERS)
+    return unit.load in {"not-loaded", "not-found"} and _is_linked_to_null(host, unit.name)
 
 
-def _is_null(host: Host, path: str) -> bool:
-    try:
-        return host.readlink(path) == "/dev/null"
-    except OSError:
-        # No such link, or not a link: not masked there.
-        return False
+def _is_linked_to_null(host: Host, name: str) -> bool:
+    """Whether the first of the folders that has the unit masks it: a file in /etc wins over a mask in /run."""
+    for folder in _MASK_FOLDERS:
+        try:
+            return host.readlink(f"{folder}/{name}") == "/dev/null"
+        except FileNotFoundError:
+            continue
+        except OSError:
+            # A file and no link: the unit itself.
+            return False
+    return False

@@ -53,7 +53,8 @@ def judge(unit: UnitState, desired: str, clock_ms: int, grace_ms: int, before: S
     if settled and running == (desired == "running"):
         return Status.OK, words
     if settled:
-        return Status.CRIT, f"{words}, it should be {desired}: {unit.result or unit.load}"
+        reason = next((f": {word}" for word in (unit.result, unit.load) if word not in {"", "success", "loaded"}), "")
+        return Status.CRIT, f"{words}, it should be {desired}{reason}"
     since_ms = clock_ms - unit.since_clock_ms
     if since_ms < grace_ms or clock_ms < _BOOT_GRACE_MS:
         return before, f"{words}, a change is under way"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from fleetmend_agent.checks import CheckUnknown, Context, Status, prepare
+from fleetmend_agent.checks._units import is_masked
 from fleetmend_agent.checks.unit_active import judge
-from fleetmend_agent.host import Host, UnitState
+from fleetmend_agent.host import Host, Roots, UnitState
 from tests.tools.cases import CHECKS
 
 NOW, GRACE = 1_000_000, 30_000
@@ -97,3 +98,24 @@ def test_a_unit_that_nobody_asked_about_and_that_is_well_is_no_subject():
     check = CHECKS["unit_failed"]
     host = Host(unit_source=lambda fresh: {f"u{i}.service": UnitState(f"u{i}.service", active="active") for i in range(300)})
     assert [r.key for r in check.run(Context(host, prepare(check, {}), 1.0))] == [""]
+
+
+@pytest.mark.parametrize(
+    ("etc", "run", "masked"),
+    [
+        ("/dev/null", None, True),
+        (None, "/dev/null", True),
+        (None, None, False),
+        ("file", "/dev/null", False),
+        ("a", None, False),
+    ],
+)
+def test_a_unit_that_systemd_dropped_is_masked_by_the_link_that_counts(tmp_path, etc, run, masked):
+    for folder, target in (("etc/systemd/system", etc), ("root/run/systemd/system", run)):
+        (tmp_path / folder).mkdir(parents=True)
+        if target == "file":
+            (tmp_path / folder / "a.service").write_text("[Service]\n")
+        elif target:
+            (tmp_path / folder / "a.service").symlink_to(target)
+    host = Host(roots=Roots.under(str(tmp_path)))
+    assert is_masked(host, UnitState("a.service", load="not-loaded")) is masked
