@@ -14,9 +14,16 @@ from tests.e2e import fleet
 
 
 @pytest.fixture(scope="module")
-def world_and_shop():
+def running():
     with fleet.running("shop") as (world, shops):
         yield world, shops[0]
+
+
+@pytest.fixture
+def world_and_shop(running):
+    yield running
+    for path in (running[0].directory / "rules" / "playbooks").glob("zz-*"):
+        path.unlink()
 
 
 def reloads(world, result):

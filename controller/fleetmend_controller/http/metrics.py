@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from ..core.effects import Why
+
+# The usual ends of incidents; others get a series when they first happen.
+CLOSED_BY = (Why.HEALED, Why.WENT_AWAY, Why.HEALED_BY_PERSON, Why.RAN, Why.HOST_BACK, Why.HOST_REMOVED)
+ESCALATED_BY = (Why.STEPS_EXHAUSTED, Why.ATTEMPTS_EXHAUSTED, Why.NO_PLAYBOOK, Why.HOST_LOST)
+SEVERITIES = ("page", "ticket")
 PHASES = ("detect", "decide", "act", "prove", "total")
 _PHASE_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 
@@ -98,3 +106,7 @@ class Metrics:
             self.incident_phase.labels(phase)
         for result in ("loaded", "unchanged", "refused"):
             self.rules_reloads.labels(result)
+        for why in CLOSED_BY:
+            self.incidents_closed.labels(why.value)
+        for severity, why in itertools.product(SEVERITIES, ESCALATED_BY):
+            self.escalations.labels(severity, why.value)
