@@ -75,7 +75,12 @@ class RuleFiles:
         self.problem = ""
         self.metrics.rules_reloads.labels("loaded" if fresh else "unchanged").inc()
         if fresh:
-            log.info("rules %s in force: %d playbooks, %d checks", rules.digest[:12], len(rules.policy.playbooks), len(rules.check_types))
+            log.info(
+                "rules %s in force: %d playbooks, %d checks",
+                rules.digest[:12],
+                len(rules.policy.playbooks),
+                len(rules.check_types),
+            )
             self.changed()
         return True
 
@@ -123,7 +128,7 @@ def build(config: Config) -> Parts:
     ensure_schema(engine)
     store, metrics = Store(engine), Metrics()
     decider = Decider(store, master, compile_rules, metrics, clock.now_ms)
-    registry = Registry(store, decider, clock.now_ms)
+    registry = Registry(store, decider, clock.now_ms, clock.wall_ms)
     tokens, operators, catalogue = Tokens(store), Operators(store), load_catalogue()
 
     def rules_in_force() -> RuleSet:
@@ -185,7 +190,12 @@ async def _run(parts: Parts, reload_wanted: asyncio.Event) -> int:
     ]
     servers = parts.gateway.servers
     notify("READY=1", f"STATUS=Serving {len(parts.registry)} hosts on port {servers.port}")
-    log.info("serving agents and operators on port %d, enrolment on %d, metrics on %s", servers.port, servers.enrol_port, parts.config.metrics_listen)
+    log.info(
+        "serving agents and operators on port %d, enrolment on %d, metrics on %s",
+        servers.port,
+        servers.enrol_port,
+        parts.config.metrics_listen,
+    )
     code = await _until_the_end(parts, tasks)
     notify("STOPPING=1")
     parts.stop.set()
@@ -228,7 +238,10 @@ async def _watchdog(parts: Parts) -> None:
     interval_s = watchdog_interval_s()
     while True:
         await asyncio.sleep(interval_s)
-        notify("WATCHDOG=1", f"STATUS=Serving {len(parts.registry)} hosts" if parts.decider.writable else f"STATUS={parts.decider.failure}")
+        notify(
+            "WATCHDOG=1",
+            f"STATUS=Serving {len(parts.registry)} hosts" if parts.decider.writable else f"STATUS={parts.decider.failure}",
+        )
 
 
 async def _serve_metrics(parts: Parts) -> None:

@@ -29,6 +29,7 @@ HOSTNAME_CHARS_MAX = 253
 FAILURES_BURST, FAILURES_EVERY_MS = 10, 6_000
 # Work on enrolments that is under way at once; the rest waits in gRPC, and heartbeats go on.
 AT_ONCE_MAX = 16
+AUDIT_BURST, AUDIT_EVERY_MS = 3, 60_000
 RENEWALS_BURST, RENEWALS_EVERY_MS = 5, 60_000
 _HOSTNAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
@@ -56,6 +57,7 @@ class EnrollService(enroll_pb2_grpc.EnrollServiceServicer):
         self._clock = clock
         self._wall_ms = wall_ms
         self._failures = Limiter(FAILURES_BURST, FAILURES_EVERY_MS)
+        self._audits = Limiter(AUDIT_BURST, AUDIT_EVERY_MS)
         self._renewals = Limiter(RENEWALS_BURST, RENEWALS_EVERY_MS, keys_max=65_536)
         self._turn = asyncio.Semaphore(AT_ONCE_MAX)
 
@@ -71,13 +73,13 @@ class EnrollService(enroll_pb2_grpc.EnrollServiceServicer):
             async with self._turn:
                 enrolled = await self._enrol(request)
         except TokenRefused as error:
-            self._count_failure(address, "token")
+            await self._failed(address, "token", request.hostname)
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
         except BadRequest as error:
-            self._count_failure(address, "bad_request")
+            await self._failed(address, "bad_request", request.hostname)
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except NameTaken as error:
-            self._count_failure(address, "name_taken")
+            await self._failed(address, "name_taken", request.hostname)
             await context.abort(grpc.StatusCode.ALREADY_EXISTS, str(error))
         await self._audit(enrolled, address, parse_token(request.token).id)
         return enroll_pb2.EnrollResponse(
@@ -114,9 +116,17 @@ class EnrollService(enroll_pb2_grpc.EnrollServiceServicer):
         machine_id = line(request.machine_id, ID_CHARS_MAX)
         return await self._registry.enrol(self._authority, parse_token(request.token), request.csr_der, name, machine_id)
 
-    def _count_failure(self, address: str, reason: str) -> None:
+    async def _failed(self, address: str, reason: str, hostname: str) -> None:
         self._failures.take(address, self._clock())
         self._metrics.refused.labels(f"enrol_{reason}").inc()
+        if not self._audits.take(address, self._clock()):
+            return
+        name = line(hostname, HOSTNAME_CHARS_MAX)
+        log.warning("refused an enrolment as %r from %s: %s", name, address, reason)
+        try:
+            await self._decider.audit("enrol_refused", address, "", {"reason": reason, "hostname": name})
+        except JournalUnavailable as error:
+            log.warning("cannot audit a refused enrolment: %s", error)
 
     async def _audit(self, enrolled: Enrolled, address: str, token_id: str) -> None:
         host = enrolled.host

@@ -87,6 +87,7 @@ class Gateway:
         # A defect ended a task: the process must end, to start again.
         self.died = asyncio.Event()
         given.registry.on_removed.append(self._forget)
+        given.registry.on_labelled.append(self.labels_changed)
 
     @property
     def servers(self) -> Servers:

@@ -36,6 +36,8 @@ PROTOCOL_VERSION = 1
 HELLO_WITHIN_S = 10.0
 GOODBYE_WITHIN_S = 1.0
 SKEW_WARN_MS = 300_000
+# An agent may say this much at once and then so often; one that says more is not read for a while, at the cost of itself alone.
+MESSAGES_BURST, MESSAGES_EVERY_MS = 500, 20
 
 _CODES = {
     "removed": grpc.StatusCode.PERMISSION_DENIED,
@@ -140,6 +142,7 @@ class _Stream:
         self._host = host
         self._session = session
         self._context = context
+        self._rate = Limiter(MESSAGES_BURST, MESSAGES_EVERY_MS)
         translator = Translator(host.id, session.outbox, parts.sealer, parts.order_host)
         self._intake = Intake(session, translator, parts.decider, parts.gauges, parts.metrics, parts.audits, parts.clock)
 
@@ -197,6 +200,8 @@ class _Stream:
                 self._parts.metrics.rejected_records.labels("malformed").inc()
                 self._session.end("protocol", str(error), 30_000)
                 return
+            while not self._rate.take("", self._parts.clock()):  # noqa: ASYNC110 - time passes, nothing happens
+                await asyncio.sleep(MESSAGES_EVERY_MS / 1000)
 
     def _take(self, message: Any) -> None:
         parts = self._parts
@@ -240,7 +245,8 @@ class _Stream:
         await self._session.ended.wait()
 
     async def _goodbye(self, ending: Ending) -> NoReturn:
-        with contextlib.suppress(TimeoutError):
+        # An agent that does not read, or is gone, goes without.
+        with contextlib.suppress(TimeoutError, grpc.aio.BaseError):
             async with asyncio.timeout(GOODBYE_WITHIN_S):
                 await self._context.write(_bye(ending))
         code = _CODES.get(ending.reason, grpc.StatusCode.ABORTED)

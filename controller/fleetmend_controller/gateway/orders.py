@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from fleetmend.v1 import link_pb2
 
 from ..core.model import Order, Outcome
 from . import bounds
+
+COMMANDS_MAX = 20
 
 # The host that an order was issued to; None for an order that nobody remembers (any more).
 OrderHost = Callable[[str], str | None]
@@ -27,6 +30,7 @@ class Ended:
     boot: str
     ended_clock_ms: int
     output: str
+    commands: tuple[str, ...] = ()
 
 
 class Forged(ValueError):
@@ -124,4 +128,16 @@ def _ended(document: dict[str, Any], order_id: str) -> Ended:
     detail = f"{reason}: {text}" if reason and text and outcome is not Outcome.DONE else text or reason
     output = bounds.lines(str(document.get("output", "")), bounds.OUTPUT_CHARS_MAX)
     refusal = reason if outcome is Outcome.REFUSED else ""
-    return Ended(order_id, outcome, refusal, detail, boot, bounds.clock_ms(ended), output)
+    return Ended(order_id, outcome, refusal, detail, boot, bounds.clock_ms(ended), output, _commands(document.get("commands")))
+
+
+def _commands(listed: Any) -> tuple[str, ...]:
+    """What was run, a line each. It is told, not acted on: what has another form is left out."""
+    entries = listed[:COMMANDS_MAX] if isinstance(listed, list) else []
+    return tuple(_command(entry) for entry in entries if isinstance(entry, dict) and isinstance(entry.get("argv"), list))
+
+
+def _command(entry: dict[str, Any]) -> str:
+    argv = bounds.line(shlex.join(str(word) for word in entry["argv"]), bounds.SUMMARY_CHARS_MAX)
+    ended = bounds.line(f"exit {entry.get('exit')} after {entry.get('ms')} ms", bounds.ID_CHARS_MAX)
+    return f"{argv}: {ended}"

@@ -217,6 +217,7 @@ class Translator:
                 ended_clock_ms=ended.ended_clock_ms,
                 clock_ms=sent.pair(ended.boot, ended.ended_clock_ms),
                 output=ended.output,
+                commands=ended.commands,
             )
         )
 

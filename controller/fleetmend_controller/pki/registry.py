@@ -62,15 +62,20 @@ class Enrolled:
 class Registry:
     """All living hosts in memory, so that a call is judged without the database; every change is durable before it counts."""
 
-    def __init__(self, store: Store, decider: DeciderPort, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, store: Store, decider: DeciderPort, clock: Callable[[], int], wall_ms: Callable[[], int] | None = None
+    ) -> None:
+        """`clock` dates events; `wall_ms`, the system's own clock, certificates and tokens (absent: the same)."""
         self._store = store
         self._decider = decider
         self._clock = clock
+        self._wall_ms = wall_ms or clock
         self._living: dict[str, HostRecord] = {}
         self._names: dict[str, str] = {}
         self._untold: dict[str, HostEnrolled | HostRemoved] = {}
         self._seen: dict[str, tuple[int, str]] = {}
         self.on_removed: list[Callable[[str], None]] = []
+        self.on_labelled: list[Callable[[str], None]] = []
 
     async def load(self) -> None:
         """Read the table. Call once, before anything is served."""
@@ -98,7 +103,7 @@ class Registry:
 
         TokenRefused, BadRequest (see authority) or NameTaken say why not; StoreUnavailable if nothing can be kept now.
         """
-        now_ms = self._clock()
+        now_ms = self._wall_ms()
         host_id = f"h-{secrets.token_hex(8)}"
 
         def job(connection: Connection) -> Enrolled:
@@ -116,7 +121,7 @@ class Registry:
 
         enrolled = await self._store.write(job)
         self._keep(enrolled.host)
-        await self._tell(HostEnrolled(now_ms, host_id, name, enrolled.host.labels))
+        await self._tell(HostEnrolled(self._clock(), host_id, name, enrolled.host.labels))
         return enrolled
 
     async def renewed(self, host_id: str, issued: Issued) -> None:
@@ -144,6 +149,8 @@ class Registry:
         await self._store.write(lambda c: c.execute(statement.values(labels=text)))
         changed = replace(self._require(host_id), labels=labels)
         self._living[host_id] = changed
+        for hear in self.on_labelled:
+            hear(host_id)
         await self._tell(HostEnrolled(self._clock(), host_id, host.name, labels))
         return changed
 

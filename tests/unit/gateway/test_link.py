@@ -426,6 +426,36 @@ def test_changed_rules_reach_the_hosts_that_they_concern(tmp_path):
     run(scenario, tmp_path)
 
 
+def test_new_labels_lead_to_a_new_configuration_at_once(tmp_path):
+    async def scenario(world):
+        answer, identity = await world.enrol()
+        check = CheckSpec("root", "filesystem_space", {"mount": "/"}, 30_000, 10_000)
+        world.checks = (SelectedCheck(Selector((("role", ("db",)),)), check),)
+        link = Link(world, identity)
+        assert list((await link.hello()).welcome.config.checks) == []
+        await world.registry.label(answer.host_id, {"role": "db"}, ())
+        assert [spec.name for spec in (await link.read("config")).config.checks] == ["root"]
+        await link.close()
+
+    run(scenario, tmp_path)
+
+
+def test_a_chattering_agent_is_slowed_and_nothing_of_it_is_lost(tmp_path):
+    async def scenario(world):
+        _, identity = await world.enrol()
+        link = Link(world, identity)
+        await link.hello()
+        for number in range(600):
+            await link.report((number + 1, observation(f"u{number}")))
+        await link.acked(490)
+        world.clock.now_ms += 3_000
+        await link.acked(600)
+        assert [event.seq for event in world.decider.of(Observed)] == list(range(1, 601))
+        await link.close()
+
+    run(scenario, tmp_path)
+
+
 def test_a_host_that_the_decider_could_not_be_told_of_is_told_at_its_hello(tmp_path):
     async def scenario(world):
         world.decider.down = True
@@ -476,6 +506,7 @@ def test_an_agent_that_does_not_read_is_cut_off(tmp_path):
                 break
         assert session.ending.reason == "slow"
         await eventually(lambda: not world.gateway.sessions.is_online(answer.host_id))
+        assert world.metrics.rpc_errors.labels("/fleetmend.v1.LinkService/Link")._value.get() == 0
         await link.close()
 
     run(scenario, tmp_path)
