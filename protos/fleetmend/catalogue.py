@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 VERSION = 1
@@ -250,7 +250,8 @@ def _short(value: object) -> str:
 @cache
 def load_catalogue() -> Catalogue:
     """The catalogue that this version was built with. Raises CatalogueError."""
-    return parse_catalogue(resources.files(__package__).joinpath("catalogue.json").read_text("utf-8"))
+    # Not importlib.resources, which is large: the resident agent imports this module to validate parameters.
+    return parse_catalogue(Path(__file__).with_name("catalogue.json").read_text("utf-8"))
 
 
 def parse_catalogue(text: str) -> Catalogue:
