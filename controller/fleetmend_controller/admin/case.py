@@ -34,6 +34,7 @@ class OrderTold:
     outcome: str = ""
     detail: str = ""
     output: str = ""
+    commands: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -120,6 +121,7 @@ def _follow_event(case: Case, row: StoryRow) -> None:
         order.outcome = str(event["outcome"])
         order.detail = str(event.get("detail", "")) or str(event.get("refusal", ""))
         order.output = str(event.get("output", ""))
+        order.commands = tuple(event.get("commands", ()))
 
 
 def _follow_effect(case: Case, row: StoryRow, effect: dict[str, Any]) -> None:

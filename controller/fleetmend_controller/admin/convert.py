@@ -79,6 +79,7 @@ def attempts_of(case: Case) -> list[pb.IncidentAttempt]:
             outcome=order.outcome,
             detail=order.detail,
             output=order.output,
+            commands=order.commands,
         )
         for order in case.orders.values()
     ]

@@ -230,7 +230,7 @@ def _with_event(topic: Topic, line: Line, row: StoryRow, host_name: str) -> Line
         order = next((e["order"] for e in row.effects if e["type"] == "SendOrder"), None)
         return line if order is None else replace(line, evidence=_order(order, host_name))
     if topic is Topic.ANSWER and kind == "OrderEnded":
-        return replace(line, host_clock_ms=int(event["ended_clock_ms"]), evidence=_answer(event))
+        return replace(line, text=_outcome(event), host_clock_ms=int(event["ended_clock_ms"]), evidence=_answer(event))
     if topic is Topic.PLAYBOOKS and kind == "RunRequested":
         return replace(line, text=f"{event['by']} asked for {event['action']}")
     return line
@@ -252,12 +252,19 @@ def _order(order: dict[str, Any], host_name: str) -> tuple[str, ...]:
     )
 
 
+def _outcome(event: dict[str, Any]) -> str:
+    word = event["refusal"] or event["outcome"]
+    detail = "" if event["detail"] == word else str(event["detail"]).removeprefix(f"{word}: ")
+    return f"{event['order']} {word}" + (f": {detail}" if detail else "")
+
+
 def _answer(event: dict[str, Any]) -> tuple[str, ...]:
+    commands = [f"$ {command}" for command in event.get("commands", ())]
     lines = str(event.get("output", "")).splitlines()
     shown = lines[-EVIDENCE_LINES_MAX:]
     if len(lines) > len(shown):
         shown.insert(0, f"... {len(lines) - len(shown)} lines before ...")
-    return tuple(shown)
+    return (*commands, *shown)
 
 
 def _told(row: StoryRow, effect: dict[str, Any]) -> Line:

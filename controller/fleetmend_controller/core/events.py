@@ -1,4 +1,4 @@
-"""What can happen to the fleet. Every event is journalled before its effects leave the process; replay feeds the same ones again."""
+"""What can happen to the fleet. Each event is journalled before its effects leave the process; replay feeds the same again."""
 
 from __future__ import annotations
 
@@ -94,7 +94,10 @@ class OrderStarted:
 
 @dataclass(frozen=True, slots=True)
 class OrderEnded:
-    """The executor's verified outcome, or the agent's refusal to hand the order on (`refusal`)."""
+    """The executor's verified outcome, or the agent's refusal to hand the order on (`refusal`).
+
+    `commands` are lines for people: what was run, how it exited, how long it took.
+    """
 
     at_ms: int
     host: str
@@ -108,6 +111,7 @@ class OrderEnded:
     output: str = ""
     outbox: str = ""
     seq: int = 0
+    commands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1123,6 +1123,7 @@ class IncidentAttempt(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
+    COMMANDS_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """"ord-<n>-<k>"."""
     action: _builtins.str
@@ -1145,6 +1146,10 @@ class IncidentAttempt(_message.Message):
     def params(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Parameters as text."""
 
+    @_builtins.property
+    def commands(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was run, a line each: the command, how it exited, how long it took."""
+
     def __init__(
         self,
         *,
@@ -1158,10 +1163,11 @@ class IncidentAttempt(_message.Message):
         outcome: _builtins.str = ...,
         detail: _builtins.str = ...,
         output: _builtins.str = ...,
+        commands: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_ms", b"_ended_ms", "_started_ms", b"_started_ms", "ended_ms", b"ended_ms", "started_ms", b"started_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_ms", b"_ended_ms", "_started_ms", b"_started_ms", "action", b"action", "detail", b"detail", "ended_ms", b"ended_ms", "order_id", b"order_id", "ordered_ms", b"ordered_ms", "outcome", b"outcome", "output", b"output", "params", b"params", "requested_by", b"requested_by", "started_ms", b"started_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_ms", b"_ended_ms", "_started_ms", b"_started_ms", "action", b"action", "commands", b"commands", "detail", b"detail", "ended_ms", b"ended_ms", "order_id", b"order_id", "ordered_ms", b"ordered_ms", "outcome", b"outcome", "output", b"output", "params", b"params", "requested_by", b"requested_by", "started_ms", b"started_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__ended_ms: _TypeAlias = _typing.Literal["ended_ms"]  # noqa: Y015
     _WhichOneofArgType__ended_ms: _TypeAlias = _typing.Literal["_ended_ms", b"_ended_ms"]  # noqa: Y015

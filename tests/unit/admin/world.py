@@ -143,10 +143,12 @@ class World:
         """The executor begins."""
         self.feed(OrderStarted(self.now_ms, host, order, "box", next(self._seq)))
 
-    def end(self, host: str, order: str, outcome: Outcome = Outcome.DONE, detail: str = "", output: str = "") -> None:
+    def end(
+        self, host: str, order: str, outcome: Outcome = Outcome.DONE, detail: str = "", output: str = "", *commands: str
+    ) -> None:
         """The executor is through."""
         clock = self.clock_ms
-        box = {"outbox": "box", "seq": next(self._seq)}
+        box = {"outbox": "box", "seq": next(self._seq), "commands": commands}
         self.feed(OrderEnded(self.now_ms, host, order, outcome, "", detail, BOOT, clock, clock, output, **box))
 
     def heal(self, host: str) -> None:
@@ -157,7 +159,7 @@ class World:
         self.wait(0.02)
         self.start(host, order)
         self.wait(0.3)
-        self.end(host, order, output="$ systemctl restart nginx.service\nexit 0 after 0.29 s")
+        self.end(host, order, Outcome.DONE, "done", "", "systemctl restart nginx.service: exit 0 after 290 ms")
         self.wait(0.05)
         self.observe(host, Status.OK)
         self.wait(10)
