@@ -123,7 +123,7 @@ def enrol_fleet(lab: Lab, rules: Path, say: Callable[[str], None]) -> None:
     load_rules(lab, rules)
     install = [f"{MEDIUM}/deploy/install", "controller", "--wheels", f"{MEDIUM}/wheels"]
     hosts.must_execute(controller, install, timeout_s=INSTALL_TIMEOUT_S)
-    wait_for(lambda: _controller_answers(controller), timeout_s=START_TIMEOUT_S, what="the controller", every_s=0.2)
+    _wait_with_log(lambda: _controller_answers(controller), controller, "fleetmend-controller.service", "the controller")
     start_prometheus(lab)
     ca = authority(lab)
     for host in lab.hosts.values():
@@ -131,7 +131,16 @@ def enrol_fleet(lab: Lab, rules: Path, say: Callable[[str], None]) -> None:
             say(f"{host.name}: enrolling")
             enrol(controller, host, ca)
     names = {host.name for host in lab.hosts.values() if host.role == "agent"}
-    wait_for(lambda: names <= connected(controller), timeout_s=START_TIMEOUT_S, what="the agents to connect", every_s=0.2)
+    _wait_with_log(lambda: names <= connected(controller), controller, "fleetmend-controller.service", "the agents to connect")
+
+
+def _wait_with_log(condition: Callable[[], bool], host: Host, unit: str, what: str) -> None:
+    """Waits; when that is in vain, the error carries the unit's last words."""
+    try:
+        wait_for(condition, timeout_s=START_TIMEOUT_S, what=what, every_s=0.2)
+    except LabError as error:
+        log = hosts.execute(host, ["journalctl", "--no-pager", "-o", "cat", "-n", "20", "-u", unit]).stdout
+        raise LabError(f"{error}; its log on {host.name} ends with:\n{log}") from error
 
 
 def authority(lab: Lab) -> str:
