@@ -101,6 +101,10 @@ class Condition:
         for offset, character in enumerate(text):
             if not character.isprintable() and character not in "\t\n":
                 raise ConditionError((Fault(offset, "it has a character that cannot be printed"),))
+        for found in _STRING.finditer(text):
+            # YAML folds lines into one: a remark would silently take the rest of the condition with it.
+            if found[0].startswith("//"):
+                raise ConditionError((Fault(found.start(), "it has a remark after //: write remarks with # outside of it"),))
         env = _environment(variables.kinds)
         kinds = dict(variables.kinds)
         _compile(env, text, text, 0, variables)
