@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from ..core.effects import Why
 
@@ -20,6 +20,8 @@ class Metrics:
     """Every counter, gauge and histogram of one controller, on a registry of its own."""
 
     def __init__(self) -> None:
+        # The time at which each series began doubles what is scraped, and the text format has no use for it.
+        disable_created_metrics()
         self.registry = CollectorRegistry()
         self._of_healing(self.registry)
         self._of_the_journal(self.registry)

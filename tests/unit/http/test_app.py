@@ -75,6 +75,10 @@ def test_each_family_appears_once():
     assert len(names) == len(set(names))
 
 
+def test_nothing_is_scraped_for_the_sake_of_another_format():
+    assert "_created" not in World().get("/metrics").text
+
+
 def test_ready_says_why_not():
     world = World(reasons=["cannot write the journal: disk full"])
     answer = world.get("/readyz")
