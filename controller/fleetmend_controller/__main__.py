@@ -12,11 +12,11 @@ from . import commands
 class _Folder(click.Group):
     """A group whose commands are the files of a folder, loaded only when they are called."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Every command, by file name."""
         return [name.replace("_", "-") for name in registry.names(commands)]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         """One command; None if there is no such file."""
         file = cmd_name.replace("-", "_")
         if file not in registry.names(commands):
@@ -24,7 +24,9 @@ class _Folder(click.Group):
         module = registry.import_one(commands, file)
         command = getattr(module, "COMMAND", None)
         if not isinstance(command, click.Command) or command.name != cmd_name:
-            raise registry.RegistryError(f"cannot load {module.__name__}: it must declare COMMAND, a click command named {cmd_name!r}")
+            raise registry.RegistryError(
+                f"cannot load {module.__name__}: it must declare COMMAND, a click command named {cmd_name!r}"
+            )
         return command
 
 

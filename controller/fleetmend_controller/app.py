@@ -1,4 +1,4 @@
-"""One controller process: builds store, decider, gateway, admin desk and metrics page, runs them, and takes them down in order."""
+"""One controller process: builds store, decider, gateway, admin desk and metrics page, runs them, takes them down in order."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ EXIT_OK, EXIT_FAILED = 0, 1
 
 @dataclass(slots=True)
 class RuleFiles:
-    """The rule directories. What cannot be compiled never replaces what is in force; `problem` says why the newest was refused."""
+    """The rule directories. What cannot be compiled never replaces what is in force; `problem` says why it was refused."""
 
     config: Config
     decider: Decider
@@ -63,7 +63,7 @@ class RuleFiles:
             self.problem = str(error)
             self.metrics.rules_reloads.labels("refused").inc()
             for problem in error.problems:
-                log.error("rules refused, those in force stay: %s", problem)
+                log.error("rules refused, those in force stay: %s", problem)  # noqa: TRY400 - the problem says it; a trace helps nobody
             return False
         for warning in rules.warnings:
             log.warning("rules: %s", warning)

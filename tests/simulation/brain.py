@@ -1,4 +1,4 @@
-"""The controller of the simulation: the production core and journal form, with a process around it that can die at every point."""
+"""The simulated controller: the production core and journal form, with a process around it that can die at every point."""
 
 from __future__ import annotations
 

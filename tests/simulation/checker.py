@@ -1,4 +1,4 @@
-"""The watchers: what must never happen, and what must have happened at the end. They keep their own books and trust no index of the core."""
+"""The watchers: what must never happen, and what must have happened at the end. Their books trust no index of the core."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class Checker:
             self.fail(f"replay differs from memory in {parts}")
 
     def liveness_ms(self) -> int:
-        """Within this time of calm every incident must end: the longest back-off, all proofs, the order deadlines, and rechecks."""
+        """Within this time of calm every incident must end: the longest back-off, proofs, order deadlines, rechecks."""
         return 4 * 3_600_000
 
     def at_rest(self) -> None:
@@ -134,7 +134,7 @@ class Checker:
         for incident in brain.fleet.incidents.values():
             if incident.phase is not Phase.ESCALATED:
                 self.fail(
-                    f"{incident.id} on {incident.subject} is still {incident.phase.value}, waits for {incident.holds or incident.wake_ms}"
+                    f"{incident.id} is {incident.phase.value}, waits for {incident.holds or incident.wake_ms}: {incident.subject}"
                 )
         for server in self.world.servers.values():
             for unit in server.units:
@@ -198,7 +198,9 @@ class Checker:
         busy = {
             i.subject.host
             for i in fleet.incidents.values()
-            if i.id != order.incident and i.phase in (Phase.ORDERED, Phase.RUNNING, Phase.PROVING) and fleet.hosts[i.subject.host].labels.get("role", "") == role
+            if i.id != order.incident
+            and i.phase in (Phase.ORDERED, Phase.RUNNING, Phase.PROVING)
+            and fleet.hosts[i.subject.host].labels.get("role", "") == role
             and (i.order is None or i.order.cost is not Cost.HARMLESS)
         }  # fmt: skip
         budget = incident.run.limits.fleet if incident.run else policy.playbooks[0].limits.fleet

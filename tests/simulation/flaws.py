@@ -1,4 +1,4 @@
-"""Deliberately broken worlds. A checker that lets one of them pass proves nothing, so each must be caught by the standard seeds."""
+"""Deliberately broken worlds. A checker that lets one pass proves nothing, so each must be caught by the standard seeds."""
 
 from __future__ import annotations
 

@@ -47,8 +47,10 @@ class Network:
 
     def order(self, server: Server, order: Order, epoch: int) -> None:
         """An order on its way to a host."""
+        # A decider that stalls between commit and send is late by more than the network: until the next one commands already.
+        late = 1 if self.world.calm else self.world.rng.choice((1, 1, 1, 8))
         for delay in self._fates():
-            self.world.time.after(delay, lambda: None if server.partitioned else server.receive_order(order, epoch))
+            self.world.time.after(delay * late, lambda: None if server.partitioned else server.receive_order(order, epoch))
 
     def check(self, server: Server, unit: str) -> None:
         """A wish for a fresh result."""

@@ -24,7 +24,11 @@ class _JournalFormatter(logging.Formatter):
 
 def _log_to_stderr(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s") if sys.stderr.isatty() else _JournalFormatter("%(message)s"))
+    handler.setFormatter(
+        logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s")
+        if sys.stderr.isatty()
+        else _JournalFormatter("%(message)s")
+    )
     logging.basicConfig(level=level.upper(), handlers=[handler])
     for noisy in ("uvicorn.error", "asyncio", "httpx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -36,7 +40,13 @@ def _log_to_stderr(level: str) -> None:
     epilog="Example: fleetmend-controller run --config /etc/fleetmend/controller.yaml",
 )
 @config_option
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True, help="How much to log.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="How much to log.",
+)
 def COMMAND(config_path: Path, log_level: str) -> None:  # noqa: N802 - the constant that every command file declares
     """Run until the end; the exit code says how it ended."""
     _log_to_stderr(log_level)

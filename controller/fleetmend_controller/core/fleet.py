@@ -55,7 +55,9 @@ def silent(turn: Turn, event: HostSilent) -> None:
     host.lost_since_ms = turn.now_ms - event.silent_ms
     incident = open_host_lost(turn, host, event.silent_ms)
     if incident.phase is Phase.OPEN:
-        escalate(turn, incident, Trigger.REFUSE, Why.HOST_LOST, f"{incident.summary}; nothing is done there until it is back", "page")
+        escalate(
+            turn, incident, Trigger.REFUSE, Why.HOST_LOST, f"{incident.summary}; nothing is done there until it is back", "page"
+        )
 
 
 def _count(fleet: Fleet, labels: dict[str, str], change: int) -> None:

@@ -1,7 +1,7 @@
 """The story in order: signal, result, incident, match, gates, order, action, proof, end.
 
-`advance` is the one entry. It is a pure function of the fleet, the event and the policy, apart from changing the fleet in place:
-the same events give the same fleet, effects and reasons, which is what recovery, explain, backtest and simulation rest on.
+`advance` is the one entry. It is a pure function of fleet, event and policy, apart from changing the fleet in place: the
+same events give the same fleet, effects and reasons, which is what recovery, explain, backtest and simulation rest on.
 """
 
 from __future__ import annotations
@@ -110,7 +110,9 @@ def _incident_observed(turn: Turn, incident: Incident, event: Observed) -> None:
     if incident.phase is Phase.PROVING:
         repair.proof_observed(turn, incident, event)
     elif event.status is Status.OK and incident.phase is Phase.ESCALATED:
-        repair.end(turn, incident, Trigger.RECOVERED, Why.HEALED_BY_PERSON, f"{event.check} says ok again; not healed by Fleetmend")
+        repair.end(
+            turn, incident, Trigger.RECOVERED, Why.HEALED_BY_PERSON, f"{event.check} says ok again; not healed by Fleetmend"
+        )
     elif event.status is Status.OK and incident.phase in WAITING:
         repair.end(turn, incident, Trigger.RECOVERED, Why.WENT_AWAY, f"{event.check} says ok again{_after_tries(incident)}")
     elif incident.phase in WAITING:

@@ -16,7 +16,7 @@ WAITING = (Phase.OPEN, Phase.HELD)
 
 
 def sample_time_ms(event: Observed) -> int:
-    """When a sample of this boot was taken, on the controller's clock. Ages are differences on one host clock, so skew does not matter."""
+    """When a sample of this boot was taken, on the controller's clock. Ages come from one host clock: skew does not matter."""
     return event.at_ms - max(0, event.clock_ms - event.sampled_clock_ms)
 
 
@@ -104,7 +104,14 @@ def add_symptom(turn: Turn, incident: Incident, event: Observed) -> None:
     known = subject in incident.symptoms
     since_ms = incident.symptoms[subject].since_ms if known else sample_time_ms(event)
     incident.symptoms[subject] = Symptom(
-        subject, event.check_type, dict(event.finding), event.summary, since_ms, sample_time_ms(event), event.boot, event.sampled_clock_ms
+        subject,
+        event.check_type,
+        dict(event.finding),
+        event.summary,
+        since_ms,
+        sample_time_ms(event),
+        event.boot,
+        event.sampled_clock_ms,
     )
     turn.fleet.symptom_of[subject] = incident.id
     if not known:

@@ -13,7 +13,9 @@ Invariant = Callable[[Fleet, Policy], list[str]]
 
 def one_incident_a_subject(fleet: Fleet, _policy: Policy) -> list[str]:
     """Every open incident is the only one of its subject, and every index points at it."""
-    wrong = [f"{i.id} is not found under its subject" for i in fleet.incidents.values() if fleet.by_subject.get(i.subject) != i.id]
+    wrong = [
+        f"{i.id} is not found under its subject" for i in fleet.incidents.values() if fleet.by_subject.get(i.subject) != i.id
+    ]
     wrong += [f"{s} points at {i}, which is closed" for s, i in fleet.by_subject.items() if i not in fleet.incidents]
     wrong += [f"{t} points at {i}, which is closed" for t, i in fleet.by_target.items() if i not in fleet.incidents]
     wrong += [f"symptom {s} of closed {i}" for s, i in fleet.symptom_of.items() if i not in fleet.incidents]
@@ -32,7 +34,11 @@ def one_disruptive_action_a_host(fleet: Fleet, _policy: Policy) -> list[str]:
         if incident.phase in (Phase.ORDERED, Phase.RUNNING) and incident.order and incident.order.cost is not Cost.HARMLESS:
             out.setdefault(incident.subject.host, []).append(incident.id)
     wrong = [f"{host}: orders of {ids} are out together" for host, ids in out.items() if len(ids) > 1]
-    wrong += [f"{host}: {sorted(ids)} are marked as acting, {sorted(out.get(host, []))} are" for host, ids in fleet.acting.items() if list(ids) != out.get(host)]
+    wrong += [
+        f"{host}: {sorted(ids)} are marked as acting, {sorted(out.get(host, []))} are"
+        for host, ids in fleet.acting.items()
+        if list(ids) != out.get(host)
+    ]
     return wrong
 
 
@@ -72,7 +78,11 @@ def groups_are_counted(fleet: Fleet, _policy: Policy) -> list[str]:
 def waiting_incidents_will_be_woken(fleet: Fleet, _policy: Policy) -> list[str]:
     """Every incident that is neither escalated nor closed has a time at which it looks at itself again."""
     awake = (Phase.ESCALATED, Phase.RESOLVED)
-    return [f"{i.id} is {i.phase.value} and nothing will wake it" for i in fleet.incidents.values() if i.phase not in awake and i.wake_ms is None]
+    return [
+        f"{i.id} is {i.phase.value} and nothing will wake it"
+        for i in fleet.incidents.values()
+        if i.phase not in awake and i.wake_ms is None
+    ]
 
 
 def budgets_are_kept(fleet: Fleet, policy: Policy) -> list[str]:

@@ -31,7 +31,8 @@ def match(turn: Turn, host: Host, incident: Incident) -> Playbook | None:
 def substitute(step: ActionStep, incident: Incident) -> tuple[tuple[str, Scalar], ...] | str:
     """The step's parameters with `{finding.x}` replaced by typed values, or why that cannot be."""
     values: list[tuple[str, Scalar]] = []
-    for name, value in step.params:
+    for name, written in step.params:
+        value = written
         if isinstance(value, str) and value.startswith("{finding.") and value.endswith("}"):
             field = value[len("{finding.") : -1]
             if field not in incident.finding:

@@ -1,4 +1,4 @@
-"""The nouns of the flow. All times are integer milliseconds: `*_ms` on the controller's clock, `*_clock_ms` on one host's boot clock."""
+"""The nouns of the flow. Times are whole milliseconds: `*_ms` on the controller's clock, `*_clock_ms` on a host's."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The check must say OK within `within_ms` of the action's end, and again after `stay_ok_ms` without a bad result between."""
+    """The check must say OK within `within_ms` of the action's end, again after `stay_ok_ms`, with no bad result between."""
 
     within_ms: int
     stay_ok_ms: int
@@ -108,7 +108,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class FleetBudget:
-    """At most max(1, percent of the group), and never more than `at_most`, disruptive actions at once in a group of equal label `by`."""
+    """At most max(1, percent) of the hosts with equal label `by`, and never more than `at_most`, are disturbed at once."""
 
     by: str
     percent: int
@@ -307,7 +307,7 @@ class Fleet:
 
     `by_target`: (host, unit) to the incident that stands for it. `acting`: host to incidents whose disruptive order is out.
     `group_size`: (label, value) to number of hosts, and (label, "*") to number of hosts that have the label at all.
-    `in_flight`: group to hosts to number of incidents there that hold budget. `waiting`: group to incidents that wait for budget.
+    `in_flight`: group to hosts to number of incidents there that hold budget. `waiting`: group to incidents that wait for it.
     Dicts with None stand for ordered sets: iteration order must not depend on string hashing.
     """
 

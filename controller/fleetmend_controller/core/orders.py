@@ -45,7 +45,11 @@ def issue(
         count_order(turn, host, incident, playbook)
     turn.move(incident, Trigger.ALLOW)
     turn.wake(incident, expires_ms + step.timeout_ms + OUTCOME_GRACE_MS)
-    turn.say(incident, Why.ORDERED, f"{order.action} {_show(params)} ordered as {order.id}, to start within {turn.policy.order_ttl_ms // 1000} s")
+    turn.say(
+        incident,
+        Why.ORDERED,
+        f"{order.action} {_show(params)} ordered as {order.id}, to start within {turn.policy.order_ttl_ms // 1000} s",
+    )
     turn.do(SendOrder(order))
 
 
@@ -71,7 +75,9 @@ def record_late_end(turn: Turn, incident: Incident, event: OrderEnded) -> None:
     for attempt in incident.attempts:
         if attempt.order == event.order and attempt.outcome is Outcome.UNKNOWN:
             _replace_attempt(incident, event.order, event.outcome, event.detail)
-            turn.say(incident, Why.ACTION_UNKNOWN, f"late word about {event.order}: {event.outcome.value} {event.detail}".rstrip())
+            turn.say(
+                incident, Why.ACTION_UNKNOWN, f"late word about {event.order}: {event.outcome.value} {event.detail}".rstrip()
+            )
 
 
 def resend(turn: Turn, incident: Incident) -> None:

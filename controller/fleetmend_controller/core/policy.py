@@ -35,7 +35,7 @@ class Policy:
     """Playbooks in the order in which they are tried, their compiled conditions, the gates, and the fleet-wide settings.
 
     `conditions` maps a playbook's name to a pure function; a playbook without `where` has none. `order_ttl_ms` is how long an
-    order may wait for its start; `evidence_max_age_ms` how old the newest bad sample of an incident may be; an incident that lacks
+    order may wait for its start; `evidence_max_age_ms` how old the newest bad sample of an incident may be; one that lacks
     evidence for `blind_escalate_ms` goes to people.
     """
 

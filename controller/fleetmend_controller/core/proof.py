@@ -79,7 +79,11 @@ def _good(turn: Turn, incident: Incident, proof: Proof, event: Observed) -> Proo
     if incident.ok_clock_ms is None:
         incident.ok_clock_ms = event.sampled_clock_ms
         incident.ok_ms = turn.now_ms
-        turn.say(incident, Why.PROOF_FIRST_OK, f"{event.check} says ok after the action; it must stay so for {proof.stay_ok_ms / 1000:g} s")
+        turn.say(
+            incident,
+            Why.PROOF_FIRST_OK,
+            f"{event.check} says ok after the action; it must stay so for {proof.stay_ok_ms / 1000:g} s",
+        )
         turn.wake(incident, turn.now_ms + proof.stay_ok_ms)
     if event.sampled_clock_ms >= incident.ok_clock_ms + proof.stay_ok_ms:
         return ProofAnswer.PROVED

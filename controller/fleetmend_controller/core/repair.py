@@ -92,8 +92,8 @@ def end(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str) -
         clock_ms = symptom.sampled_clock_ms + age_ms
         s = symptom.subject
         event = Observed(
-            turn.now_ms, s.host, s.check, symptom.check_type, s.key, Status.CRIT, symptom.finding, symptom.summary, symptom.boot,
-            symptom.sampled_clock_ms, clock_ms,
+            turn.now_ms, s.host, s.check, symptom.check_type, s.key, Status.CRIT, symptom.finding, symptom.summary,
+            symptom.boot, symptom.sampled_clock_ms, clock_ms,
         )  # fmt: skip
         if symptom.boot == host.boot:
             reconsider(turn, [open_incident(turn, event).id])

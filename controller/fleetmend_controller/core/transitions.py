@@ -1,4 +1,4 @@
-"""Which way an incident may move: rows of data with a sentence each. No guards here; the gates say whether, this table says what."""
+"""Which way an incident may move: rows of data with a sentence each. No guards here: the gates say whether, the table what."""
 
 from __future__ import annotations
 
@@ -41,12 +41,29 @@ TABLE: tuple[Row, ...] = (
     Row((P.OPEN, P.HELD), Trigger.REFUSE, P.ESCALATED, "No playbook, or a gate refuses: a person must look."),
     Row((P.ORDERED,), Trigger.STARTED, P.RUNNING, "The executor has the order in its ledger and begins."),
     Row((P.ORDERED, P.RUNNING), Trigger.ENDED, P.PROVING, "The action is over; only the check can say whether it helped."),
-    Row((P.ORDERED, P.RUNNING), Trigger.NEXT, P.HELD, "A step that heals nothing by itself is over; the next one passes the gates."),
-    Row((P.ORDERED, P.RUNNING, P.PROVING), Trigger.RETRY, P.HELD, "It did not run, failed, or did not hold: the next try passes the gates afresh."),
+    Row(
+        (P.ORDERED, P.RUNNING),
+        Trigger.NEXT,
+        P.HELD,
+        "A step that heals nothing by itself is over; the next one passes the gates.",
+    ),
+    Row(
+        (P.ORDERED, P.RUNNING, P.PROVING),
+        Trigger.RETRY,
+        P.HELD,
+        "It did not run, failed, or did not hold: the next try passes the gates afresh.",
+    ),
     Row((P.PROVING,), Trigger.PROVED, P.RESOLVED, "The check said OK after the action and stayed OK."),
     Row((P.ORDERED, P.RUNNING, P.PROVING), Trigger.GIVEN_UP, P.ESCALATED, "Nothing is left to try: a person must look."),
-    Row((P.OPEN, P.HELD, P.ESCALATED), Trigger.RECOVERED, P.RESOLVED, "The check says OK though no action of ours is under way."),
-    Row((P.ORDERED, P.RUNNING, P.PROVING), Trigger.RECOVERED, P.RESOLVED, "The order ended without a need for proof, or its host is gone."),
+    Row(
+        (P.OPEN, P.HELD, P.ESCALATED), Trigger.RECOVERED, P.RESOLVED, "The check says OK though no action of ours is under way."
+    ),
+    Row(
+        (P.ORDERED, P.RUNNING, P.PROVING),
+        Trigger.RECOVERED,
+        P.RESOLVED,
+        "The order ended without a need for proof, or its host is gone.",
+    ),
 )
 
 _NEXT: dict[tuple[Phase, Trigger], Phase] = {(before, row.trigger): row.after for row in TABLE for before in row.before}

@@ -1,4 +1,4 @@
-"""The decider's memory on disk: journal rows for what happened and was decided, the incidents' list, snapshots, and their replay."""
+"""The decider's memory on disk: journal rows for what happened and was decided, the incidents' list, snapshots, replay."""
 
 from __future__ import annotations
 
@@ -88,7 +88,13 @@ def project(connection: Connection, fleet: Fleet, steps: Iterable[Step], now_ms:
         if incident_id in fleet.incidents:
             _upsert(connection, incident_id, _row(fleet.incidents[incident_id], why.get(incident_id, ""), now_ms))
     for incident_id, (effect, _) in closed.items():
-        values = {"phase": Phase.RESOLVED.value, "why": effect.why.value, "playbook": effect.playbook, "changed_ms": now_ms, "closed_ms": now_ms}
+        values = {
+            "phase": Phase.RESOLVED.value,
+            "why": effect.why.value,
+            "playbook": effect.playbook,
+            "changed_ms": now_ms,
+            "closed_ms": now_ms,
+        }
         done = connection.execute(incidents.update().where(incidents.c.id == incident_id).values(**values)).rowcount
         if not done:
             opened_ms = now_ms - effect.total_ms
@@ -117,13 +123,15 @@ def _upsert(connection: Connection, incident_id: str, values: dict[str, object])
 
 
 def take_lease(connection: Connection, holder: str, now_ms: int) -> int:
-    """Become the active decider: the epoch rises by one with a compare-and-set, and whoever had it before can neither write nor command."""
+    """Become the active decider: the epoch rises by compare-and-set; whoever had it before can neither write nor command."""
     row = connection.execute(sa.select(lease.c.epoch).where(lease.c.id == 1)).one_or_none()
     if row is None:
         connection.execute(lease.insert().values(id=1, epoch=1, holder=holder, until_ms=now_ms))
         return 1
     epoch = int(row.epoch) + 1
-    statement = lease.update().where(lease.c.id == 1, lease.c.epoch == row.epoch).values(epoch=epoch, holder=holder, until_ms=now_ms)
+    statement = (
+        lease.update().where(lease.c.id == 1, lease.c.epoch == row.epoch).values(epoch=epoch, holder=holder, until_ms=now_ms)
+    )
     if connection.execute(statement).rowcount != 1:
         raise RuntimeError("cannot become the active decider: another one took over at this moment")
     return epoch
@@ -186,4 +194,6 @@ def recover(connection: Connection, master: bytes, compile_policy: Callable[[dic
 
 
 def _snapshot_mac(master: bytes, seq: int, policy: str, body: str) -> bytes:
-    return hmac.new(master, b"fleetmend snapshot" + seq.to_bytes(8, "big") + policy.encode() + b"\0" + body.encode(), hashlib.sha256).digest()
+    return hmac.new(
+        master, b"fleetmend snapshot" + seq.to_bytes(8, "big") + policy.encode() + b"\0" + body.encode(), hashlib.sha256
+    ).digest()

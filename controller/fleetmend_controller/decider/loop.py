@@ -53,7 +53,12 @@ class Decider:
     """The one active decider of a fleet."""
 
     def __init__(
-        self, store: Store, master: bytes, compile_rules: Callable[[Mapping[str, str]], RuleSet], metrics: Metrics, now_ms: Callable[[], int]
+        self,
+        store: Store,
+        master: bytes,
+        compile_rules: Callable[[Mapping[str, str]], RuleSet],
+        metrics: Metrics,
+        now_ms: Callable[[], int],
     ) -> None:
         self.fleet = Fleet()
         self.rules = compile_rules({})
@@ -91,7 +96,10 @@ class Decider:
         self._performer.gateway = gateway
         self._performer.listeners.append(self._publish)
         self._metrics.journal_writable.set(1)
-        self._tasks = [asyncio.create_task(self._run(), name="decider"), asyncio.create_task(self._wake(), name="decider-timers")]
+        self._tasks = [
+            asyncio.create_task(self._run(), name="decider"),
+            asyncio.create_task(self._wake(), name="decider-timers"),
+        ]
         for task in self._tasks:
             task.add_done_callback(self._ended)
         await self.submit([DeciderStarted(self._now_ms(), self._epoch)])
@@ -163,7 +171,7 @@ class Decider:
         return incident.phase in (Phase.OPEN, Phase.HELD) and self._now_ms() - incident.evidence_ms > limit_ms
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """A defect ended the loop: whoever waits must hear of it, and the process must end (`died`), to start again from the journal."""
+        """A defect ended the loop: who waits must hear of it, and the process must end (`died`) and begin again."""
         error = None if task.cancelled() else task.exception()
         if error is None:
             return
@@ -238,7 +246,7 @@ class Decider:
         return steps
 
     async def _journal_failed(self, group: list[_Work], error: Exception) -> None:
-        """No row was written: forget what was decided on top of them, refuse everything, and wait until the store takes rows again."""
+        """No row was written: forget what was decided on top, refuse everything, and wait until the store takes rows again."""
         self.writable = False
         self.failure = str(error)
         self._metrics.journal_writable.set(0)
@@ -255,7 +263,13 @@ class Decider:
             await self._probe()
 
     async def _probe(self) -> None:
-        row = Entry("audit", self._now_ms(), "", "", codec.dumps({"what": "journal_recovered", "who": "controller", "detail": {"after": self.failure}}))
+        row = Entry(
+            "audit",
+            self._now_ms(),
+            "",
+            "",
+            codec.dumps({"what": "journal_recovered", "who": "controller", "detail": {"after": self.failure}}),
+        )
         head = self._head
 
         def commit(connection: Connection) -> Head:

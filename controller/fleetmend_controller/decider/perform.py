@@ -6,7 +6,19 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..core.effects import ActionEnded, Closed, Effect, Escalated, PhaseChanged, Reason, RequestCheck, SendOrder, Step, Verdict, WakeAt
+from ..core.effects import (
+    ActionEnded,
+    Closed,
+    Effect,
+    Escalated,
+    PhaseChanged,
+    Reason,
+    RequestCheck,
+    SendOrder,
+    Step,
+    Verdict,
+    WakeAt,
+)
 from ..http.metrics import Metrics
 from .ports import GatewayPort
 from .timers import Timers
@@ -69,12 +81,23 @@ class Performer:
     def _escalated(self, effect: Escalated) -> None:
         self.metrics.escalations.labels(effect.severity, effect.why.value).inc()
         log.warning(
-            "incident=%s escalated to=%s severity=%s why=%s: %s", effect.incident, effect.to, effect.severity, effect.why.value, effect.text
+            "incident=%s escalated to=%s severity=%s why=%s: %s",
+            effect.incident,
+            effect.to,
+            effect.severity,
+            effect.why.value,
+            effect.text,
         )
 
     def _closed(self, effect: Closed) -> None:
         self.metrics.incidents_closed.labels(effect.why.value).inc()
-        durations = {"detect": effect.detect_ms, "decide": effect.decide_ms, "act": effect.act_ms, "prove": effect.prove_ms, "total": effect.total_ms}
+        durations = {
+            "detect": effect.detect_ms,
+            "decide": effect.decide_ms,
+            "act": effect.act_ms,
+            "prove": effect.prove_ms,
+            "total": effect.total_ms,
+        }
         for phase, spent_ms in durations.items():
             if spent_ms is not None:
                 self.metrics.incident_phase.labels(phase).observe(spent_ms / 1000)

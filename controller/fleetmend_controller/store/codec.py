@@ -1,8 +1,8 @@
 """Dataclasses to JSON values and back, by their annotations. What the journal and the snapshots hold is made here.
 
 Enums become their values, dataclasses objects, tuples and lists arrays. Dicts become arrays of pairs, because the order of the
-core's dicts is part of its state and canonical JSON sorts objects; only labels and findings, text to scalars, become objects. Members
-of the unions Event and Effect carry their class name as `type`. Converters are built once a type.
+core's dicts is part of its state and canonical JSON sorts objects; only labels and findings, text to scalars, become objects.
+Members of the unions Event and Effect carry their class name as `type`. Converters are built once a type.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ class StoreUnavailable(RuntimeError):
 class Store:
     """The one door to the database.
 
-    `write` runs a function on the writer thread. What waits at the same time shares one transaction and one sync; each call sits
-    in a savepoint, so that one call's error undoes only its own work. A call returns after the commit.
+    `write` runs a function on the writer thread. What waits at the same time shares one transaction and one sync; each call
+    sits in a savepoint, so that one call's error undoes only its own work. A call returns after the commit.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -38,7 +38,7 @@ class Store:
         self._writer.start()
 
     async def write(self, job: Callable[[Connection], T]) -> T:
-        """Run `job` in the next group transaction and return its value once that is durable. StoreUnavailable if it cannot be."""
+        """Run `job` in the next group transaction; its value once that is durable. StoreUnavailable if it cannot be."""
         return await asyncio.wrap_future(self.write_soon(job))
 
     def write_soon(self, job: Callable[[Connection], T]) -> Future[T]:
@@ -107,7 +107,7 @@ class Store:
         except sa.exc.OperationalError:
             # The database itself failed: the whole group must fail, not one call.
             raise
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - handed to the caller; the writer thread must live
             savepoint.rollback()
             future.set_exception(error)
         else:

@@ -39,7 +39,9 @@ class JournalDamaged(RuntimeError):
     """The journal was altered, cut or broken; `seq` is the first row that is wrong."""
 
     def __init__(self, seq: int, text: str) -> None:
-        super().__init__(f"cannot trust the journal: {text}. Restore the database from a backup, or move it away to start anew.")
+        super().__init__(
+            f"cannot trust the journal: {text}. Restore the database from a backup, or move it away to start anew."
+        )
         self.seq = seq
 
 
@@ -150,7 +152,16 @@ def _first_unreadable(connection: Connection, after_seq: int) -> int:
 
 def scan(connection: Connection, after_seq: int) -> Iterator[tuple[int, int, Entry, bytes]]:
     """Rows after a seq, in order, in bounded chunks: (seq, epoch, entry, hash)."""
-    columns = (journal.c.seq, journal.c.epoch, journal.c.at_ms, journal.c.kind, journal.c.host, journal.c.incident, journal.c.body, journal.c.hash)
+    columns = (
+        journal.c.seq,
+        journal.c.epoch,
+        journal.c.at_ms,
+        journal.c.kind,
+        journal.c.host,
+        journal.c.incident,
+        journal.c.body,
+        journal.c.hash,
+    )
     while True:
         rows = connection.execute(
             sa.select(*columns).where(journal.c.seq > after_seq).order_by(journal.c.seq).limit(VERIFY_CHUNK_ROWS)

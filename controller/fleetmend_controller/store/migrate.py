@@ -1,4 +1,4 @@
-"""The schema's version. Alembic costs 40 MB of memory, so the resident controller only compares versions and leaves the work to a child."""
+"""The schema's version. Alembic costs 40 MB: the resident controller compares versions and leaves the work to a child."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def ensure_schema(engine: Engine) -> None:
     if found == SCHEMA:
         return
     if found is not None and found > SCHEMA:
-        raise SchemaError(f"cannot use the database: its schema {found} is newer than this program's {SCHEMA}. Install the newer controller.")
+        raise SchemaError(
+            f"cannot use the database: its schema {found} is newer than this program's {SCHEMA}. Install the newer controller."
+        )
     url = engine.url.render_as_string(hide_password=False)
     child = subprocess.run(
         [sys.executable, "-m", "fleetmend_controller.store.migrate"],

@@ -19,8 +19,16 @@ journal = sa.Table(
     sa.Column("body", sa.Text, nullable=False),
     sa.Column("hash", sa.LargeBinary, nullable=False),
 )
-sa.Index("journal_incident", journal.c.incident, journal.c.seq, sqlite_where=journal.c.incident != "", postgresql_where=journal.c.incident != "")
-sa.Index("journal_host", journal.c.host, journal.c.seq, sqlite_where=journal.c.host != "", postgresql_where=journal.c.host != "")
+sa.Index(
+    "journal_incident",
+    journal.c.incident,
+    journal.c.seq,
+    sqlite_where=journal.c.incident != "",
+    postgresql_where=journal.c.incident != "",
+)
+sa.Index(
+    "journal_host", journal.c.host, journal.c.seq, sqlite_where=journal.c.host != "", postgresql_where=journal.c.host != ""
+)
 
 # Where the chain ends, with a MAC under the master secret: cutting off the tail shows.
 journal_head = sa.Table(

@@ -31,7 +31,12 @@ def test_a_pause_expires_by_itself():
 
 
 def test_pauses_cover_group_and_playbook_and_nothing_else():
-    for scope, held in (("group:role=web", True), ("playbook:restart-failed-unit", True), ("group:role=db", False), ("host:h-2", False)):
+    for scope, held in (
+        ("group:role=web", True),
+        ("playbook:restart-failed-unit", True),
+        ("group:role=db", False),
+        ("host:h-2", False),
+    ):
         t = Timeline()
         t.feed(Paused(t.now_ms, scope, "ann", "why", None))
         t.seen(Status.CRIT)

@@ -85,7 +85,9 @@ class Timeline:
         self.wakes: dict[str, int] = {}
         self.seq = 0
         for number in range(1, hosts + 1):
-            self.feed(HostEnrolled(self.now_ms, f"h-{number}", f"web-{number}", labels if labels is not None else {"role": "web"}))
+            self.feed(
+                HostEnrolled(self.now_ms, f"h-{number}", f"web-{number}", labels if labels is not None else {"role": "web"})
+            )
             self.feed(HostConnected(self.now_ms, f"h-{number}", "boot-1", self.clock()))
 
     def clock(self, at_ms: int | None = None) -> int:
@@ -122,10 +124,14 @@ class Timeline:
         incident = self.fleet.incidents[incident_id]
         subject = incident.subject
         if incident.status is Status.CRIT:
-            event = EvidenceConfirmed(self.now_ms, subject.host, subject.check, subject.key, "boot-1", self.clock(), self.clock())
+            event = EvidenceConfirmed(
+                self.now_ms, subject.host, subject.check, subject.key, "boot-1", self.clock(), self.clock()
+            )
             self.feed(event)
 
-    def seen(self, status: Status, unit: str = "nginx.service", host: str = "h-1", check: str = "unit_failed", **more: Any) -> Step:
+    def seen(
+        self, status: Status, unit: str = "nginx.service", host: str = "h-1", check: str = "unit_failed", **more: Any
+    ) -> Step:
         """A check result, sampled now unless `sampled_ms` says otherwise."""
         self.seq += 1
         sampled_ms = more.pop("sampled_ms", self.now_ms)
@@ -133,7 +139,8 @@ class Timeline:
         finding = more.pop("finding", {"unit": unit})
         return self.feed(
             Observed(
-                self.now_ms, host, check, check, unit, status, finding, f"{unit} is {status.value}", boot, self.clock(sampled_ms), self.clock(),
+                self.now_ms, host, check, check, unit, status, finding, f"{unit} is {status.value}", boot,
+                self.clock(sampled_ms), self.clock(),
                 more.pop("outbox", f"box-{host}"), more.pop("seq", self.seq),
             )
         )  # fmt: skip
@@ -145,7 +152,9 @@ class Timeline:
     def ended(self, order: Order, outcome: Outcome = Outcome.DONE, refusal: str = "", detail: str = "", host: str = "") -> Step:
         """The order's end, now."""
         return self.feed(
-            OrderEnded(self.now_ms, host or order.host, order.id, outcome, refusal, detail, "boot-1", self.clock(), self.clock())
+            OrderEnded(
+                self.now_ms, host or order.host, order.id, outcome, refusal, detail, "boot-1", self.clock(), self.clock()
+            )
         )
 
     def silent(self, host: str = "h-1") -> Step:
@@ -154,7 +163,11 @@ class Timeline:
 
     def run(self, host: str = "h-1") -> Step:
         """An operator asks for a restart."""
-        return self.feed(RunRequested(self.now_ms, host, "restart_unit", (("unit", "a.service"),), "disruptive", 60_000, "ann", f"req-{self.seq}"))
+        return self.feed(
+            RunRequested(
+                self.now_ms, host, "restart_unit", (("unit", "a.service"),), "disruptive", 60_000, "ann", f"req-{self.seq}"
+            )
+        )
 
     def all(self, kind: type) -> list[Any]:
         """Every effect of a kind so far."""

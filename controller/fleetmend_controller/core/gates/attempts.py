@@ -14,13 +14,17 @@ def _ask(c: Candidate) -> Answer:
     times = c.fleet.attempts_at.get(c.incident.tried, [])
     recent = [t for t in times if t > c.now_ms - limit.window_ms]
     if len(recent) >= limit.max:
-        return refuse(Why.ATTEMPTS_EXHAUSTED, f"tried {len(recent)} times within {limit.window_ms // 60_000} min, limit {limit.max}")
+        return refuse(
+            Why.ATTEMPTS_EXHAUSTED, f"tried {len(recent)} times within {limit.window_ms // 60_000} min, limit {limit.max}"
+        )
     if not recent:
         return allow("not tried recently")
     pause_ms = limit.backoff_ms * limit.factor ** (len(recent) - 1)
     next_ms = recent[-1] + pause_ms
     if c.now_ms < next_ms:
-        return hold(Why.BACKING_OFF, f"tried {len(recent)} times; the next try waits {pause_ms / 1000:g} s after the last", next_ms)
+        return hold(
+            Why.BACKING_OFF, f"tried {len(recent)} times; the next try waits {pause_ms / 1000:g} s after the last", next_ms
+        )
     return allow(f"tried {len(recent)} of {limit.max} times")
 
 

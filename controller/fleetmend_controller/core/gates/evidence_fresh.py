@@ -23,7 +23,10 @@ def _ask(c: Candidate) -> Answer:
         return hold(Why.FAULT_EASED, f"{incident.subject.check} says {incident.status.value}, not crit")
     age_ms = c.now_ms - incident.evidence_ms
     if age_ms > c.policy.evidence_max_age_ms:
-        return hold(Why.EVIDENCE_STALE, f"the newest bad sample is {age_ms / 1000:.0f} s old, limit {c.policy.evidence_max_age_ms / 1000:.0f} s")
+        return hold(
+            Why.EVIDENCE_STALE,
+            f"the newest bad sample is {age_ms / 1000:.0f} s old, limit {c.policy.evidence_max_age_ms / 1000:.0f} s",
+        )
     return allow(f"seen {max(0, age_ms) / 1000:.1f} s ago")
 
 
