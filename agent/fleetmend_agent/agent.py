@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
-import random
 import resource
+import sys
 from collections.abc import Awaitable, Callable
-from importlib import metadata
 from pathlib import Path
 
 import grpc.aio
@@ -17,6 +15,7 @@ from fleetmend import registry
 from fleetmend.v1 import link_pb2 as pb
 
 from . import facts, identity, link, orders, wire
+from .backoff import chance
 from .checks import Status
 from .config import Settings
 from .executor_client import AnswerLost, ExecutorClient, ExecutorRefused, ExecutorUnreachable
@@ -64,10 +63,11 @@ class Agent:
         self._timer_ms = 0
         self._snapshot_timer: asyncio.TimerHandle | None = None
         self._config = pb.AgentConfig()
-        self._declared = ""
-        self._permitted: list[str] = []
+        self._declared: tuple[bytes, bytes] | None = None
+        self._permitted: list[str] | None = None
+        self._executor_problem = ""
         self._changed_facts: set[str] = set()
-        self._version = metadata.version("fleetmend")
+        self._version = version()
 
         self.host = Host(Roots(**settings.roots))
         self._boot_id = self.host.boot_id()
@@ -89,7 +89,7 @@ class Agent:
             orders.Desk(self.runner.latest, self._order_started, self._order_ended, self.runner.ask, self.host.clock_ms),
         )
         self.link = link.Link(self._channel, self.outbox, self._link_desk())
-        self._schedule = Schedule(random.randrange(1 << 30))
+        self._schedule = Schedule(int(chance() * (1 << 30)))
 
     async def run(self) -> None:
         """Until stopped."""
@@ -261,7 +261,7 @@ class Agent:
             wall_ms=self.host.wall_ms(),
             config_digest=self._config.digest,
             outbox_id=self.outbox.outbox_id,
-            permitted_actions=self._permitted,
+            permitted_actions=self._permitted or [],
         )
 
     def _stamp(self, report: pb.Report) -> None:
@@ -359,7 +359,7 @@ class Agent:
             watch = self.runner.watches[name]
             if watch.problem:
                 LOG.warning("check %s cannot run: %s", name, watch.problem)
-            spread_ms = random.randrange(min(START_SPREAD_MS, watch.spec.every_ms))
+            spread_ms = int(chance() * min(START_SPREAD_MS, watch.spec.every_ms))
             self._schedule.add(f"check:{name}", watch.spec.every_ms, now_ms, first_in_ms=spread_ms)
         self._inotify.watch(
             str(path) for name in self.runner.named_by("inotify") if (path := self.runner.watches[name].params.get("path"))
@@ -372,23 +372,25 @@ class Agent:
 
     async def _tend_executor(self) -> None:
         """Learns what the host permits and hands on the declaration; when both are done, leaves the executor asleep."""
-        payload, mac = self._config.declaration_payload, self._config.declaration_mac
-        digest = hashlib.sha256(payload + mac).hexdigest() if payload else ""
+        wanted = (self._config.declaration_payload, self._config.declaration_mac)
         try:
-            if not self._permitted:
+            if self._permitted is None:
                 answer = await self._executor.hello()
                 self._permitted = [str(action) for action in answer.get("permitted_actions", [])]
-            if digest and digest != self._declared:
-                await self._executor.declare(payload, mac)
-                self._declared = digest
+            if wanted[0] and wanted != self._declared:
+                await self._executor.declare(*wanted)
+            self._declared = wanted
         except ExecutorRefused as error:
             LOG.warning("the executor refused: %s: %s", error.reason, error.detail)
             if error.reason != "busy":
-                self._declared = digest
+                self._declared = wanted
         except (ExecutorUnreachable, AnswerLost) as error:
-            LOG.warning("%s; trying again", error)
+            if str(error) != self._executor_problem:
+                LOG.warning("%s; trying again", error)
+            self._executor_problem = str(error)
             return
-        if digest == self._declared and self._permitted:
+        self._executor_problem = ""
+        if wanted == self._declared:
             self._schedule.remove("executor")
 
     def _order_started(self, order_id: str, started_clock_ms: int) -> None:
@@ -422,3 +424,11 @@ class Agent:
         linked = "linked" if self.link.connected else (self.link.problem or "not linked yet")
         trouble = f"; {self.outbox.trouble}" if self.outbox.trouble else ""
         self._notifier.status(f"{linked}; {len(self.runner.watches)} checks; outbox {self.outbox.depth}{trouble}")
+
+
+def version() -> str:
+    """The version of the installed distribution, by the name of its folder: the library that knows costs a megabyte."""
+    for folder in filter(None, sys.path):
+        for found in Path(folder).glob("fleetmend-*.dist-info"):
+            return found.name.removeprefix("fleetmend-").removesuffix(".dist-info")
+    return "unknown"

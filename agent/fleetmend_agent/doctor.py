@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from . import config, identity
 from .executor_client import AnswerLost, ExecutorClient, ExecutorRefused, ExecutorUnreachable
 from .host import Host, Roots
+from .log import LOG
 
 if TYPE_CHECKING:
     import argparse
@@ -37,6 +38,7 @@ class Line:
 
 def doctor(arguments: argparse.Namespace) -> int:
     """Prints all lines; 1 if something is broken."""
+    LOG.disabled = True  # What is wrong is in the lines.
     lines = list(examine(arguments.config))
     if arguments.output == "json":
         print(json.dumps([asdict(line) for line in lines], indent=2))

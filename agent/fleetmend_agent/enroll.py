@@ -31,13 +31,6 @@ CALL_TIMEOUT_S = 30.0
 TOKEN_BYTES_MAX = 4096
 _HOSTNAME = re.compile(r"[a-z0-9.-]{1,253}")
 
-_HINTS = {
-    grpc.StatusCode.UNAUTHENTICATED: "make a new token on the controller: fleetmend token create",
-    grpc.StatusCode.ALREADY_EXISTS: "remove the old host first (fleetmend hosts rm), or choose another name with --hostname",
-    grpc.StatusCode.PERMISSION_DENIED: "ask an operator of the controller",
-    grpc.StatusCode.RESOURCE_EXHAUSTED: "wait a minute and try again",
-}
-
 
 class EnrolError(RuntimeError):
     """Enrolment or renewal failed; `code` is the exit code."""
@@ -143,8 +136,7 @@ def _call(method: Callable[..., Any], request: Any, address: str) -> Any:
                 f"cannot reach the controller at {address}: {details}; check the address, and that the CA file is that controller's",
                 UNREACHABLE,
             ) from error
-        hint = f"; {_HINTS[code]}" if code in _HINTS else ""
-        raise EnrolError(f"cannot get a certificate: the controller refused: {details} ({code.name}){hint}") from error
+        raise EnrolError(f"cannot get a certificate: the controller refused: {details} ({code.name})") from error
 
 
 def _channel(address: str, tls: grpc.ChannelCredentials) -> grpc.Channel:

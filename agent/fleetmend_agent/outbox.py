@@ -8,9 +8,7 @@ used for two different records. Full means that the oldest segment goes, counted
 from __future__ import annotations
 
 import os
-import shutil
 import struct
-import uuid
 import zlib
 from array import array
 from collections import deque
@@ -128,7 +126,7 @@ class Outbox:
         earlier = sorted((path for path in directory.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime_ns)
         if len(earlier) == 1 and earlier[0].name.partition("@")[2] == boot_id and self._resume(earlier[0]):
             return earlier[0], earlier[0].name.partition("@")[0]
-        outbox_id = uuid.uuid4().hex
+        outbox_id = os.urandom(16).hex()
         self._directory = directory / f"{outbox_id}@{boot_id}"
         self._directory.mkdir(mode=0o700)
         self._create(1)
@@ -137,7 +135,7 @@ class Outbox:
                 for record in _records(segment):
                     self.append(record)
         for path in earlier:
-            shutil.rmtree(path)
+            _remove(path)
         return self._directory, outbox_id
 
     def _resume(self, directory: Path) -> bool:
@@ -211,6 +209,12 @@ def _write_all(fd: int, data: bytes, offset: int) -> None:
     written = 0
     while written < len(data):
         written += os.pwrite(fd, data[written:], offset + written)
+
+
+def _remove(directory: Path) -> None:
+    for path in directory.iterdir():
+        path.unlink()
+    directory.rmdir()
 
 
 def _scan(directory: Path) -> list[_Segment]:

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from .. import tls as openssl
 from . import Check, CheckUnknown, Context, Field, Gauge, Kind, Param, Result, Scalar, Status
 from ._http import (
     BODY_BYTES_MAX,
@@ -109,10 +110,9 @@ def _tls(host: Host, ca: str) -> ssl.SSLContext:
 @functools.lru_cache(maxsize=8)
 def _context(ca_file: str, changed_ns: int) -> ssl.SSLContext:
     """Kept, since reading the system's certificates takes some 20 ms; a changed file is another key."""
-    import ssl
-
     del changed_ns
-    return ssl.create_default_context(cafile=ca_file or None)
+    context: ssl.SSLContext = openssl.bring_in().create_default_context(cafile=ca_file or None)
+    return context
 
 
 CHECK = Check(

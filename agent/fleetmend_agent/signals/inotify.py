@@ -7,11 +7,14 @@ dropped meanwhile counts as an event on every path.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import struct
 from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ctypes
 
 WATCHES_MAX = 128
 PAUSE_S = 0.2
@@ -43,6 +46,8 @@ class InotifySignal:
         self._paths = wanted
         if not wanted:
             return
+        import ctypes  # Only hosts with file checks pay for it.
+
         libc = ctypes.CDLL(None, use_errno=True)
         self._descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._descriptor < 0:
@@ -73,6 +78,8 @@ class InotifySignal:
         if len(self._folders) >= WATCHES_MAX:
             self.problems[path] = f"cannot watch {path}: {WATCHES_MAX} folders are watched; it is polled"
             return
+        import ctypes
+
         number = libc.inotify_add_watch(self._descriptor, os.fsencode(folder), _MASK)
         if number < 0:
             self.problems[path] = f"cannot watch {folder}: {os.strerror(ctypes.get_errno())}; it is polled"
