@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -192,10 +191,12 @@ class Host:
         """The file to run for a name; a name with a slash is a file already. Raises FileNotFoundError."""
         if "/" in name:
             return name
-        found = shutil.which(name, path=self.roots.tools or _TOOL_PATH)
-        if found is None:
-            raise FileNotFoundError(errno.ENOENT, "no such tool", name)
-        return found
+        # shutil.which would load the compression libraries for good.
+        for folder in (self.roots.tools or _TOOL_PATH).split(":"):
+            path = f"{folder}/{name}"
+            if os.access(path, os.X_OK) and Path(path).is_file():
+                return path
+        raise FileNotFoundError(errno.ENOENT, "no such tool", name)
 
     def run(self, argv: tuple[str, ...], timeout_s: float, output_bytes_max: int = OUTPUT_BYTES_MAX) -> tools.Finished:
         """Runs a tool in a session of its own, without a shell, and leaves none of its processes behind. Raises OSError."""
