@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -42,18 +43,44 @@ _OWN_METRICS = {
 }
 
 
+Ident = tuple[str, str, str]
+
+
 @dataclass(slots=True)
 class _HostSeries:
-    """What is kept of one host. `lines` holds its text by metric and series; a hidden host (silent) shows none of it."""
+    """What is kept of one host: its gauges by id, what checks say by subject, figures of its agent by metric.
+
+    A hidden host (silent) shows none of it. Names are interned, because most hosts have the same ones.
+    """
 
     label: str
-    metric_of: dict[int, str] = field(default_factory=dict)
-    id_of: dict[tuple[str, str, str], int] = field(default_factory=dict)
-    key_of: dict[int, tuple[str, str, str]] = field(default_factory=dict)
-    lines: dict[str, dict[object, bytes]] = field(default_factory=dict)
+    idents: dict[int, Ident] = field(default_factory=dict)
+    ids: dict[Ident, int] = field(default_factory=dict)
+    gauges: dict[int, bytes] = field(default_factory=dict)
     subjects: dict[SubjectKey, Status] = field(default_factory=dict)
+    says: dict[SubjectKey, bytes] = field(default_factory=dict)
+    agent: dict[str, bytes] = field(default_factory=dict)
     hidden: bool = False
     begun: bool = False
+
+    def metrics(self) -> set[str]:
+        """Every metric of which this host has a line."""
+        return {metric for metric, _, _ in self.idents.values()} | set(self.agent) | {"check_status"}
+
+    def blocks(self, metrics: Iterable[str]) -> dict[str, bytes]:
+        """The text of these metrics, in one pass over what is kept; empty for one without lines."""
+        lines: dict[str, list[bytes]] = {metric: [] for metric in metrics}
+        if self.hidden:
+            return dict.fromkeys(lines, b"")
+        for series_id, line in self.gauges.items():
+            group = lines.get(self.idents[series_id][0])
+            if group is not None:
+                group.append(line)
+        for metric in _AGENT_METRICS.keys() & lines.keys() & self.agent.keys():
+            lines[metric] = [self.agent[metric]]
+        if "check_status" in lines:
+            lines["check_status"] = list(self.says.values())
+        return {metric: b"".join(group) for metric, group in lines.items()}
 
 
 class Gauges:
@@ -70,7 +97,7 @@ class Gauges:
         """A stream begins: the ids of its series mean nothing any more; old values stay until its first heartbeat."""
         series = self._hosts.setdefault(host.id, _HostSeries(_escape(host.name)))
         series.begun = False
-        self._set(series, "agent_clock_skew_seconds", "", _line("agent_clock_skew_seconds", series.label, skew_ms / 1000))
+        series.agent["agent_clock_skew_seconds"] = _line("agent_clock_skew_seconds", series.label, skew_ms / 1000)
         self._publish(host.id, series, {"agent_clock_skew_seconds"})
 
     def heartbeat(self, host: str, beat: link_pb2.Heartbeat) -> None:
@@ -78,19 +105,24 @@ class Gauges:
         series = self._hosts.get(host)
         if series is None:
             return
-        changed = self._clear_gauges(series) if not series.begun else set()
-        series.begun = True
+        changed: set[str] = set()
+        if not series.begun:
+            series.begun = True
+            changed = {metric for metric, _, _ in series.idents.values()}
+            series.idents, series.ids, series.gauges = {}, {}, {}
         for ended in beat.ended_series_ids:
             changed |= self._end(series, ended)
         for new in beat.series:
             changed |= self._define(series, new)
         for series_id, value in zip(beat.series_ids, beat.values, strict=False):
-            metric = series.metric_of.get(series_id)
-            if metric is None:
+            ident = series.idents.get(series_id)
+            if ident is None:
                 continue
-            _, check, key = series.key_of[series_id]
-            self._set(series, metric, series_id, _line(metric, series.label, value, check, key))
-            changed.add(metric)
+            changed.add(ident[0])
+            if math.isfinite(value):
+                series.gauges[series_id] = _line(ident[0], series.label, value, ident[1], ident[2])
+            else:
+                series.gauges.pop(series_id, None)
         if beat.HasField("stats"):
             changed |= self._stats(series, beat.stats)
         self._publish(host, series, changed)
@@ -100,16 +132,15 @@ class Gauges:
         series = self._hosts.get(host)
         if series is None:
             return
-        lines = series.lines.setdefault("check_status", {})
         for subject, status in statuses.items():
             if subject not in series.subjects and len(series.subjects) >= SERIES_A_HOST_MAX:
                 self._dropped("too_many_subjects", 1)
                 continue
             series.subjects[subject] = status
-            lines[subject] = _line("check_status", series.label, _NUMBER[status], *subject)
+            series.says[subject] = _line("check_status", series.label, _NUMBER[status], *subject)
         for subject in gone:
             series.subjects.pop(subject, None)
-            lines.pop(subject, None)
+            series.says.pop(subject, None)
         self._publish(host, series, {"check_status"})
 
     def subjects(self, host: str) -> dict[SubjectKey, Status]:
@@ -122,14 +153,14 @@ class Gauges:
         series = self._hosts.get(host)
         if series is not None and not series.hidden:
             series.hidden = True
-            self._publish(host, series, set(series.lines))
+            self._publish(host, series, series.metrics())
 
     def show(self, host: str) -> None:
         """The host is heard again."""
         series = self._hosts.get(host)
         if series is not None and series.hidden:
             series.hidden = False
-            self._publish(host, series, set(series.lines))
+            self._publish(host, series, series.metrics())
 
     def forget(self, host: str) -> None:
         """The host was removed: nothing of it stays."""
@@ -188,35 +219,31 @@ class Gauges:
             self._dropped("unknown_gauge", 1)
             return set()
         changed = self._end(series, new.id)
+        ident = (sys.intern(new.name), sys.intern(check), sys.intern(key))
         # Two series of equal labels would make Prometheus refuse the whole scrape.
-        same = series.id_of.get((new.name, check, key))
+        same = series.ids.get(ident)
         if same is not None:
             changed |= self._end(series, same)
-        if len(series.metric_of) >= SERIES_A_HOST_MAX:
+        if len(series.idents) >= SERIES_A_HOST_MAX:
             self._dropped("too_many_series", 1)
             return changed
-        series.metric_of[new.id] = new.name
-        series.id_of[new.name, check, key] = new.id
-        series.key_of[new.id] = (new.name, check, key)
+        series.idents[new.id] = ident
+        series.ids[ident] = new.id
         return changed
 
-    def _end(self, series: _HostSeries, series_id: int) -> set[str]:
-        metric = series.metric_of.pop(series_id, None)
-        if metric is None:
+    @staticmethod
+    def _end(series: _HostSeries, series_id: int) -> set[str]:
+        ident = series.idents.pop(series_id, None)
+        if ident is None:
             return set()
-        series.id_of.pop(series.key_of.pop(series_id), None)
-        series.lines.get(metric, {}).pop(series_id, None)
-        return {metric}
+        del series.ids[ident]
+        series.gauges.pop(series_id, None)
+        return {ident[0]}
 
-    def _clear_gauges(self, series: _HostSeries) -> set[str]:
-        changed: set[str] = set()
-        for series_id in list(series.metric_of):
-            changed |= self._end(series, series_id)
-        return changed
-
-    def _stats(self, series: _HostSeries, stats: link_pb2.AgentStats) -> set[str]:
+    @staticmethod
+    def _stats(series: _HostSeries, stats: link_pb2.AgentStats) -> set[str]:
         values = {
-            "agent_cpu_seconds_total": stats.cpu_seconds_total,
+            "agent_cpu_seconds_total": stats.cpu_seconds_total if math.isfinite(stats.cpu_seconds_total) else 0.0,
             "agent_resident_bytes": stats.resident_bytes,
             "agent_outbox_records": stats.outbox_records,
             "agent_outbox_dropped_total": stats.outbox_dropped_total,
@@ -224,31 +251,18 @@ class Gauges:
             "agent_checks_run_total": stats.checks_run_total,
         }
         for metric, value in values.items():
-            self._set(series, metric, "", _line(metric, series.label, value))
+            series.agent[metric] = _line(metric, series.label, value)
         return set(values)
 
-    @staticmethod
-    def _set(series: _HostSeries, metric: str, key: object, line: bytes) -> None:
-        lines = series.lines.setdefault(metric, {})
-        if line:
-            lines[key] = line
-        else:
-            lines.pop(key, None)
-
     def _publish(self, host: str, series: _HostSeries, metrics: Iterable[str]) -> None:
-        for metric in metrics:
-            lines = series.lines.get(metric)
-            if not lines:
-                series.lines.pop(metric, None)
-            if not lines or series.hidden:
+        for metric, block in series.blocks(metrics).items():
+            if block:
+                self._blocks.setdefault(metric, {})[host] = block
+            else:
                 self._blocks.get(metric, {}).pop(host, None)
-                continue
-            self._blocks.setdefault(metric, {})[host] = b"".join(lines.values())
 
 
 def _line(metric: str, host: str, value: float, check: str | None = None, key: str = "") -> bytes:
-    if not math.isfinite(value):
-        return b""
     if check is None:
         return f'{PREFIX}{metric}{{host="{host}"}} {value!r}\n'.encode()
     return f'{PREFIX}{metric}{{host="{host}",check="{_escape(check)}",key="{_escape(key)}"}} {value!r}\n'.encode()
