@@ -17,6 +17,12 @@ def test_the_catalogue_is_that_of_the_registries():
     assert generator.FILE.read_text("utf-8") == generator.render(), "catalogue.json differs from the code; run make protos"
 
 
+def test_the_page_for_people_is_that_of_the_catalogue():
+    page = generator.PAGE.read_text("utf-8")
+    assert page == generator.page(CATALOGUE), "docs/catalogue.md differs from the code; run make protos"
+    assert all(f"### {thing.name}\n" in page for thing in THINGS)
+
+
 def test_there_is_something_to_check_and_to_do():
     assert {"unit_failed", "http_endpoint", "filesystem_space"} <= set(CATALOGUE.checks)
     assert {"restart_unit", "clear_directory", "collect_evidence"} <= set(CATALOGUE.actions)

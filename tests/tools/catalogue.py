@@ -1,6 +1,7 @@
-"""Writes the catalogue of checks and actions from their registries: `python -m tests.tools.catalogue --write`.
+"""Writes the catalogue of checks and actions from their registries, for programs and for people.
 
-Without `--write` it compares: exit code 1 when the file does not say what the code says.
+`python -m tests.tools.catalogue --write` writes protos/fleetmend/catalogue.json and docs/catalogue.md (also part of `make protos`);
+without the flag it compares: exit code 1 when a file does not say what the code says.
 """
 
 from __future__ import annotations
@@ -19,6 +20,13 @@ from fleetmend_agent.checks import Check
 from fleetmend_executor.actions import Action
 
 FILE = Path(catalogue.__file__).with_name("catalogue.json")
+PAGE = Path(__file__).parents[2] / "docs" / "catalogue.md"
+_HEAD = """# Checks and actions
+
+Generated from the code by `make protos`; do not edit. Durations are written `500ms`, `30s`, `10m`, `2h`, `1d`, sizes `64K`, `500M`,
+`10G`. A playbook uses fields of a finding as `finding.<field>`; gauges reach Prometheus with the prefix `fleetmend_` and the labels
+`host`, `check` and `key`.
+"""
 
 
 def _plain(value: Any) -> Any:
@@ -71,16 +79,54 @@ def render() -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
+def page(known: catalogue.Catalogue) -> str:
+    """The catalogue as a page for people."""
+    lines = [_HEAD, "## Checks", ""]
+    for check in known.checks.values():
+        seen = f"at once by the signal `{check.signal}`, and " if check.signal else ""
+        lines += [
+            f"### {check.name}",
+            "",
+            f"{check.summary}. Looked at {seen}every {check.every_s:g} s unless told otherwise.",
+            "",
+        ]
+        lines += _table(("parameter", "kind", "default", "meaning"), [_param_row(param) for param in check.params])
+        lines += _table(("finding", "kind", "meaning"), [(f"`{f.name}`", f.kind, f.doc) for f in check.finding])
+        lines += _table(("gauge", "meaning"), [(f"`{gauge.name}`", gauge.doc) for gauge in check.gauges])
+    lines += ["## Actions", ""]
+    for action in known.actions.values():
+        proofs = ", ".join(f"`{name}`" for name in action.proved_by) or "nothing"
+        text = f"{action.summary.rstrip('.')}. Cost: {action.cost}; proved by {proofs}; at most {action.timeout_s:g} s."
+        lines += [f"### {action.name}", "", text, ""]
+        lines += _table(("parameter", "kind", "default", "meaning"), [_param_row(param) for param in action.params])
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _param_row(param: catalogue.ParamSpec) -> tuple[str, ...]:
+    default = "required" if param.required else f"`{json.dumps(param.default)}`"
+    choices = f" ({', '.join(param.choices)})" if param.choices else ""
+    return f"`{param.name}`", param.kind, default, param.doc + choices
+
+
+def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    if not rows:
+        return []
+    lines = [heads, tuple("---" for _ in heads), *rows]
+    return [*("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines), ""]
+
+
 def main() -> int:
     """Writes or compares."""
     text = render()
+    files = {FILE: text, PAGE: page(catalogue.parse_catalogue(text))}
     if "--write" in sys.argv[1:]:
-        FILE.write_text(text, "utf-8")
+        for path, content in files.items():
+            path.write_text(content, "utf-8")
         return 0
-    if FILE.read_text("utf-8") != text:
-        sys.stderr.write("cannot accept catalogue.json: it differs from the code; run make protos\n")
-        return 1
-    return 0
+    stale = [path.name for path, content in files.items() if not path.exists() or path.read_text("utf-8") != content]
+    for name in stale:
+        sys.stderr.write(f"cannot accept {name}: it differs from the code; run make protos\n")
+    return 1 if stale else 0
 
 
 if __name__ == "__main__":
