@@ -93,7 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     doctor = command("doctor", "say what this agent needs and whether it has it; exit code 1 if something is broken")
     once = command("check", "run one check once and print what it finds; exit code 1 if it cannot judge", _CHECK_EXAMPLES)
     for each in (run, renew, doctor, once):
-        each.add_argument("--config", type=Path, default=config.DEFAULT_PATH, metavar="FILE", help="settings (default: %(default)s)")
+        each.add_argument(
+            "--config", type=Path, default=config.DEFAULT_PATH, metavar="FILE", help="settings (default: %(default)s)"
+        )
     for each in (doctor, once):
         each.add_argument("--output", choices=("table", "json"), default="table", help="default: %(default)s")
     once.add_argument("name", metavar="NAME", help="a check type, or the name of a check that the controller configured")
@@ -104,14 +106,20 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_enroll(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--controller", required=True, metavar="ADDR", help="host or host:port of enrolment (port 7444)")
-    parser.add_argument("--ca", required=True, type=Path, metavar="FILE", help="the controller's CA certificate, PEM; it is pinned")
+    parser.add_argument(
+        "--ca", required=True, type=Path, metavar="FILE", help="the controller's CA certificate, PEM; it is pinned"
+    )
     parser.add_argument("--token-file", required=True, type=Path, metavar="F", help="file with the join token; - reads stdin")
     parser.add_argument("--hostname", default="", metavar="N", help="display name of this host (default: its hostname)")
-    parser.add_argument("--state-dir", type=Path, default=Path("/var/lib/fleetmend-agent"), metavar="D", help="default: %(default)s")
+    parser.add_argument(
+        "--state-dir", type=Path, default=Path("/var/lib/fleetmend-agent"), metavar="D", help="default: %(default)s"
+    )
     parser.add_argument(
         "--executor-state-dir", type=Path, default=Path("/var/lib/fleetmend-executor"), metavar="D", help="default: %(default)s"
     )
-    parser.add_argument("--user", default="fleetmend-agent", metavar="U", help="owner of the state when root enrols (default: %(default)s)")
+    parser.add_argument(
+        "--user", default="fleetmend-agent", metavar="U", help="owner of the state when root enrols (default: %(default)s)"
+    )
 
 
 _CHECK_EXAMPLES = """\

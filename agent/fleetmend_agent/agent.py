@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from .signals.inotify import InotifySignal
 from .signals.mounts import MountsSignal
 from .signals.pressure import PressureSignal
 from .signals.systemd import SystemdSignal
+from .version import version
 from .workers import Workers
 
 CONFIG_FILE = "config.pb"
@@ -50,7 +50,7 @@ class Agent:
     """Everything that runs in the event loop. `run` returns when `stop` was called."""
 
     def __init__(self, settings: Settings, notifier: Notifier, renew: Callable[[], Awaitable[int]]) -> None:
-        """`renew` runs the short-lived child that renews the certificate and returns its exit code. Raises IdentityError, OSError."""
+        """`renew` runs the short-lived child that renews the certificate, and gives its exit code. Raises IdentityError, OSError."""
         self._settings = settings
         self._state_dir = Path(settings.state_dir)
         self._identity = identity.load(self._state_dir)
@@ -111,8 +111,13 @@ class Agent:
         self._tick()
         self._notifier.send("READY=1")
         self._say_status()
-        LOG.info("host %s, boot %s, %d checks, outbox holds %d", self._identity.host_id, self._boot_id, len(self.runner.watches),
-                 self.outbox.depth)
+        LOG.info(
+            "host %s, boot %s, %d checks, outbox holds %d",
+            self._identity.host_id,
+            self._boot_id,
+            len(self.runner.watches),
+            self.outbox.depth,
+        )
         await self._stopped.wait()
         await self._shut_down()
 
@@ -394,7 +399,9 @@ class Agent:
             self._schedule.remove("executor")
 
     def _order_started(self, order_id: str, started_clock_ms: int) -> None:
-        self._keep(pb.Record(boot_id=self._boot_id, started=pb.OrderStarted(order_id=order_id, started_clock_ms=started_clock_ms)))
+        self._keep(
+            pb.Record(boot_id=self._boot_id, started=pb.OrderStarted(order_id=order_id, started_clock_ms=started_clock_ms))
+        )
 
     def _order_ended(self, outcome: pb.OrderOutcome) -> None:
         self._keep(pb.Record(boot_id=self._boot_id, outcome=outcome))
@@ -424,11 +431,3 @@ class Agent:
         linked = "linked" if self.link.connected else (self.link.problem or "not linked yet")
         trouble = f"; {self.outbox.trouble}" if self.outbox.trouble else ""
         self._notifier.status(f"{linked}; {len(self.runner.watches)} checks; outbox {self.outbox.depth}{trouble}")
-
-
-def version() -> str:
-    """The version of the installed distribution, by the name of its folder: the library that knows costs a megabyte."""
-    for folder in filter(None, sys.path):
-        for found in Path(folder).glob("fleetmend-*.dist-info"):
-            return found.name.removeprefix("fleetmend-").removesuffix(".dist-info")
-    return "unknown"

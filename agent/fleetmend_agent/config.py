@@ -30,7 +30,7 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What one agent needs to know of itself. Addresses are `host:port`; `roots` holds only what differs from the machine's own."""
+    """What one agent needs to know of itself. Addresses are `host:port`; `roots` holds what differs from the machine's own."""
 
     controller: str = ""
     enroll_port: int = ENROLL_PORT

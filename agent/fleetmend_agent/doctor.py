@@ -89,7 +89,9 @@ def _certificate(state_dir: Path, host: Host) -> Line:
     late = host.wall_ms() - known.renew_at_ms
     if late > DAY_MS:
         return Line("certificate", WEAK, f"{left_ms / DAY_MS:.1f} days left, renewal is overdue; try: fleetmend-agent renew")
-    return Line("certificate", GOOD, f"{left_ms / DAY_MS:.1f} days left, renews itself {max(0, -late) / DAY_MS:.1f} days from now")
+    return Line(
+        "certificate", GOOD, f"{left_ms / DAY_MS:.1f} days left, renews itself {max(0, -late) / DAY_MS:.1f} days from now"
+    )
 
 
 def _controller(settings: config.Settings, state_dir: Path) -> Line:
@@ -180,5 +182,7 @@ def _disk(state_dir: Path, settings: config.Settings) -> Line:
         return Line("outbox", BROKEN, f"cannot look at {state_dir}: {error.strerror}")
     free = found.f_bavail * found.f_frsize
     if free < settings.outbox_bytes_max:
-        return Line("outbox", WEAK, f"{free >> 20} MiB free in {state_dir}, a full outbox needs {settings.outbox_bytes_max >> 20}")
+        return Line(
+            "outbox", WEAK, f"{free >> 20} MiB free in {state_dir}, a full outbox needs {settings.outbox_bytes_max >> 20}"
+        )
     return Line("outbox", GOOD, f"{free >> 20} MiB free, at most {settings.outbox_bytes_max >> 20} used")

@@ -133,7 +133,7 @@ def _call(method: Callable[..., Any], request: Any, address: str) -> Any:
         code, details = error.code(), error.details()
         if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
             raise EnrolError(
-                f"cannot reach the controller at {address}: {details}; check the address, and that the CA file is that controller's",
+                f"cannot reach the controller at {address}: {details}; check the address, and that the CA file is its own",
                 UNREACHABLE,
             ) from error
         raise EnrolError(f"cannot get a certificate: the controller refused: {details} ({code.name})") from error

@@ -1,4 +1,4 @@
-"""Who this host is: key, certificate, CA and host id in the state folder, used only while nobody else can read or change them."""
+"""Who this host is: key, certificate, CA and host id in the state folder, used only while others cannot read or change them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The one stream to the controller: dialled out, kept up, begun anew when it breaks.
 
-What must not be lost lies in the outbox and is sent from there until acknowledged; what only the newest value matters of is asked
-for when it is sent. So nothing queues here, however long the controller is away.
+What must not be lost lies in the outbox and is sent from there until acknowledged; the rest is built when it is sent. So nothing
+queues here, however long the controller is away.
 """
 
 from __future__ import annotations
@@ -138,7 +138,9 @@ class Session:
         if response.WhichOneof("message") != "welcome":
             raise Ended("the controller did not answer with Welcome")
         if response.welcome.protocol_version != PROTOCOL_VERSION:
-            raise Ended(f"the controller speaks protocol version {response.welcome.protocol_version}; update this agent", "protocol")
+            raise Ended(
+                f"the controller speaks protocol version {response.welcome.protocol_version}; update this agent", "protocol"
+            )
         welcome: pb.Welcome = response.welcome
         return welcome
 
@@ -199,7 +201,7 @@ class Session:
 
 
 class Link:
-    """Keeps one session up: back-off and jitter between tries, and a move to a second channel when the certificate is renewed."""
+    """Keeps one session up: back-off and jitter between tries, a move to a second channel when the certificate is renewed."""
 
     def __init__(self, make_channel: MakeChannel, outbox: Outbox, desk: Desk, backoff: Backoff | None = None) -> None:
         """`make_channel` makes a new channel with the credentials of now. It raises OSError or ValueError if it cannot."""
@@ -286,7 +288,7 @@ class Link:
         error = task.exception()
         if not isinstance(error, Ended):
             task.result()
-            raise RuntimeError("cannot go on: a session ended without saying how")
+            error = Ended("the session ended without saying how")
         if self.connected and lasted_s >= STABLE_AFTER_S:
             self._backoff.reset()
         text = f"cannot hold the link to the controller: {error}"

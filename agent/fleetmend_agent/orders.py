@@ -1,7 +1,7 @@
 """Orders on their way from the controller to the executor and back. The agent carries them; it can neither make nor change one.
 
-An order that this process is still carrying is not carried twice. Whatever is lost on the way is asked for again: the executor's
-ledger runs each order at most once and repeats its outcome.
+An order that this process is still carrying is not carried twice. Whatever is lost on the way is asked for again: the ledger of
+the executor runs each order at most once and repeats its outcome.
 """
 
 from __future__ import annotations

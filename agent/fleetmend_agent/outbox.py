@@ -1,8 +1,8 @@
 """What must reach the journal waits here, on disk, in order, until the controller says that it has it.
 
-A record is written before it is sent, so that it survives the death of this process; the page cache outlives us. It does not
-outlive a power cut, so a new boot begins a new outbox (new id, numbers from 1) and carries over what was left: a number is never
-used for two different records. Full means that the oldest segment goes, counted. A full disk means bounded memory, and `trouble`.
+A record is written before it is sent, so that it survives the death of this process: the page cache outlives us. It does not
+outlive a power cut, so a new boot begins a new outbox (new id, numbers from 1) and carries over what was left: no number is ever
+used for two records. Full means that the oldest segment goes, counted. A full disk means bounded memory, and `trouble`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from array import array
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 SEGMENT_BYTES = 1 << 20
@@ -142,7 +143,7 @@ class Outbox:
         found = _scan(directory)
         if not found:
             return False
-        for earlier, later in zip(found, found[1:], strict=False):
+        for earlier, later in pairwise(found):
             self.dropped_total += later.first_seq - earlier.next_seq
         self._segments.extend(found)
         self._next_seq = found[-1].next_seq

@@ -1,7 +1,7 @@
-"""Runs checks: when they are due, when a signal names them, when somebody asks. Turns results into statuses and says what changed.
+"""Runs checks: when due, when a signal names them, when somebody asks. Turns results into statuses and says what changed.
 
-A check can do its worst: raise, return nonsense, or never return. It is cut off at its timeout and is UNKNOWN; while it still hangs it
-is not started again, and every slot that passes counts as one more UNKNOWN. The others go on.
+A check can do its worst: raise, return nonsense, or never return. It is cut off at its timeout and is UNKNOWN; while it still
+hangs it is not started again, and every slot that passes counts as one more UNKNOWN. The others go on.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Watch:
 
 
 def guarded(call: Callable[[], Any]) -> Outcome:
-    """Calls a check or a fact collector, whatever it does. This and its asynchronous twin are the agent's only broad excepts."""
+    """Calls a check or a fact collector, whatever it does. It and its asynchronous twin have the agent's only broad excepts."""
     try:
         return Outcome(call())
     except CheckUnknown as error:

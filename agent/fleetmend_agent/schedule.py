@@ -1,7 +1,7 @@
 """When each thing runs: one heap for everything periodic, on one grid, so that an agent at rest wakes up rarely.
 
-All entries of a host share one random phase: checks with the same interval fall on the same instant, other hosts on another. Between
-its slots an entry keeps a steady interval, however long a run took. Pure: the caller brings the clock and does the waiting.
+All entries of a host share one random phase: checks with the same interval fall on the same instant, other hosts on another.
+An entry keeps a steady interval, however long a run took. Pure: the caller brings the clock and does the waiting.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""OpenSSL only where it is used. The link has its own TLS inside gRPC; the standard library's costs 4.6 MiB (measured: 1.5 private,
-3.1 of mapped libraries) and only checks of https addresses need it. But asyncio imports it whenever it can.
+"""OpenSSL only where it is used.
+
+The link has its own TLS inside gRPC; the standard library's costs 4.6 MiB (1.5 private, 3.1 of mapped libraries) and only checks
+of https addresses need it. But asyncio imports it whenever it can.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ def leave_out() -> None:
     """Imports asyncio as on a Python without ssl, which asyncio supports. Does nothing if asyncio is there already."""
     if "asyncio" in sys.modules or "ssl" in sys.modules:
         return
-    sys.modules["ssl"] = cast(ModuleType, None)  # The documented way to make an import fail.
+    sys.modules["ssl"] = cast("ModuleType", None)  # The documented way to make an import fail.
     try:
         importlib.import_module("asyncio")
     finally:

@@ -1,4 +1,4 @@
-"""Threads for work that may hang. A thread that hangs is given up: its result is dropped, another takes its place, up to a number."""
+"""Threads for work that may hang. One that hangs is given up: its result is dropped, another takes its place, up to a number."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ class Workers:
         """Queues work. Raises WorkersExhausted when too many threads hang."""
         if len(self._given_up) >= self._given_up_max:
             hung = ", ".join(self.hung)
-            raise WorkersExhausted(f"cannot start {name}: {len(self._given_up)} worker threads hang ({hung}), no more are started")
+            raise WorkersExhausted(
+                f"cannot start {name}: {len(self._given_up)} worker threads hang ({hung}), no more are started"
+            )
         job = Job(name, work, asyncio.get_running_loop().create_future())
         with self._lock:
             start = self._idle <= self._queue.qsize() and self._threads < self._threads_max

@@ -1,1 +1,1 @@
-"""What the machine says by itself. Each source calls back with what changed; a source that cannot work says why, and checks poll."""
+"""What the machine says by itself. A source calls back with what changed; one that cannot work says why, and checks poll."""

@@ -1,4 +1,4 @@
-"""Waiting for POLLPRI inside the event loop, which itself can only wait for data: an epoll descriptor is readable when it fires."""
+"""Waiting for POLLPRI in the event loop, which itself only waits for data: an epoll descriptor is readable when it fires."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class InotifySignal:
         self._descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._descriptor < 0:
             reason = os.strerror(ctypes.get_errno())
-            self.problems = {path: f"cannot use inotify: {reason}; files are polled" for path in wanted}
+            self.problems = dict.fromkeys(wanted, f"cannot use inotify: {reason}; files are polled")
             return
         for path in sorted(wanted):
             self._add(libc, path)

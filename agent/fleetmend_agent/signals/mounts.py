@@ -1,4 +1,4 @@
-"""The kernel marks its mount table when anything is mounted, unmounted or remounted, for example read-only after an I/O error."""
+"""The kernel marks its mount table when anything is mounted, unmounted or remounted, say read-only after an I/O error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""systemd over D-Bus: subscribes to its signals, keeps the unit table, and lists all units now and then in case a signal was lost."""
+"""The line to systemd over D-Bus: subscribes to its signals, keeps the unit table, and lists all units now and then."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class SystemdSignal:
         self._connection: _Connection | None = None
         self._ready = False
         self._lost_clock_ms = 0
-        self._failed = False
+        self._tried = asyncio.Event()
         self._relist: asyncio.TimerHandle | None = None
         self.problem = "not connected to systemd yet"
 
@@ -65,9 +65,9 @@ class SystemdSignal:
 
     async def ready(self, timeout_s: float) -> bool:
         """Waits until the table is there, or a try has failed; whether it is there."""
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        while not self._ready and not self._failed and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.01)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._tried.wait()
         return self._ready
 
     async def run(self) -> None:
@@ -88,6 +88,7 @@ class SystemdSignal:
             stack.callback(reading.cancel)
             await self._subscribe(connection)
             self._connection, self._ready = connection, True
+            self._tried.set()
             backoff.reset()
             if self.problem:
                 LOG.info("watching %d systemd units", len(self._table.units))
@@ -160,13 +161,14 @@ class SystemdSignal:
             self._on_change(changed)
 
     def _lost(self, error: Exception) -> None:
-        text = f"cannot reach systemd over {self._socket_path}: {getattr(error, 'strerror', None) or error or type(error).__name__}"
+        reason = getattr(error, "strerror", None) or error or type(error).__name__
+        text = f"cannot reach systemd over {self._socket_path}: {reason}"
         if self._ready or text != self.problem:
             LOG.warning("%s; unit checks are unknown, trying again", text)
         if self._ready:
             self._lost_clock_ms = self._host.clock_ms()
         self._ready = False
-        self._failed = True
+        self._tried.set()
         self._connection = None
         self.problem = text
 

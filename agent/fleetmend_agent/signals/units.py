@@ -58,9 +58,8 @@ class UnitTable:
         name = unit_name(path)
         before = self.units.get(name)
         if before is None and (interface != _UNIT_INTERFACE or len(self.units) >= UNITS_MAX):
-            # A unit of which nothing is known yet: its state comes with the signal of the unit interface.
-            if "Result" not in changed or len(self.units) >= UNITS_MAX:
-                return
+            # Nothing is known of this unit yet: its state comes with the signal of the unit interface, or with the next list.
+            return
         now = before or UnitState(name)
         if interface == _UNIT_INTERFACE:
             job = changed.get("Job")
@@ -87,7 +86,7 @@ class UnitTable:
             self._put(before, replace(before, job_pending=False), clock_ms)
 
     def remove(self, name: str) -> None:
-        """systemd has unloaded a unit."""
+        """Takes that a unit was unloaded."""
         if self.units.pop(name, None) is not None:
             self._changed.add(name)
 
