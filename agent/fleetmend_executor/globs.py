@@ -40,7 +40,8 @@ def any_path(path: str, patterns: tuple[str, ...]) -> bool:
 
 
 def is_protected(path: str, patterns: tuple[str, ...]) -> bool:
-    """Whether a pattern matches the path or a folder above it: what protects a folder protects all in it."""
+    """Whether a pattern matches the path or a folder above it: what protects a folder protects all in it, and it itself."""
+    patterns = (*patterns, *(pattern.removesuffix("/**") for pattern in patterns if pattern.endswith("/**")))
     parts = path.strip("/").split("/")
     above = ["/" + "/".join(parts[: n + 1]) for n in range(len(parts))]
     return any(any_path(each, patterns) for each in above)

@@ -167,7 +167,7 @@ def _refused(reason: str, detail: str) -> dict[str, Any]:
 
 
 def _version() -> str:
-    """The installed version, from the name of the metadata folder: importlib.metadata alone takes longer than the rest of hello."""
+    """The installed version, by the name of the metadata folder: importlib.metadata takes longer than the rest of hello."""
     for folder in filter(os.path.isdir, sys.path):
         for name in os.listdir(folder):
             if name.startswith("fleetmend-") and name.endswith(".dist-info"):

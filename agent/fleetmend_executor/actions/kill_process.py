@@ -18,6 +18,8 @@ def _plan(params: dict[str, Any], rules: HostRules) -> tuple[Effect, ...]:
         raise Refused("bad_parameter", f"cannot kill: grace_ms {grace_ms} is more than {GRACE_MS_MAX}")
     if bool(unit) == bool(pid):
         raise Refused("bad_parameter", "cannot kill: give either unit, or pid with start_ticks and name")
+    if unit and (params["start_ticks"] or params["name"]):
+        raise Refused("bad_parameter", "cannot kill: start_ticks and name belong to a pid, not to a unit")
     if unit:
         return _by_unit(unit, grace_ms, rules)
     if pid <= 1 or not params["start_ticks"] or not params["name"]:

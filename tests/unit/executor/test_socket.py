@@ -1,4 +1,4 @@
-"""The executor as a process on its socket: what it believes, what it refuses, and that each order has one effect and one end."""
+"""The executor as a process on its socket: what it believes and refuses, and that each order has one effect and one end."""
 
 from __future__ import annotations
 

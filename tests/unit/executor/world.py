@@ -1,4 +1,4 @@
-"""A host for the executor's tests: keys, policy and state in a temporary folder, and a real executor process on a real socket."""
+"""A host for the executor's tests: keys, policy and state in a temporary folder, a real executor process on a real socket."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ commands:
   slow: {argv: [/bin/sh, -c, "echo run >> MARK; sleep 5"], timeout: 20s}
   hang: {argv: [/bin/sh, -c, "echo run >> MARK; sleep 60"], timeout: 1s}
 """
-ALL_ACTIONS = "actions: {restart_unit: %s, start_unit: %s, stop_unit: %s, reload_unit: %s, reset_failed_unit: %s, kill_process: %s, \
-clear_journal: {}, clear_directory: {}, collect_evidence: {}, run_command: {}}" % (
-    ('{except: [ssh.service, "systemd-*"]}',) * 6
+ALL_ACTIONS = (
+    "actions: {restart_unit: %s, start_unit: %s, stop_unit: %s, reload_unit: %s, reset_failed_unit: %s, kill_process: %s, \
+clear_journal: {}, clear_directory: {}, collect_evidence: {}, run_command: {}}"
+    % (('{except: [ssh.service, "systemd-*"]}',) * 6)
 )
 
 
@@ -44,7 +45,16 @@ def clock_ms() -> int:
 
 
 def declared(**changes) -> dict:
-    document = {"kind": "declaration", "v": 1, "host_id": HOST, "epoch": 1, "version": 1, "units": {}, "disposable": [], "protected": []}
+    document = {
+        "kind": "declaration",
+        "v": 1,
+        "host_id": HOST,
+        "epoch": 1,
+        "version": 1,
+        "units": {},
+        "disposable": [],
+        "protected": [],
+    }
     return {**document, **changes}
 
 
@@ -106,7 +116,12 @@ class ExecutorHost:
         self.socket.unlink(missing_ok=True)
         paths = os.pathsep.join(["agent", "protos"])
         self.process = subprocess.Popen(
-            argv, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": paths}, cwd=Path(__file__).parents[3], **popen
+            argv,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": paths},
+            cwd=Path(__file__).parents[3],
+            **popen,
         )
 
     def kill(self) -> None:

@@ -1,0 +1,127 @@
+"""Every action keeps the contract: a pure plan, a cost, the checks that prove it, a refusal of hostile parameters."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import socket
+import subprocess
+
+import pytest
+
+import fleetmend_agent.checks
+from fleetmend import registry
+from fleetmend_executor import actions, effects
+from fleetmend_executor.actions import Action, Cost, Refused, validate
+from fleetmend_executor.policy import NamedCommand
+from tests.unit.executor.world import rules
+
+ACTIONS = registry.load(actions, "ACTION", Action)
+KINDS = {"text", "integer", "flag", "duration_ms", "size_bytes"}
+RULES = rules(
+    units={"shop.service": {}},
+    disposable=["/srv/cache/**"],
+)
+RULES.policy.commands["tidy"] = NamedCommand(("/bin/tidy",))
+# Parameters with which each action can be planned.
+GOOD = {
+    "restart_unit": {"unit": "shop.service"},
+    "start_unit": {"unit": "shop.service"},
+    "stop_unit": {"unit": "shop.service"},
+    "reload_unit": {"unit": "shop.service"},
+    "reset_failed_unit": {"unit": "shop.service"},
+    "kill_process": {"unit": "shop.service"},
+    "clear_journal": {"keep_bytes": 64 << 20},
+    "clear_directory": {"path": "/srv/cache"},
+    "collect_evidence": {"unit": "shop.service"},
+    "run_command": {"command": "tidy"},
+}
+HOSTILE = [
+    "--help",
+    "; reboot",
+    "$(reboot)",
+    "../../etc/shadow",
+    "/etc/shadow",
+    "a\nb",
+    "\x00",
+    "*",
+    "x" * 5000,
+    -1,
+    1.5,
+    [],
+    {},
+    True,
+]
+named = pytest.mark.parametrize("name", sorted(ACTIONS))
+
+
+def test_the_list_of_good_parameters_is_complete():
+    assert set(GOOD) == set(ACTIONS)
+
+
+@named
+def test_it_is_described(name):
+    action = ACTIONS[name]
+    assert action.summary.endswith(".")
+    assert isinstance(action.cost, Cost)
+    assert 0 < action.timeout_s <= 3600
+    for param in action.params:
+        assert param.kind in KINDS
+        assert param.doc.endswith(".")
+        assert param.name.isidentifier()
+        assert param.required == (param.default is None), "a parameter is required or has a default"
+        if param.kind in {"duration_ms", "size_bytes"}:
+            assert param.name.endswith(("_ms", "_bytes")), "the unit stands in the name"
+
+
+@named
+def test_it_is_proved_by_checks_that_exist_unless_it_heals_nothing(name):
+    action = ACTIONS[name]
+    assert set(action.proved_by) <= set(registry.names(fleetmend_agent.checks))
+    assert action.proved_by or action.cost is Cost.HARMLESS
+
+
+@named
+def test_its_plan_is_pure(name, monkeypatch):
+    def touched(*args, **kwargs):
+        raise AssertionError("a plan touched the machine")
+
+    for module, attributes in (
+        (os, ("open", "stat", "listdir", "readlink", "kill", "unlink")),
+        (subprocess, ("Popen", "run")),
+        (socket, ("socket",)),
+        (builtins, ("open",)),
+    ):
+        for attribute in attributes:
+            monkeypatch.setattr(module, attribute, touched)
+    action = ACTIONS[name]
+    params = validate(action, GOOD[name])
+    first, second = action.plan(dict(params), RULES), action.plan(dict(params), RULES)
+    assert first == second
+    assert first
+    assert all(isinstance(effect, effects.Effect) for effect in first)
+
+
+@named
+def test_what_the_policy_does_not_list_is_not_planned(name):
+    action = ACTIONS[name]
+    empty = rules("actions: {}", units={"shop.service": {}}, disposable=["/srv/cache/**"])
+    with pytest.raises(Refused) as caught:
+        action.plan(validate(action, GOOD[name]), empty)
+    assert caught.value.reason == "not_permitted"
+
+
+@named
+@pytest.mark.parametrize("value", HOSTILE, ids=repr)
+def test_hostile_parameters_are_refused(name, value):
+    action = ACTIONS[name]
+    for param in action.params:
+        with pytest.raises(Refused, match=r"^cannot "):
+            action.plan(validate(action, {**GOOD[name], param.name: value}), RULES)
+
+
+@named
+def test_unknown_parameters_are_refused(name):
+    with pytest.raises(Refused) as caught:
+        validate(ACTIONS[name], {**GOOD[name], "surprise": 1})
+    assert caught.value.reason == "bad_parameter"
