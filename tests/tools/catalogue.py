@@ -1,6 +1,6 @@
 """Writes the catalogue of checks and actions from their registries, for programs and for people.
 
-`python -m tests.tools.catalogue --write` writes protos/fleetmend/catalogue.json and docs/catalogue.md (also part of `make protos`);
+`python -m tests.tools.catalogue --write` writes protos/fleetmend/catalogue.json and docs/catalogue.md (part of `make protos`);
 without the flag it compares: exit code 1 when a file does not say what the code says.
 """
 
@@ -23,9 +23,9 @@ FILE = Path(catalogue.__file__).with_name("catalogue.json")
 PAGE = Path(__file__).parents[2] / "docs" / "catalogue.md"
 _HEAD = """# Checks and actions
 
-Generated from the code by `make protos`; do not edit. Durations are written `500ms`, `30s`, `10m`, `2h`, `1d`, sizes `64K`, `500M`,
-`10G`. A playbook uses fields of a finding as `finding.<field>`; gauges reach Prometheus with the prefix `fleetmend_` and the labels
-`host`, `check` and `key`.
+Generated from the code by `make protos`; do not edit. Durations are written `500ms`, `30s`, `10m`, `2h`, `1d`, sizes `64K`,
+`500M`, `10G`; defaults stand in milliseconds and bytes. A playbook uses fields of a finding as `finding.<field>`; gauges reach
+Prometheus with the prefix `fleetmend_` and the labels `host`, `check` and `key`.
 """
 
 
