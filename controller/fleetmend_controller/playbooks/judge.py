@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -114,9 +115,14 @@ def _why(fault: Any) -> str:
     return words.get(kind, message[:1].lower() + message[1:])
 
 
+@functools.cache
+def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema(by_alias=True)
+
+
 def _known_keys(model: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:
     """The keys that a model allows where an unknown one was found."""
-    schema = model.model_json_schema(by_alias=True)
+    schema = _schema_of(model)
     definitions = schema.get("$defs", {})
     here: dict[str, Any] = schema
     for step in location[:-1]:

@@ -28,6 +28,7 @@ FOLDERS = ("declarations", "checks", "playbooks")
 TOTAL_BYTES_MAX = 10 * 1024 * 1024
 FILES_MAX = 5_000
 FOLDER_DEPTH_MAX = 4
+PROBLEMS_MAX = 1_000
 SUFFIX = ".yaml"
 
 T = TypeVar("T")
@@ -74,7 +75,7 @@ def compile_rules(documents: Mapping[str, str], catalogue: Catalogue | None = No
     declarations = tuple(built.rule for built in declared)
     playbooks = _present(build_playbook(book, document, declarations) for document in parsed["playbooks"])
     if book.problems:
-        raise RulesError(tuple(sorted(set(book.problems))))
+        raise RulesError(_bounded(sorted(set(book.problems))))
 
     policy = _policy(digest_of(documents), playbooks)
     lint_declarations(book, declared)
@@ -100,6 +101,16 @@ def digest_of(documents: Mapping[str, str]) -> str:
 def all_gates() -> tuple[Gate, ...]:
     """Every gate, in the order in which people see their answers."""
     return tuple(sorted(load_folder(gates, "GATE", Gate).values(), key=lambda gate: (gate.order, gate.name)))
+
+
+def _bounded(problems: list[Problem]) -> tuple[Problem, ...]:
+    if len(problems) <= PROBLEMS_MAX:
+        return tuple(problems)
+    last, more = problems[PROBLEMS_MAX - 1], len(problems) - PROBLEMS_MAX
+    return (
+        *problems[:PROBLEMS_MAX],
+        Problem(last.file, last.line, last.column, f"cannot show {more} further problems: mend these first"),
+    )
 
 
 def _present(things: Iterable[T | None]) -> list[T]:

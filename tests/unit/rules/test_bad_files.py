@@ -75,6 +75,13 @@ def test_problems_of_one_file_are_bounded():
     assert 100 <= len(problems(checks=text)) <= 1200
 
 
+def test_problems_of_all_files_are_bounded_and_the_rest_is_counted():
+    texts = {f"checks_{n}": "checks:\n" + "".join(f"  - {{name: a{n}-{i}, typ: x}}\n" for i in range(300)) for n in range(4)}
+    said = problems(**texts)
+    assert len(said) == 1001
+    assert said[-1].endswith("cannot show 1400 further problems: mend these first")
+
+
 def test_a_declaration_must_fit_a_sealed_document():
     patterns = "\n".join(f"  - /srv/cache/{'x' * 900}{n}" for n in range(100))
     said = problems(declarations=f"{DECLARATION}disposable:\n{patterns}\n")
