@@ -19,10 +19,7 @@ def _run(session: Session, host: str, sections: tuple[str, ...]) -> None:
     if session.output == "table":
         _print(answer, session.now_ms)
         return
-    listed = [
-        {"name": s.name, "at_ms": s.at_ms, "value": json.loads(s.json) if s.json else None, "error": s.error}
-        for s in answer.sections
-    ]
+    listed = [{"name": s.name, "at_ms": s.at_ms, "value": _value(s), "error": s.error} for s in answer.sections]
     session.show_value({"host_id": answer.host_id, "host_name": answer.host_name, "sections": listed})
 
 
@@ -31,8 +28,16 @@ def _print(answer: pb.GetFactsResponse, now_ms: int) -> None:
         click.echo("no inventory yet")
     for section in answer.sections:
         print_heading(f"{section.name}  {when(section.at_ms, now_ms)}")
-        pairs = list(_leaves("", json.loads(section.json))) if section.json else []
+        pairs = list(_leaves("", _value(section))) if section.json else []
         print_pairs([*pairs, *([("error", section.error)] if section.error else [])])
+
+
+def _value(section: pb.FactsSection) -> Any:
+    """The section as values; text that is no JSON as it is."""
+    try:
+        return json.loads(section.json) if section.json else None
+    except ValueError:
+        return section.json
 
 
 def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,14 @@ _COSTS = {cost.value: pb.ActionCost.Value(f"ACTION_COST_{cost.name}") for cost i
 _TRUSTS = {trust.value: pb.PlaybookTrust.Value(f"PLAYBOOK_TRUST_{trust.name}") for trust in model.Trust}
 
 
+OUTPUT_CHARS_MAX = 16 * 1024
+
+
+def cut(text: str, chars_max: int) -> str:
+    """The end of a text that is too long, and how much is missing."""
+    return text if len(text) <= chars_max else f"[{len(text) - chars_max} characters before]\n{text[len(text) - chars_max :]}"
+
+
 def phase_of(word: str) -> pb.IncidentPhase.ValueType:
     """The phase that a stored word names; unspecified for none."""
     return _PHASES.get(word, pb.INCIDENT_PHASE_UNSPECIFIED)
@@ -78,7 +86,7 @@ def attempts_of(case: Case) -> list[pb.IncidentAttempt]:
             ended_ms=order.ended_ms,
             outcome=order.outcome,
             detail=order.detail,
-            output=order.output,
+            output=cut(order.output, OUTPUT_CHARS_MAX),
             commands=order.commands,
         )
         for order in case.orders.values()

@@ -18,6 +18,7 @@ from .case import Case, build_case, gate_answers, pairs
 from .spans import span
 from .story import Story, StoryRow
 
+SECTIONS_MAX = 60
 SECTION_LINES_MAX = 60
 EVIDENCE_LINES_MAX = 20
 EVIDENCE_CHARS_MAX = 300
@@ -123,6 +124,8 @@ def explain(story: Story, host_names: Mapping[str, str]) -> Explanation | None:
             orders += line.why == "ordered"
             rounds.setdefault((_round(topic, orders), topic), []).append(_plain(line))
     sections = _sections(rounds, orders)
+    if case.phase == "held":
+        _say_when_again(story, sections)
     if story.omitted:
         note = Line(
             story.rows[-1].at_ms,
@@ -160,7 +163,24 @@ def _sections(rounds: dict[tuple[int, Topic], list[Line]], orders: int) -> list[
         if orders > 1 and topic not in (Topic.SEEN, Topic.END):
             title += f", try {number}" if number <= orders else ", after that"
         sections.append(Section(topic, title, _bounded(lines)))
-    return sections
+    if len(sections) <= SECTIONS_MAX:
+        return sections
+    # The beginning, and of many tries the newest.
+    first, last = sections[: SECTIONS_MAX // 3], sections[-2 * SECTIONS_MAX // 3 :]
+    left_out = len(sections) - len(first) - len(last)
+    last[0].lines.insert(0, Line(last[0].lines[0].at_ms, f"... {left_out} sections about earlier tries left out ..."))
+    return [*first, *last]
+
+
+def _say_when_again(story: Story, sections: list[Section]) -> None:
+    """When a held incident looks at itself again, if nothing wakes it before."""
+    found = next(((row, e["at_ms"]) for row in reversed(story.rows) for e in row.effects if e["type"] == "WakeAt"), None)
+    gates = next((section for section in reversed(sections) if section.topic is Topic.GATES), None)
+    if found is not None and gates is not None:
+        row, at_ms = found
+        gates.lines.append(
+            Line(row.at_ms, f"asked again when something changes, at the latest {span(at_ms - row.at_ms)} later")
+        )
 
 
 def _collapse(lines: list[Line], *, by_gate: bool) -> list[Line]:

@@ -20,7 +20,7 @@ from ..core.model import Phase, Scalar
 from ..pki.registry import HostRecord
 from ..store.tables import incidents
 from .case import Case, build_case, gate_answers
-from .convert import cost_of
+from .convert import OUTPUT_CHARS_MAX, cost_of, cut
 from .desk import Desk
 from .errors import invalid, not_now
 from .hosts import find_host
@@ -31,6 +31,9 @@ WAIT_MS_DEFAULT = 10 * 60_000
 WAIT_MS_MAX = 24 * 3_600_000
 REASON_CHARS_MAX = 500
 SUBMIT_MAX = 500
+TEXT_CHARS_MAX = 300
+# All outputs of a summary together: it is one message.
+OUTPUT_CHARS_TOTAL_MAX = 1_000_000
 HOSTS_NAMED_MAX = 20
 # Changes come by themselves; this looks after one that got lost because the caller was slow.
 LOOK_AGAIN_S = 5.0
@@ -87,6 +90,9 @@ async def run_action(desk: Desk, message: pb.RunActionRequest, who: str) -> Asyn
     finally:
         desk.decider.unsubscribe(key)
     done = sum(result.state == pb.RUN_STATE_DONE for result in results.values())
+    output_chars_max = min(OUTPUT_CHARS_MAX, OUTPUT_CHARS_TOTAL_MAX // len(results))
+    for result in results.values():
+        result.output = cut(result.output, output_chars_max)
     yield pb.RunActionResponse(summary=pb.RunSummary(results=results.values(), done=done, not_done=len(results) - done))
 
 
@@ -220,7 +226,7 @@ async def _update(desk: Desk, before: pb.RunUpdate, incident: str) -> pb.RunUpda
         host_name=before.host_name,
         incident_id=incident,
         state=state,
-        text=text,
+        text=text[:TEXT_CHARS_MAX],
         output=order.output if final and order is not None else "",
     )
 

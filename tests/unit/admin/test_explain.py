@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from fleetmend_controller.admin.case import build_case
-from fleetmend_controller.admin.explain import SECTION_LINES_MAX, Explanation, Topic, explain
+from fleetmend_controller.admin.explain import SECTION_LINES_MAX, SECTIONS_MAX, Explanation, Topic, explain
 from fleetmend_controller.admin.explain_text import COLUMNS, render, zone
 from fleetmend_controller.admin.story import read_story
 from fleetmend_controller.core.events import HostRemoved, HostSilent, Paused, Resumed, RunRequested
-from fleetmend_controller.core.model import Outcome, Status, Trust
+from fleetmend_controller.core.model import Attempts, FleetBudget, Limits, Outcome, Rate, Status, Trust
 
 from .world import World, playbook, policy
 
@@ -189,3 +189,25 @@ def test_an_unknown_incident_has_no_story(make_world):
 @pytest.mark.parametrize("name", ["Nowhere/Land", "../etc/passwd", ""])
 def test_an_unknown_zone_is_utc(name):
     assert str(zone(name)) == "UTC"
+
+
+def test_of_many_tries_the_first_and_the_newest_are_told(make_world):
+    restart = playbook().steps[0]
+    world = make_world(playbook(for_ms=0, steps=(restart,) * 40, limits=generous()))
+    host = world.enrol("web-3", role="web")
+    for _ in range(40):
+        world.observe(host, Status.CRIT)
+        order = world.fleet.incidents["inc-1"].order
+        if order is not None:
+            world.end(host, order.id, Outcome.FAILED, "exit 1")
+        world.wait(0.1)
+    explanation = told(world)
+    assert len(explanation.sections) == SECTIONS_MAX
+    texts = [line.text for section in explanation.sections for line in section.lines]
+    assert any("sections about earlier tries left out" in text for text in texts)
+    assert any("ord-1-1 " in text for text in texts)
+    assert any("ord-1-40 " in text for text in texts)
+
+
+def generous() -> Limits:
+    return Limits(Rate(100, 3_600_000), FleetBudget("role", 10, 20), Attempts(100, 3_600_000, 0, 1))

@@ -141,3 +141,15 @@ def test_all_takes_every_host_of_the_fleet_and_the_same_host_twice_is_once(offic
     assert [host.name for host in plan.hosts] == ["db-1", "web-1", "web-2", "web-3"]
     twice = next(run(admin, hosts=["web-1", office.registry.find("web-1").id], wait_ms=100)).plan
     assert len(twice.hosts) == 1
+
+
+def test_outputs_of_many_hosts_fit_one_message(office, admin):
+    stream = run(admin, hosts=["web-1"])
+    next(stream)
+    while not office.orders:
+        next(stream)
+    office.obey(office.orders[-1].host, output="x" * 60_000 + "the end")
+    *_, last = stream
+    output = last.summary.results[0].output
+    assert output.startswith("[43623 characters before]\n")
+    assert output.endswith("the end")
