@@ -126,7 +126,8 @@ class Intake:
                 await self._hand_over()
                 delay_s = RETRY_S_MIN
             except JournalUnavailable as error:
-                log.warning("cannot hand over what %s reported: %s; trying again", self._session.host, error)
+                # The decider itself says loudly that the journal takes nothing; ten thousand streams need not join in.
+                log.debug("cannot hand over what %s reported: %s; trying again", self._session.host, error)
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, RETRY_S_MAX)
                 self._work.set()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from fleetmend.v1 import link_pb2
 
 from ..core.events import Event, Observed, OrderEnded, OrderStarted
-from ..core.incidents import HOST_LOST_CHECK
+from ..core.incidents import HOST_LOST_CHECK, OPERATOR_CHECK
 from ..core.model import Status
 from . import bounds
 from .orders import Forged, OrderHost, Sealer
@@ -16,6 +16,8 @@ from .sessions import SubjectKey
 
 # Sick subjects a host may have; the rest is dropped and counted.
 SICK_MAX = 1_000
+# Subjects that the controller makes up itself: no agent may speak of them, and their absence from a snapshot means nothing.
+OWN_CHECKS = frozenset({HOST_LOST_CHECK, OPERATOR_CHECK})
 # Words that a record may be rejected with and that are worth a row in the audit trail.
 AUDITED = frozenset({"bad_seal", "foreign_order", "foreign_outcome", "unknown_order"})
 
@@ -122,8 +124,8 @@ class Translator:
         self, said: link_pb2.Observation, boot: str, sent: Sent, known: Mapping[SubjectKey, Status], done: Translated
     ) -> None:
         subject = bounds.subject(said.check, said.key)
-        if subject[0] == HOST_LOST_CHECK:
-            raise bounds.Malformed(f"the name {HOST_LOST_CHECK} is the controller's own")
+        if subject[0] in OWN_CHECKS:
+            raise bounds.Malformed(f"the name {subject[0]} is the controller's own")
         status = bounds.status(said.status)
         sampled = bounds.clock_ms(said.sampled_clock_ms)
         last = done.statuses.get(subject, known.get(subject, Status.OK))
@@ -178,7 +180,7 @@ class Translator:
         for subject in sorted({*known, *held_sick} - present):
             check, key = subject
             ended = check in complete or (check not in configured and check not in speaking)
-            if not ended or check == HOST_LOST_CHECK:
+            if not ended or check in OWN_CHECKS:
                 continue
             done.gone.append(subject)
             if subject in held_sick or known.get(subject, Status.OK) is not Status.OK:

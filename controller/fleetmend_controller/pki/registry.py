@@ -220,11 +220,13 @@ class Registry:
             await self._tell(event)
 
     async def _tell(self, event: HostEnrolled | HostRemoved) -> None:
+        first = event.host not in self._untold
         self._untold[event.host] = event
         try:
             await self._decider.submit([event])
         except JournalUnavailable as error:
-            log.warning("cannot tell the decider of %s: %s; it will be told when the journal takes rows", event.host, error)
+            level = logging.WARNING if first else logging.DEBUG
+            log.log(level, "cannot tell the decider of %s: %s; it will be told when the journal takes rows", event.host, error)
             return
         if self._untold.get(event.host) is event:
             del self._untold[event.host]
