@@ -107,7 +107,7 @@ def playbook_of(playbook: model.Playbook) -> pb.Playbook:
         summary=playbook.summary,
         owner=playbook.owner,
         trust=_TRUSTS[playbook.trust.value],
-        check=playbook.check,
+        check=", ".join((playbook.check, *playbook.also)),
         where=playbook.where,
         for_ms=playbook.for_ms,
         steps=[_step(step) for step in playbook.steps],
