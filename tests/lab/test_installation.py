@@ -29,7 +29,8 @@ awk -v ticks=$((after - before)) \\
 """
 LEFT = """
 import os
-print([path for path in ("/opt/fleetmend", "/var/lib/fleetmend-agent", "/etc/fleetmend/agent.yaml") if os.path.exists(path)])
+paths = ("/opt/fleetmend/venv", "/var/lib/fleetmend-agent", "/etc/fleetmend/agent.yaml")
+print([path for path in paths if os.path.exists(path)])
 """
 
 
@@ -77,14 +78,15 @@ def test_the_footprint_at_rest_is_printed_and_the_executor_is_not_there(fleet: F
 def test_a_removed_host_is_out_at_once_and_can_start_anew(fleet: Fleet):
     old = next(host for host in fleet.ctl("hosts", "ls")["hosts"] if host["name"] == "web-3")
     fleet.ctl("hosts", "rm", "web-3", "--yes")
-    wait(lambda: "web-3" not in {host["name"] for host in fleet.ctl("hosts", "ls")["hosts"]}, "the host to be gone")
-    established = "ss -Htn state established '( dport = :7443 )' | wc -l"
-    wait(lambda: fleet.shell("web-3", established).strip() == "0", "its stream to be closed", timeout_s=30)
-    renewed = fleet.tries("web-3", "fleetmend-agent", "renew")
-    assert renewed.returncode != 0
-    fleet.run("web-3", f"{MEDIUM}/deploy/install", "agent", "--remove", timeout_s=120)
-    assert fleet.run("web-3", "python3", "-c", LEFT).strip() == "[]"
-    assert fleet.shell("web-3", "systemctl list-unit-files 'fleetmend*' --no-legend | wc -l").strip() == "0"
+    assert "web-3" not in {host["name"] for host in fleet.ctl("hosts", "ls")["hosts"]}
+    agent_log = ("journalctl", "-u", "fleetmend-agent", "-o", "cat", "-n", "5")
+    wait(lambda: "removed" in fleet.run("web-3", *agent_log), "its stream to be closed", timeout_s=20)
+    renewed = fleet.tries("web-3", "runuser", "-u", "fleetmend-agent", "--", "fleetmend-agent", "renew")
+    assert renewed.returncode == 1
+    assert "removed" in renewed.stderr
+    refused = [entry for entry in fleet.ctl("audit", "ls")["entries"] if entry["host_id"] == old["id"]]
+    assert refused, "the audit trail says nothing of the removed host"
+    remove_and_purge(fleet, "web-3")
     fleet.must("enrol", "web-3")
     wait(fleet.calm, "the host to be back under a new identity", timeout_s=60)
     new = next(host for host in fleet.ctl("hosts", "ls")["hosts"] if host["name"] == "web-3")
@@ -92,3 +94,16 @@ def test_a_removed_host_is_out_at_once_and_can_start_anew(fleet: Fleet):
     before = fleet.newest()
     fleet.fault("unit-killed", "web-3")
     wait(lambda: [i["why"] for i in fleet.since(before, "web-3")] == ["healed"], "the new host to be healed", timeout_s=40)
+
+
+def remove_and_purge(fleet: Fleet, host: str) -> None:
+    """`--remove` takes the programs and keeps configuration and state; `--purge` takes these too, and nothing else."""
+    fleet.shell(host, "echo mine > /etc/fleetmend/mine.yaml; cp -a /etc/fleetmend/executor.yaml /root/policy.yaml")
+    fleet.run(host, f"{MEDIUM}/deploy/install", "agent", "--remove", timeout_s=120)
+    assert fleet.run(host, "python3", "-c", LEFT).strip() == "['/var/lib/fleetmend-agent', '/etc/fleetmend/agent.yaml']"
+    assert fleet.shell(host, "systemctl list-unit-files 'fleetmend*' --no-legend | wc -l").strip() == "0"
+    fleet.run(host, f"{MEDIUM}/deploy/install", "agent", "--remove", "--purge", timeout_s=120)
+    assert fleet.run(host, "python3", "-c", LEFT).strip() == "[]"
+    assert fleet.tries(host, "getent", "passwd", "fleetmend-agent").returncode == 2
+    assert fleet.run(host, "cat", "/etc/fleetmend/mine.yaml").strip() == "mine"
+    fleet.shell(host, "mv /root/policy.yaml /etc/fleetmend/executor.yaml; rm /etc/fleetmend/mine.yaml")
