@@ -81,7 +81,7 @@ def run(world: World, *, stay: bool) -> None:
         shop.start(world, broken)
         facts = world.cli("hosts", "show", shop.HOST)["host"]
         step(begun, f"controller on port {world.link_port}, host {facts['name']} enrolled as {facts['id']} over mutual TLS")
-        step(begun, f"the shop answers on {broken.url} and is checked twice a second")
+        step(begun, f"the shop answers on {broken.url} and is checked every second")
         incidents = [
             break_and_watch(world, "the shop's process is killed (SIGKILL)", broken.kill),
             break_and_watch(world, "the shop hangs: it lives, accepts connections and never answers", broken.hang),

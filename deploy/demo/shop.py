@@ -96,8 +96,8 @@ def write_rules(world: World, *shops: Shop) -> None:
 
 
 def probe(shop: Shop) -> dict[str, Any]:
-    """Twice a second."""
-    return {"name": shop.name, "type": "http_endpoint", "with": {"url": shop.url}, "every": "500ms", "timeout": "500ms"}
+    """Every second."""
+    return {"name": shop.name, "type": "http_endpoint", "with": {"url": shop.url}, "every": "1s", "timeout": "1s"}
 
 
 def playbook(shop: Shop) -> dict[str, Any]:

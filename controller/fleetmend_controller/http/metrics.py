@@ -21,7 +21,7 @@ class Metrics:
 
     def __init__(self) -> None:
         # The time at which each series began doubles what is scraped, and the text format has no use for it.
-        disable_created_metrics()  # type: ignore[no-untyped-call]  its stub says nothing of a result
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._of_healing(self.registry)
         self._of_the_journal(self.registry)
