@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+from unicodedata import combining, east_asian_width
 
 import click
 
@@ -24,8 +26,7 @@ if TYPE_CHECKING:
 
 # Valid JSON, but not harmless on a terminal.
 _STEERING = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
-# Wide enough that nothing is cut where a program reads.
-_PIPE_COLUMNS = 4096
+_GAP = 2
 
 STYLES = {
     "up": "green",
@@ -85,41 +86,25 @@ def print_yaml(value: object, *, lines: bool = False) -> None:
     click.echo(yaml.safe_dump(value, sort_keys=False, explicit_start=lines, width=100), nl=False)
 
 
-def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]], *, indent: int = 0) -> None:
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
     """A table without lines; words with a meaning are coloured on a terminal."""
-    from rich.padding import Padding
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        justify = "right" if column.right else "left"
-        table.add_column(column.title, no_wrap=column.fixed, overflow="fold", justify=justify)  # type: ignore[arg-type]
-    for row in rows:
-        table.add_row(*(Text(plain_line(cell), style=STYLES.get(cell, "")) for cell in row))
-    _print(Padding(table, (0, 0, 0, indent)))
+    cells = [[plain_line(cell) for cell in row] for row in rows]
+    _print_cells(columns, cells, [column.title for column in columns])
 
 
 def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
     """Names and values, one pair a line; long values fold."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column(overflow="fold")
+    cells = []
     for name, value in pairs:
-        lines = "\n".join(plain_line(line) for line in value.split("\n"))
-        table.add_row(Text(plain_line(name)), Text(lines, style=STYLES.get(value, "")))
-    _print(table)
+        first, *more = value.split("\n")
+        cells += [[plain_line(name), plain_line(first)], *(["", plain_line(line)] for line in more)]
+    _print_cells((Column(""), Column("", fixed=False)), cells, None)
 
 
 def print_heading(text: str) -> None:
     """A line above a table."""
-    from rich.text import Text
-
     click.echo()
-    _print(Text(plain_line(text), style="bold"))
+    click.echo(_styled(plain_line(text), "bold"))
 
 
 def labels_text(labels: Mapping[str, str]) -> str:
@@ -133,23 +118,74 @@ def is_terminal(*, err: bool = False) -> bool:
     return stream.isatty()
 
 
-def _print(renderable: Any) -> None:
-    from rich.console import Console
+def _print_cells(columns: Sequence[Column], cells: list[list[str]], titles: list[str] | None) -> None:
+    """Lines of cells. Most tables fit; only for folding the others is rich worth its start."""
+    lines = [*([titles] if titles else []), *cells]
+    widths = [max((_width(line[place]) for line in lines), default=0) for place in range(len(columns))]
+    room = _room()
+    if room is not None and sum(widths) + _GAP * (len(columns) - 1) > room:
+        _print_folded(columns, cells, titles, room)
+        return
+    out = []
+    for number, line in enumerate(lines):
+        heading = titles is not None and number == 0
+        padded = (
+            _padded(cell, width, column, "bold" if heading or (titles is None and column.fixed) else STYLES.get(cell, ""))
+            for cell, width, column in zip(line, widths, columns, strict=True)
+        )
+        out.append((" " * _GAP).join(padded).rstrip())
+    if out:
+        click.echo("\n".join(out))
 
-    colourless = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-    fixed = is_terminal() or "COLUMNS" in os.environ
-    console = Console(
-        color_system=None if colourless else "auto",
-        width=None if fixed else _PIPE_COLUMNS,
-        markup=False,
-        highlight=False,
-        emoji=False,
-        soft_wrap=False,
-    )
+
+def _padded(cell: str, width: int, column: Column, style: str) -> str:
+    space = " " * (width - _width(cell))
+    shown = _styled(cell, style)
+    return space + shown if column.right else shown + space
+
+
+def _styled(text: str, style: str) -> str:
+    if not style or not _colours():
+        return text
+    return click.style(text, fg=style.removeprefix("bold").strip() or None, bold="bold" in style)
+
+
+def _width(text: str) -> int:
+    """Columns that a text takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in {"W", "F"} else 1 for c in text)
+
+
+def _room() -> int | None:
+    """How many columns there are; None where a program reads and nothing may be folded."""
+    fixed = os.environ.get("COLUMNS", "")
+    if fixed.isdigit() and int(fixed) > 0:
+        return int(fixed)
+    return shutil.get_terminal_size().columns if is_terminal() else None
+
+
+def _colours() -> bool:
+    return is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _print_folded(columns: Sequence[Column], cells: list[list[str]], titles: list[str] | None, room: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold", show_header=titles is not None)
+    for column in columns:
+        style = "bold" if titles is None and column.fixed else ""
+        justify: Literal["left", "right"] = "right" if column.right else "left"
+        table.add_column(column.title, no_wrap=column.fixed, overflow="fold", justify=justify, style=style)
+    for line in cells:
+        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in line))
+    colours: Literal["auto"] | None = "auto" if _colours() else None
+    console = Console(color_system=colours, width=room, markup=False, highlight=False, emoji=False)
     with console.capture() as capture:
-        console.print(renderable)
-    text = "".join(line.rstrip() + "\n" for line in capture.get().splitlines())
-    click.echo(text, nl=False)
+        console.print(table)
+    click.echo("".join(line.rstrip() + "\n" for line in capture.get().splitlines()), nl=False)
 
 
 def _field(message: Message, field: Any) -> Any:
