@@ -103,3 +103,7 @@ names: [c.example.org, '2001:db8::1']
 def test_an_absent_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match="there is no such file"):
         load_config(tmp_path / "none.yaml")
+
+
+def test_the_shipped_file_is_a_configuration():
+    assert load_config(Path(__file__).parents[3] / "deploy" / "controller.yaml").heartbeat_interval_ms == 10_000
