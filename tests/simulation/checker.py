@@ -35,6 +35,7 @@ class Books:
     status: dict[Subject, Status] = field(default_factory=dict)
     ended_at: dict[str, tuple[str, int]] = field(default_factory=dict)
     oks: dict[Subject, list[tuple[str, int]]] = field(default_factory=dict)
+    seq: dict[str, int] = field(default_factory=dict)
     of_host: dict[str, list[int]] = field(default_factory=dict)
     first_bad_ms: dict[Subject, int] = field(default_factory=dict)
     tries: dict[Subject, list[int]] = field(default_factory=dict)
@@ -62,13 +63,10 @@ class Checker:
             self._saw_bad(Subject(event.host, event.check, event.key), event.at_ms - (event.clock_ms - event.sampled_clock_ms))
         elif isinstance(event, Observed):
             host = fleet.hosts.get(event.host)
-            fresh = (
-                host is not None
-                and host.boot == event.boot
-                and not (host.outbox == event.outbox and event.seq <= host.outbox_seq)
-            )
-            if fresh:
-                self._observed(event)
+            if host is not None and event.seq > self.books.seq.get(event.host, 0):
+                self.books.seq[event.host] = event.seq
+                if host.boot == event.boot:
+                    self._observed(event)
         elif isinstance(event, OrderEnded):
             self.books.ended_at.setdefault(event.order, (event.boot, event.ended_clock_ms))
 
