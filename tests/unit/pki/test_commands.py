@@ -1,6 +1,7 @@
 """`fleetmend-controller init` and `operator`, as somebody types them; and the configuration file."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from click.testing import CliRunner
 
 from fleetmend_controller.commands.init import COMMAND as INIT
 from fleetmend_controller.commands.operator import COMMAND as OPERATOR
-from fleetmend_controller.config import Address, Config, ConfigError, load_config, parse_config
+from fleetmend_controller.config import SETTINGS, Address, Config, ConfigError, load_config, parse_config
 
 
 @pytest.fixture
@@ -105,5 +106,10 @@ def test_an_absent_file_is_named(tmp_path):
         load_config(tmp_path / "none.yaml")
 
 
-def test_the_shipped_file_is_a_configuration():
-    assert load_config(Path(__file__).parents[3] / "deploy" / "controller.yaml").heartbeat_interval_ms == 10_000
+def test_the_shipped_file_shows_every_setting_with_its_default():
+    text = (Path(__file__).parents[3] / "deploy" / "controller.yaml").read_text()
+    assert parse_config(text) == Config()
+    shown = parse_config("\n".join(line.removeprefix("# ") for line in text.splitlines()[1:]))
+    assert replace(shown, names=(), database="") == Config()
+    assert shown.database == Config().database_url
+    assert all(f"# {setting}: " in text for setting in SETTINGS)
