@@ -50,7 +50,7 @@ class Agent:
     """Everything that runs in the event loop. `run` returns when `stop` was called."""
 
     def __init__(self, settings: Settings, notifier: Notifier, renew: Callable[[], Awaitable[int]]) -> None:
-        """`renew` runs the short-lived child that renews the certificate, and gives its exit code. Raises IdentityError, OSError."""
+        """`renew` runs the short-lived child that renews the certificate: its exit code. Raises IdentityError and OSError."""
         self._settings = settings
         self._state_dir = Path(settings.state_dir)
         self._identity = identity.load(self._state_dir)

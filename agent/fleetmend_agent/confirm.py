@@ -9,7 +9,7 @@ from .checks import Status
 
 @dataclass(slots=True)
 class Confirmed:
-    """The status of one subject. `status` is None until a first word is settled: an OK is at once, a bad one needs its count."""
+    """The status of one subject. `status` is None until a first word is settled: OK is at once, a bad one needs its count."""
 
     status: Status | None = None
     latest: Status = Status.UNKNOWN

@@ -1,7 +1,7 @@
 """The one stream to the controller: dialled out, kept up, begun anew when it breaks.
 
-What must not be lost lies in the outbox and is sent from there until acknowledged; the rest is built when it is sent. So nothing
-queues here, however long the controller is away.
+What must not be lost lies in the outbox and is sent from there until acknowledged; the rest is built when it is sent. So
+nothing queues here, however long the controller is away.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What must reach the journal waits here, on disk, in order, until the controller says that it has it.
 
 A record is written before it is sent, so that it survives the death of this process: the page cache outlives us. It does not
-outlive a power cut, so a new boot begins a new outbox (new id, numbers from 1) and carries over what was left: no number is ever
-used for two records. Full means that the oldest segment goes, counted. A full disk means bounded memory, and `trouble`.
+outlive a power cut, so a new boot begins a new outbox (new id, numbers from 1) and carries over what was left: no number is
+ever used for two records. Full means that the oldest segment goes, counted. A full disk means bounded memory, and `trouble`.
 """
 
 from __future__ import annotations

@@ -86,6 +86,7 @@ class Watch:
     stray: asyncio.Future[Any] | None = None
     again: bool = False
     asked: set[str] = field(default_factory=set)
+    asking: frozenset[str] = frozenset()
 
 
 def guarded(call: Callable[[], Any]) -> Outcome:
@@ -122,15 +123,18 @@ class Runner:
         report: Callable[[Observed], None],
         first_completed: Callable[[], None] = lambda: None,
         refreshers: Mapping[str, Callable[[], Awaitable[None]]] | None = None,
+        load: Callable[[str], Check] | None = None,
     ) -> None:
         """`report` takes what must be told; `first_completed` is called when a check completed for the first time.
 
         `refreshers`, by signal name, bring a table kept by events up to date before a fresh run; they may raise OSError.
+        `load` finds a check by its type, as `load_check` does.
         """
         self._host = host
         self._workers = workers
         self._report = report
         self._first_completed = first_completed
+        self._load = load or load_check
         self._refreshers = dict(refreshers or {})
         self.watches: dict[str, Watch] = {}
         self.runs_total = 0
@@ -218,19 +222,22 @@ class Runner:
             if (known.spec.type, known.spec.params) == (spec.type, spec.params):
                 subjects = known.subjects
         watch = Watch(spec, None, {}, spec.problem, subjects)
+        if known is not None:
+            # Whoever asked is answered by the first run of the changed check.
+            watch.asked = known.asked | known.asking
         if spec.problem:
             return watch
         try:
-            watch.check = load_check(spec.type)
+            watch.check = self._load(spec.type)
             watch.params = prepare(watch.check, spec.params)
         except CheckUnknown as error:
             watch.problem = str(error)
         return watch
 
     def _run_asked(self, watch: Watch) -> None:
-        asked = frozenset(watch.asked)
+        watch.asking = frozenset(watch.asked)
         watch.asked.clear()
-        watch.task = asyncio.get_running_loop().create_task(self._run(watch, asked))
+        watch.task = asyncio.get_running_loop().create_task(self._run(watch, watch.asking))
 
     async def _run(self, watch: Watch, asked: frozenset[str]) -> None:
         sampled_ms = self._host.clock_ms()
@@ -240,6 +247,7 @@ class Runner:
             self.defects_total += 1
             LOG.error("check %s failed by a defect: %s", watch.spec.name, outcome.problem)
         watch.task = None
+        watch.asking = frozenset()
         self._take(watch, outcome, sampled_ms, asked)
         if watch.asked:
             self._run_asked(watch)
@@ -320,7 +328,7 @@ class Runner:
         forget_before_ms = self._host.clock_ms() - REMEMBER_OK_MS
         known = dict.fromkeys(asked, Status.UNKNOWN)
         for key, subject in watch.subjects.items():
-            recent = subject.changed_clock_ms >= forget_before_ms
+            recent = 0 < subject.changed_clock_ms >= forget_before_ms
             if recent or key in asked or subject.confirmed.latest is not Status.OK or subject.confirmed.status is not Status.OK:
                 known[key] = subject.confirmed.status or subject.confirmed.latest
         return known
@@ -328,7 +336,7 @@ class Runner:
     def _take(self, watch: Watch, outcome: Outcome, sampled_ms: int, asked: frozenset[str]) -> None:
         complete = outcome.results is not None
         results = {result.key: result for result in map(bounded, outcome.results[:SUBJECTS_MAX])} if complete else {}
-        for key in {*watch.subjects, *asked} - set(results):
+        for key in sorted({*watch.subjects, *asked} - set(results)):
             results[key] = _gone(key) if complete else Result(Status.UNKNOWN, outcome.problem, key)
         if not results:
             results[""] = _gone("") if complete else Result(Status.UNKNOWN, outcome.problem)

@@ -1,7 +1,7 @@
 """OpenSSL only where it is used.
 
-The link has its own TLS inside gRPC; the standard library's costs 4.6 MiB (1.5 private, 3.1 of mapped libraries) and only checks
-of https addresses need it. But asyncio imports it whenever it can.
+The link has its own TLS inside gRPC; the standard library's costs 4.6 MiB (1.5 private, 3.1 of mapped libraries) and only
+checks of https addresses need it. But asyncio imports it whenever it can.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Threads for work that may hang. One that hangs is given up: its result is dropped, another takes its place, up to a number."""
+"""Threads for work that may hang. One that hangs is given up: its result is dropped, another takes its place, up to a limit."""
 
 from __future__ import annotations
 
