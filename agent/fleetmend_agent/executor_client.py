@@ -71,6 +71,11 @@ class ExecutorClient:
                 if answer.get("event") == "started":
                     started(str(answer.get("order_id", "")), int(answer.get("started_clock_ms", 0)))
 
+    async def withdraw(self, payload: bytes, mac: bytes, timeout_s: float = ORDER_TIMEOUT_S) -> SealedOutcome:
+        """Ends an order that was not begun, for good; of one that was, its outcome as it is or will be."""
+        async with self._request(_sealed("withdraw", payload, mac)) as receive:
+            return _outcome(await receive(timeout_s))
+
     @contextlib.asynccontextmanager
     async def _request(self, request: dict[str, Any]) -> AsyncIterator[Callable[[float], Awaitable[dict[str, Any]]]]:
         body = json.dumps(request, separators=(",", ":"), ensure_ascii=False).encode()

@@ -7,6 +7,7 @@ the executor runs each order at most once and repeats its outcome.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -31,6 +32,9 @@ class Executor(Protocol):
 
     async def order(self, payload: bytes, mac: bytes, started: Callable[[str, int], None]) -> SealedOutcome:
         """Hands over an order and waits for its outcome."""
+
+    async def withdraw(self, payload: bytes, mac: bytes) -> SealedOutcome:
+        """Ends an order that was not begun, for good; of one that was, waits for its outcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +81,18 @@ class Orders:
             task.result()
 
     async def _carry(self, order: pb.SealedOrder) -> None:
-        if order.check and self._desk.latest(order.check, order.key) is Status.OK:
-            subject = f"{order.check} {order.key}".strip()
-            self._refuse(order, "fault_gone", f"{subject} is OK by now")
-            return
         try:
             order.payload.decode()
         except UnicodeDecodeError:
             self._refuse(order, "unreadable", "cannot read the order: its text is not UTF-8")
             return
-        outcome = await self._hand_over(order)
+        # The order may have healed it and be sent again because its outcome was lost: only the ledger knows.
+        gone = bool(order.check) and self._desk.latest(order.check, order.key) is Status.OK
+        outcome = await self._hand_over(order, withdraw=gone)
         if outcome is None:
+            return
+        if gone and _was_withdrawn(outcome):
+            self._refuse(order, "fault_gone", f"{order.check} {order.key}".strip() + " is OK by now")
             return
         self._desk.outcome(
             pb.OrderOutcome(
@@ -97,12 +102,14 @@ class Orders:
         if order.check:
             self._desk.ask(order.check, order.key)
 
-    async def _hand_over(self, order: pb.SealedOrder) -> SealedOutcome | None:
+    async def _hand_over(self, order: pb.SealedOrder, *, withdraw: bool) -> SealedOutcome | None:
         """The outcome; None if there is none to report, or the refusal has been reported."""
         unreachable = lost = 0
         handed_over = False
         while True:
             try:
+                if withdraw:
+                    return await self._executor.withdraw(order.payload, order.mac)
                 return await self._executor.order(order.payload, order.mac, self._desk.started)
             except ExecutorUnreachable as error:
                 unreachable += 1
@@ -131,3 +138,9 @@ class Orders:
         self._desk.outcome(
             pb.OrderOutcome(order_id=order.order_id, agent_refusal=word, detail=detail, ended_clock_ms=self._desk.clock_ms())
         )
+
+
+def _was_withdrawn(outcome: SealedOutcome) -> bool:
+    """Whether the order ended because the fault was gone before it began."""
+    found = json.loads(outcome.payload)
+    return isinstance(found, dict) and found.get("reason") == "fault_gone"

@@ -85,8 +85,11 @@ class Desk:
     _targets: dict[str, threading.Lock] = field(default_factory=dict)
     _unrecorded: dict[str, tuple[Entry, Outcome]] = field(default_factory=dict)
 
-    def order(self, payload: bytes, mac: bytes, started: Started) -> Outcome:
-        """The order's one outcome, now or as it was. `started` is called once the ledger holds the order. Raises NotTaken."""
+    def order(self, payload: bytes, mac: bytes, started: Started, *, withdrawn: bool = False) -> Outcome:
+        """The order's one outcome, now or as it was. `started` is called once the ledger holds the order. Raises NotTaken.
+
+        `withdrawn`: the agent found the fault gone. An order that was never taken on ends here and can run no more.
+        """
         identity = self.identity()
         order = parse_order(_believed(identity, payload, mac, "order"))
         with self._lock:
@@ -101,6 +104,9 @@ class Desk:
         if other is not None or known is not None:
             return self._recorded(ledger, order.order_id)
         try:
+            if withdrawn:
+                gone = Result("refused", "fault_gone", f"{order.order_id} was withdrawn: the fault was gone before it began")
+                return self._end(order, identity, ledger, gone, 0)
             return self._take_on(order, identity, ledger, started)
         except LedgerUnavailable as error:
             raise NotTaken("ledger_unavailable", str(error)) from error

@@ -119,9 +119,16 @@ class Server:
             payload, mac = _sealed_parts(request)
             if operation == "declaration":
                 return {"event": "stored", "declaration_version": self._desk.declare(payload, mac)}
-            if operation != "order":
-                return _refused("unreadable", f"cannot do {str(operation)[:40]!r}: order, declaration and hello are known")
-            outcome = self._desk.order(payload, mac, lambda order_id, ms: self._answer(connection, _started(order_id, ms)))
+            if operation not in {"order", "withdraw"}:
+                return _refused(
+                    "unreadable", f"cannot do {str(operation)[:40]!r}: order, withdraw, declaration and hello are known"
+                )
+            outcome = self._desk.order(
+                payload,
+                mac,
+                lambda order_id, ms: self._answer(connection, _started(order_id, ms)),
+                withdrawn=operation == "withdraw",
+            )
             return {"event": "outcome", "order_id": outcome.order_id, "payload": outcome.payload, "mac": outcome.mac}
         except NotTaken as error:
             self._say(f"not taken ({error.reason}): {error}")

@@ -46,6 +46,20 @@ def test_the_same_outcome_after_a_restart_and_under_a_newer_epoch(host):
     assert host.runs() == 1
 
 
+def withdraw(host, order_id: str) -> list[dict]:
+    return host.ask({**sealed(order(order_id)), "op": "withdraw"})
+
+
+def test_a_withdrawn_order_never_runs_and_one_that_ran_keeps_its_end(host):
+    host.start()
+    withdrawn = withdraw(host, "ord-1-1")
+    assert (opened(withdrawn)["outcome"], opened(withdrawn)["reason"]) == ("refused", "fault_gone")
+    assert host.order("ord-1-1") == withdrawn, "the fault came back, but this order is over"
+    ran = host.order("ord-1-2")
+    assert withdraw(host, "ord-1-2") == ran[1:]
+    assert host.runs() == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "outcome", "reason"),
     [
