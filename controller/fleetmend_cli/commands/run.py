@@ -52,6 +52,7 @@ def _follow(session: Session, request: Any) -> tuple[Any, Any]:
             kind = answer.WhichOneof("message")
             if kind == "plan":
                 plan = answer.plan
+                _warn(plan)
             elif kind == "summary":
                 summary = answer.summary
             elif watched and kind == "update":
@@ -67,6 +68,13 @@ def _follow(session: Session, request: Any) -> tuple[Any, Any]:
             "cannot say how it ends: the controller ended the stream early", "`fleetmend incidents ls` shows the request"
         )
     return plan, summary
+
+
+def _warn(plan: pb.RunPlan) -> None:
+    unwilling = [host.name for host in plan.hosts if host.unwilling]
+    if unwilling:
+        named = ", ".join(unwilling[:10]) + (", ..." if len(unwilling) > 10 else "")
+        click.echo(plain_line(f"the own policy of {named} did not list {plan.action}: expect a refusal"), err=True)
 
 
 def _print(summary: pb.RunSummary) -> None:

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy.engine import Connection
 
 from fleetmend.catalogue import Catalogue
 
 from ..decider.loop import Decider
+from ..gateway.sessions import Sessions
 from ..pki.registry import Registry
 from ..pki.tokens import Tokens
 from ..store.engine import Store
 from ..store.journal import Head
 
 Progress = Callable[[int, int], None]
-
-
-class Sessions(Protocol):
-    """The agents' streams."""
-
-    def is_online(self, host_id: str) -> bool:
-        """Whether the host's agent holds a stream."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,7 +161,7 @@ def _sections(rounds: dict[tuple[int, Topic], list[Line]], orders: int) -> list[
             matched = texts
         title = TITLES[topic]
         if orders > 1 and topic not in (Topic.SEEN, Topic.END):
-            title += f", try {number}" if number <= orders else ", after that"
+            title += f", round {number}" if number <= orders else ", after that"
         sections.append(Section(topic, title, _bounded(lines)))
     if len(sections) <= SECTIONS_MAX:
         return sections
@@ -283,7 +283,7 @@ def _answer(event: dict[str, Any]) -> tuple[str, ...]:
     lines = str(event.get("output", "")).splitlines()
     shown = lines[-EVIDENCE_LINES_MAX:]
     if len(lines) > len(shown):
-        shown.insert(0, f"... {len(lines) - len(shown)} lines before ...")
+        shown.insert(0, f"... {len(lines) - len(shown)} lines before, in `fleetmend incidents show` ...")
     return (*commands, *shown)
 
 

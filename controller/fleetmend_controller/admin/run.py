@@ -74,7 +74,7 @@ async def run_action(desk: Desk, message: pb.RunActionRequest, who: str) -> Asyn
     wait_ms = message.wait_ms or WAIT_MS_DEFAULT
     if not 0 < wait_ms <= WAIT_MS_MAX:
         raise invalid("cannot wait for this long: give a duration of at most 1d")
-    hosts = [pb.RunHost(id=host.id, name=host.name) for host in request.hosts]
+    hosts = [pb.RunHost(id=host.id, name=host.name, unwilling=_unwilling(desk, host, request.action)) for host in request.hosts]
     yield pb.RunActionResponse(
         plan=pb.RunPlan(request_id=request.id, action=request.action, cost=cost_of(request.cost), hosts=hosts)
     )
@@ -143,6 +143,12 @@ def choose_hosts(desk: Desk, message: pb.RunActionRequest) -> tuple[HostRecord, 
     if len(chosen) > 1 and not message.all and not message.HasField("expect"):
         raise not_now(f"cannot run {message.action}: {picked}; say --expect {len(chosen)} if that is right, or --all")
     return tuple(chosen)
+
+
+def _unwilling(desk: Desk, host: HostRecord, action: str) -> bool:
+    """Whether the host's own policy did not list the action when its agent connected. It may have changed: ask anyway."""
+    session = desk.sessions.get(host.id)
+    return session is not None and bool(session.permitted_actions) and action not in session.permitted_actions
 
 
 async def _submit(desk: Desk, request: Request, reason: str, who: str) -> None:

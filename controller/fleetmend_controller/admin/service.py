@@ -42,8 +42,13 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
             query = incidents.open_incidents(host.id).limit(_HOST_INCIDENTS_MAX)
             found = await self._desk.store.read(lambda connection: incidents.read_incidents(connection, query))
             known = self._desk.decider.fleet.hosts.get(host.id)
+            session = self._desk.sessions.get(host.id)
             return pb.GetHostResponse(
-                host=hosts.host_of(self._desk, host), incidents=found, boot_id=known.boot if known is not None else ""
+                host=hosts.host_of(self._desk, host),
+                incidents=found,
+                boot_id=known.boot if known is not None else "",
+                permitted_actions=session.permitted_actions if session is not None else (),
+                clock_skew_ms=session.skew_ms if session is not None else None,
             )
 
     async def LabelHost(self, request: pb.LabelHostRequest, context: Any) -> pb.LabelHostResponse:

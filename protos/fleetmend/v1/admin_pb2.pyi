@@ -602,8 +602,12 @@ class GetHostResponse(_message.Message):
     HOST_FIELD_NUMBER: _builtins.int
     INCIDENTS_FIELD_NUMBER: _builtins.int
     BOOT_ID_FIELD_NUMBER: _builtins.int
+    PERMITTED_ACTIONS_FIELD_NUMBER: _builtins.int
+    CLOCK_SKEW_MS_FIELD_NUMBER: _builtins.int
     boot_id: _builtins.str
     """Kernel boot id of its newest connection; empty if it never connected."""
+    clock_skew_ms: _builtins.int
+    """How far its wall clock is ahead of the controller's; unset while it is not connected."""
     @_builtins.property
     def host(self) -> Global___Host:
         """The host."""
@@ -612,18 +616,26 @@ class GetHostResponse(_message.Message):
     def incidents(self) -> _containers.RepeatedCompositeFieldContainer[Global___Incident]:
         """Its open incidents, newest first, at most 100."""
 
+    @_builtins.property
+    def permitted_actions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What its own policy permits, as its agent said; empty while it is not connected or its executor cannot be asked."""
+
     def __init__(
         self,
         *,
         host: Global___Host | None = ...,
         incidents: _abc.Iterable[Global___Incident] | None = ...,
         boot_id: _builtins.str = ...,
+        permitted_actions: _abc.Iterable[_builtins.str] | None = ...,
+        clock_skew_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["host", b"host"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_clock_skew_ms", b"_clock_skew_ms", "clock_skew_ms", b"clock_skew_ms", "host", b"host"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_id", b"boot_id", "host", b"host", "incidents", b"incidents"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_skew_ms", b"_clock_skew_ms", "boot_id", b"boot_id", "clock_skew_ms", b"clock_skew_ms", "host", b"host", "incidents", b"incidents", "permitted_actions", b"permitted_actions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__clock_skew_ms: _TypeAlias = _typing.Literal["clock_skew_ms"]  # noqa: Y015
+    _WhichOneofArgType__clock_skew_ms: _TypeAlias = _typing.Literal["_clock_skew_ms", b"_clock_skew_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__clock_skew_ms) -> _WhichOneofReturnType__clock_skew_ms | None: ...
 
 Global___GetHostResponse: _TypeAlias = GetHostResponse  # noqa: Y015
 
@@ -2047,19 +2059,23 @@ class RunHost(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
+    UNWILLING_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Id of the host."""
     name: _builtins.str
     """Name of the host."""
+    unwilling: _builtins.bool
+    """Its own policy did not list the action when its agent connected: it will probably refuse."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         name: _builtins.str = ...,
+        unwilling: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "name", b"name", "unwilling", b"unwilling"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

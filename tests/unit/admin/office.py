@@ -60,6 +60,7 @@ class Office:
         self.folder = folder
         self.socket = folder / "admin.sock"
         self.online: set[str] = set()
+        self.permits = ["restart_unit", "collect_evidence"]
         self.orders: list[Order] = []
         self.rules_problem = ""
         self._seq = itertools.count(1)
@@ -87,7 +88,7 @@ class Office:
             store=self.store,
             decider=self.decider,
             registry=self.registry,
-            sessions=SimpleNamespace(is_online=lambda host: host in self.online),
+            sessions=SimpleNamespace(is_online=lambda host: host in self.online, get=self._session),
             tokens=Tokens(self.store),
             catalogue=Catalogue(actions=ACTIONS),
             verify=lambda connection, progress: journal.verify(connection, MASTER, progress),
@@ -115,6 +116,10 @@ class Office:
             await self._server.stop(None)
         await self.decider.stop()
         self.store.close()
+
+    def _session(self, host: str) -> Any:
+        known = SimpleNamespace(permitted_actions=tuple(self.permits), skew_ms=-90_000)
+        return known if host in self.online else None
 
     # What the decider asks of a gateway.
 

@@ -136,6 +136,17 @@ def test_a_request_that_cannot_be_right_asks_nothing_of_any_host(office, admin, 
     assert list(admin.ListAudit(pb.ListAuditRequest()).entries) == []
 
 
+def test_the_plan_says_whose_own_policy_will_probably_refuse(office, admin):
+    def unwilling() -> list[bool]:
+        return [host.unwilling for host in next(run(admin, hosts=["web-1"], wait_ms=100)).plan.hosts]
+
+    assert unwilling() == [False]
+    office.permits = ["collect_evidence"]
+    assert unwilling() == [True]
+    office.permits = []
+    assert unwilling() == [False], "nothing is known"
+
+
 def test_all_takes_every_host_of_the_fleet_and_the_same_host_twice_is_once(office, admin):
     plan = next(run(admin, all=True, wait_ms=100)).plan
     assert [host.name for host in plan.hosts] == ["db-1", "web-1", "web-2", "web-3"]

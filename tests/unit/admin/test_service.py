@@ -107,6 +107,7 @@ def test_a_host_is_found_by_id_and_name_and_shows_its_incidents_and_pauses(offic
         assert answer.host.state == pb.HOST_STATE_UP
         assert answer.host.paused_by == ["group:role=web"]
         assert [incident.key for incident in answer.incidents] == ["nginx.service"]
+        assert (list(answer.permitted_actions), answer.clock_skew_ms) == (["restart_unit", "collect_evidence"], -90_000)
     code, text = turned_down(admin.GetHost, pb.GetHostRequest(host="nobody"))
     assert (code, "fleetmend hosts ls" in text) == (MISSING, True)
 
@@ -220,6 +221,18 @@ def test_watching_lists_what_is_open_and_then_every_change(office, admin):
         ("inc-2", pb.INCIDENT_PHASE_OPEN, pb.INCIDENT_PHASE_ORDERED),
     ]
     stream.cancel()
+
+
+def test_a_caller_who_leaves_is_forgotten(office, admin):
+    stream = admin.WatchIncidents(pb.WatchIncidentsRequest())
+    office.observe(office.enrol("web-1", role="web"), Status.CRIT)
+    next(stream)
+    assert len(office.decider._subscribers) == 1
+    stream.cancel()
+    deadline = now_ms() + 10_000
+    while office.decider._subscribers and now_ms() < deadline:
+        admin.ListPauses(pb.ListPausesRequest())
+    assert office.decider._subscribers == {}
 
 
 def test_watching_one_host_tells_nothing_of_others(office, admin):

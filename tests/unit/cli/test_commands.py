@@ -19,7 +19,7 @@ from .shell import COLUMNS, all_commands
 CALLS = {
     ("status",): ((), ["Controller", "writable", "2 up", "1 open: 1 ordered", "Being healed now"]),
     ("hosts", "ls"): ((), ["web-1", "role=web", "up", "never_connected"]),
-    ("hosts", "show"): (("web-1",), ["Certificate", "Open incidents", "inc-2"]),
+    ("hosts", "show"): (("web-1",), ["Certificate", "Open incidents", "inc-2", "1m behind", "collect_evidence"]),
     ("hosts", "label"): (("web-2", "rack=r1"), ["web-2 has labels rack=r1,role=web"]),
     ("hosts", "rm"): (("db-1", "--yes"), ["removed db-1"]),
     ("incidents", "ls"): (("--all",), ["inc-1", "resolved", "inc-2", "ordered", "[healed]"]),
@@ -206,6 +206,9 @@ def test_run_without_hosts_asks_nobody_and_failure_is_exit_code_one(fleet, fleet
     assert done.code == 1
     assert done.json["summary"]["results"][0]["state"] == "wait_over"
     assert "1 of 1 hosts did not do it" in done.err
+    fleet.permits = ["collect_evidence"]
+    warned = fleetmend("run", "restart_unit", "--host", "web-2", "-p", "unit=y", "--wait", "100ms")
+    assert "the own policy of web-2 did not list restart_unit" in warned.err
     never = fleetmend("run", "restart_unit", "--host", "db-1", "-p", "unit=x")
     assert "has not connected" in " ".join(never.out.split())
 

@@ -7,7 +7,7 @@ import click
 from ...command import Session, command
 from ...output import labels_text, print_heading, print_pairs, word
 from ...tables import print_incidents
-from ...times import when
+from ...times import MINUTE_MS, short, when
 from ...wire import pb
 
 
@@ -29,12 +29,20 @@ def _print(answer: pb.GetHostResponse, now_ms: int) -> None:
             ("Last seen", when(host.last_seen_ms if host.HasField("last_seen_ms") else None, now_ms)),
             ("Agent", host.agent_version or "-"),
             ("Boot", answer.boot_id or "-"),
+            *([("Clock", _skew(answer.clock_skew_ms))] if answer.HasField("clock_skew_ms") else []),
+            ("Permits", ", ".join(answer.permitted_actions) or "-"),
             ("Certificate", f"ends {when(host.certificate_not_after_ms, now_ms)}"),
         ]
     )
     if answer.incidents:
         print_heading("Open incidents")
         print_incidents(answer.incidents, now_ms)
+
+
+def _skew(skew_ms: int) -> str:
+    if abs(skew_ms) < MINUTE_MS:
+        return f"within a minute of the controller's ({skew_ms:+d} ms)"
+    return f"{short(abs(skew_ms))} {'ahead of' if skew_ms > 0 else 'behind'} the controller's: display times from it are off"
 
 
 COMMAND = command(

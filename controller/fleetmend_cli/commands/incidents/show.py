@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from fleetmend.plain import plain_line, plain_lines
+
 from ...command import Session, command
 from ...output import Column, print_heading, print_pairs, print_table, word
 from ...times import when
@@ -37,6 +39,19 @@ def _print(answer: pb.GetIncidentResponse, now_ms: int) -> None:
         print_heading("Decisions")
         rows = [(when(d.at_ms, now_ms), d.gate or "-", d.verdict or "-", d.why, d.text) for d in answer.decisions]
         print_table(_COLUMNS, rows)
+    for attempt in answer.attempts:
+        _print_said(attempt)
+
+
+def _print_said(attempt: pb.IncidentAttempt) -> None:
+    """What was run for an order and what it printed: the evidence."""
+    if not attempt.commands and not attempt.output:
+        return
+    print_heading(f"{attempt.order_id} {attempt.action}")
+    for command_line in attempt.commands:
+        click.echo(plain_line(f"$ {command_line}"))
+    if attempt.output:
+        click.echo(plain_lines(attempt.output.rstrip("\n")))
 
 
 def _attempt(attempt: pb.IncidentAttempt, now_ms: int) -> str:
