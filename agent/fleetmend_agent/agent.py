@@ -38,6 +38,7 @@ CONFIG_FILE = "config.pb"
 WELCOME_FILE = "welcome.json"
 SKEW_MS_MAX = 60_000
 EXECUTOR_FIRST_S = 3.0
+SYSTEMD_FIRST_S = 2.0
 CONFIG_BYTES_MAX = 1 << 20
 START_SPREAD_MS = 1000
 HEARTBEAT_MS = 10_000
@@ -112,6 +113,8 @@ class Agent:
         self._pressure.start()
         self._mounts.start()
         self._spawn(self._systemd.run())
+        # A check that ran before the unit table is there would say UNKNOWN for nothing.
+        await self._systemd.ready(SYSTEMD_FIRST_S)
         self._spawn(self._link_up())
         self._tick()
         self._notifier.send("READY=1")
