@@ -10,7 +10,6 @@ import pytest
 
 from fleetmend_agent.config import ConfigError, Settings, load, parse_size, split_address
 
-
 APART = """
 import dataclasses, json, pathlib, sys
 from fleetmend_agent.config import ConfigError, load_apart
