@@ -48,6 +48,7 @@ RENEW_CHECK_MS = 600_000
 RENEW_TIMEOUT_S = 120.0
 EXECUTOR_RETRY_MS = 30_000
 SNAPSHOT_DELAY_S = 1.0
+LOOK_AGAIN_S = 0.3
 
 
 class Agent:
@@ -119,13 +120,7 @@ class Agent:
         self._tick()
         self._notifier.send("READY=1")
         self._say_status()
-        LOG.info(
-            "host %s, boot %s, %d checks, outbox holds %d",
-            self._identity.host_id,
-            self._boot_id,
-            len(self.runner.watches),
-            self.outbox.depth,
-        )
+        LOG.info("host %s, boot %s, %d checks", self._identity.host_id, self._boot_id, len(self.runner.watches))
         await self._stopped.wait()
         await self._shut_down()
 
@@ -289,7 +284,16 @@ class Agent:
         self._changed_facts.update(section.name for section in self._inventory.message().sections)
         self._want_facts()
         self._heartbeat()
+        self._look_again()
         self._say_status()
+
+    def _look_again(self) -> None:
+        """What was bad while nobody listened is looked at anew: the controller does not act on old evidence."""
+        sick = {watch.spec.name for watch, _, subject in self.runner.subjects() if subject.confirmed.status is not Status.OK}
+        for name in sick:
+            self.runner.start(name, by_signal=True)
+        if sick:
+            self._loop.call_later(LOOK_AGAIN_S, self._heartbeat)
 
     def _watch_clock(self, controller_ms: int) -> None:
         """Nothing depends on synchronised clocks but what people read; so it is said, and kept for `doctor`."""

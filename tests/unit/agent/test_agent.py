@@ -226,6 +226,27 @@ def test_without_controller_the_last_configuration_is_watched_and_told_later(tmp
     run(tmp_path, scenario)
 
 
+def test_after_a_break_what_is_bad_is_looked_at_anew_at_once(tmp_path):
+    async def scenario(world):
+        world.gateway.welcome.heartbeat_interval_ms = 3_600_000
+        world.gateway.welcome.config.CopyFrom(world.config())
+        async with world.agent() as agent:
+            stream = await world.gateway.stream(1)
+            await stream.until(lambda each: len(observed(each)) == 2)
+            before = agent.host.clock_ms()
+            stream.end()
+            again = await world.gateway.stream(2)
+            await again.until(
+                lambda each: any(
+                    {state.check for state in message.heartbeat.unhealthy if state.sampled_clock_ms >= before}
+                    == {"stamp", "odd"}
+                    for message in each.others
+                )
+            )
+
+    run(tmp_path, scenario)
+
+
 def test_a_new_configuration_takes_over_and_what_is_gone_is_in_the_snapshot(tmp_path):
     async def scenario(world):
         world.gateway.welcome.config.CopyFrom(world.config())
