@@ -283,7 +283,7 @@ class Runner:
             return await self._on_loop(watch, check.run, context)
         if check.blocking:
             return await self._on_thread(watch, check.run, context)
-        return guarded(lambda: _judged(check.run(context)))  # type: ignore[arg-type]
+        return guarded(lambda: _judged(check.run(context)))
 
     async def _on_loop(self, watch: Watch, run: Callable[[Context], Awaitable[Any]], context: Context) -> Outcome:
         task = asyncio.get_running_loop().create_task(guarded_async(lambda: run(context)))
