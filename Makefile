@@ -62,7 +62,7 @@ types: setup ## mypy --strict
 	$(BIN)/mypy -p deploy.demo -p deploy.grafana
 
 sim: setup ## Run the seeded simulation of whole fleets
-	$(PYTEST) -n auto tests/simulation
+	$(PYTEST) -n auto --timeout=900 tests/simulation
 
 lab-test: setup ## Test on real systemd hosts (needs root)
 	@test "$$(id -u)" = 0 || { echo "cannot run the lab tests: they need root" >&2; exit 1; }
