@@ -68,5 +68,7 @@ def session_fleet(lab_machine: None) -> Iterator[Fleet]:
 @pytest.fixture
 def fleet(session_fleet: Fleet) -> Fleet:
     """The lab, calm: every agent connected, nothing open from the test before."""
+    if not session_fleet.calm():
+        session_fleet.repair()
     wait(session_fleet.calm, "a calm fleet before the test", timeout_s=90)
     return session_fleet
