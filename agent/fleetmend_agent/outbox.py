@@ -43,7 +43,7 @@ class Outbox:
     """A bounded queue of opaque records on disk. Not thread-safe: it belongs to the event loop's thread."""
 
     def __init__(self, directory: Path, boot_id: str, bytes_max: int, segment_bytes: int = SEGMENT_BYTES) -> None:
-        """Opens or begins the outbox in `directory`. Raises OSError if the folder cannot be made, read or written."""
+        """Opens or begins the outbox in `directory`. A full disk is no error; raises OSError if what is there cannot be read."""
         self._bytes_max = max(bytes_max, 2 * segment_bytes)
         self._segment_bytes = segment_bytes
         self._segments: deque[_Segment] = deque()
@@ -54,7 +54,6 @@ class Outbox:
         self.acked_seq = 0
         self.dropped_total = 0
         self.trouble = ""
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory, self.outbox_id = self._begin(directory, boot_id)
 
     @property
@@ -82,6 +81,9 @@ class Outbox:
     def flush(self) -> bool:
         """Moves what waits in memory to disk; False while the disk refuses."""
         try:
+            if not self._segments:
+                self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._create(self._next_seq - len(self._memory))
             while self._memory:
                 self._write(*self._memory[0])
                 self._memory_bytes -= len(self._memory.popleft()[1])
@@ -112,6 +114,8 @@ class Outbox:
             self._memory_bytes -= len(self._memory.popleft()[1])
         while len(self._segments) > 1 and self._segments[1].first_seq <= seq + 1:
             self._drop_oldest()
+        if not self._segments:
+            return
         segment = self._segments[0]
         if len(self._segments) == 1 and segment.next_seq <= seq + 1 and segment.end > self._segment_bytes // 4:
             self._begin_empty_segment()
@@ -124,19 +128,19 @@ class Outbox:
 
     def _begin(self, directory: Path, boot_id: str) -> tuple[Path, str]:
         """Goes on with the outbox of this boot, or begins one and moves into it what others left behind."""
-        earlier = sorted((path for path in directory.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime_ns)
+        left = [path for path in directory.iterdir() if path.is_dir()] if directory.is_dir() else []
+        earlier = sorted(left, key=lambda path: path.stat().st_mtime_ns)
         if len(earlier) == 1 and earlier[0].name.partition("@")[2] == boot_id and self._resume(earlier[0]):
             return earlier[0], earlier[0].name.partition("@")[0]
         outbox_id = os.urandom(16).hex()
         self._directory = directory / f"{outbox_id}@{boot_id}"
-        self._directory.mkdir(mode=0o700)
-        self._create(1)
         for path in earlier:
             for segment in _scan(path):
                 for record in _records(segment):
                     self.append(record)
-        for path in earlier:
-            _remove(path)
+        if self.flush():
+            for path in earlier:
+                _remove(path)
         return self._directory, outbox_id
 
     def _resume(self, directory: Path) -> bool:

@@ -176,6 +176,21 @@ def test_a_full_disk_keeps_records_in_memory_and_says_so(tmp_path):
     assert held(opened(tmp_path)) == [(1, b"on disk"), (3, b"y" * 100)]
 
 
+def test_a_disk_that_is_full_from_the_start_is_no_reason_not_to_start(tmp_path):
+    opened(tmp_path, "boot-1").append(b"earlier")
+    with files_limited_to(0):
+        outbox = opened(tmp_path, "boot-2")
+        assert "cannot write the outbox" in outbox.trouble
+        assert outbox.append(b"now") == 2
+        assert held(outbox) == [(1, b"earlier"), (2, b"now")]
+        outbox.ack(1)
+        assert (held(outbox), outbox.depth) == ([(2, b"now")], 1)
+    assert outbox.append(b"later") == 3
+    assert outbox.trouble == ""
+    # What was left behind is carried over once more: a record may come twice, never not at all.
+    assert [record for _, record in held(opened(tmp_path, "boot-2"))] == [b"earlier", b"now", b"later"]
+
+
 def test_memory_is_bounded_while_the_disk_is_full(tmp_path):
     outbox = opened(tmp_path)
     record = b"z" * 65_536
