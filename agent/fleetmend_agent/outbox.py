@@ -43,7 +43,7 @@ class Outbox:
     """A bounded queue of opaque records on disk. Not thread-safe: it belongs to the event loop's thread."""
 
     def __init__(self, directory: Path, boot_id: str, bytes_max: int, segment_bytes: int = SEGMENT_BYTES) -> None:
-        """Opens or begins the outbox in `directory`. A full disk is no error; raises OSError if what is there cannot be read."""
+        """Opens or begins the outbox in `directory`. A full disk is no error. Raises OSError if what is there is unreadable."""
         self._bytes_max = max(bytes_max, 2 * segment_bytes)
         self._segment_bytes = segment_bytes
         self._segments: deque[_Segment] = deque()
