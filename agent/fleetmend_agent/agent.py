@@ -114,6 +114,8 @@ class Agent:
             self._schedule.add("watchdog", self._notifier.watchdog_ms, now_ms)
         self._pressure.start()
         self._mounts.start()
+        if self.outbox.trouble:
+            LOG.error("%s", self.outbox.trouble)
         for signal in (self._pressure, self._mounts):
             if signal.problem:
                 LOG.info("%s", signal.problem)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+
 import pytest
 
 from fleetmend_agent import identity
@@ -25,6 +27,18 @@ def test_what_was_saved_is_loaded(state):
     assert found.renew_at_ms == 3_000
     assert identity.credentials(state).key == b"agent.key\n"
     assert (state / KEY).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(state):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            identity.write(state / KEY, b"a new key", 0o600)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert identity.credentials(state).key == b"agent.key\n"
+    assert {path.name for path in state.iterdir()} == {KEY, CERTIFICATE, CA, IDENTITY}
 
 
 @pytest.mark.parametrize(
