@@ -6,7 +6,7 @@ from fleetmend_controller.core.effects import Why
 from fleetmend_controller.core.events import HostConnected, HostEnrolled, HostRemoved, OrderEnded
 from fleetmend_controller.core.model import Cost, Outcome, Phase, Rate, Status, WaitStep
 
-from .timeline import EVIDENCE, LIMITS, RESTART, Timeline, playbook, policy
+from .timeline import CALM, EVIDENCE, LIMITS, RESTART, Timeline, playbook, policy
 
 
 def healed_after_stay_ok(t: Timeline) -> None:
@@ -122,7 +122,7 @@ def test_a_unit_that_fails_again_at_once_is_tried_again_and_then_handed_over():
 
 
 def test_repeated_faults_back_off_geometrically_and_end_with_a_person():
-    t = Timeline(policy(playbook(limits=replace(LIMITS, per_host=Rate(99, 3_600_000)))))
+    t = Timeline(policy(playbook(limits=replace(LIMITS, per_host=Rate(99, 3_600_000), flapping=CALM))))
     waited = []
     while not t.escalated:
         tries = len(t.orders)
