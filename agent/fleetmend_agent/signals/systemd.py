@@ -36,8 +36,11 @@ class DBusError(OSError):
 class SystemdSignal:
     """The connection to systemd. Without one the table is unavailable, with the reason, and it is tried again slowly."""
 
-    def __init__(self, host: Host, socket_path: str, on_change: Callable[[set[str]], None]) -> None:
+    def __init__(
+        self, host: Host, socket_path: str, on_change: Callable[[set[str]], None], backoff: Backoff | None = None
+    ) -> None:
         self._host = host
+        self._backoff = backoff or Backoff(first_s=1.0, cap_s=60.0)
         self._socket_path = socket_path
         self._on_change = on_change
         self._table = UnitTable()
@@ -50,8 +53,8 @@ class SystemdSignal:
 
     def units(self, _fresh: bool) -> Mapping[str, UnitState]:
         """The unit table, as `Host.unit_source`. Whoever needs it fresh awaits `refresh` before. Raises OSError."""
-        stale = not self._ready and self._host.clock_ms() - self._lost_clock_ms > STALE_AFTER_MS
-        if not self._table.units or stale:
+        kept = bool(self._table.units) and self._host.clock_ms() - self._lost_clock_ms <= STALE_AFTER_MS
+        if not self._ready and not kept:
             raise DBusError(self.problem)
         return dict(self._table.units)  # A fact may go through it on a worker thread.
 
@@ -72,15 +75,14 @@ class SystemdSignal:
 
     async def run(self) -> None:
         """Keeps connected until cancelled."""
-        backoff = Backoff(first_s=1.0, cap_s=60.0)
         while True:
             try:
-                await self._serve(backoff)
+                await self._serve()
             except (OSError, EOFError, AuthenticationError, SizeLimitError, TimeoutError) as error:
                 self._lost(error)
-            await asyncio.sleep(backoff.next_s())
+            await asyncio.sleep(self._backoff.next_s())
 
-    async def _serve(self, backoff: Backoff) -> None:
+    async def _serve(self) -> None:
         async with contextlib.AsyncExitStack() as stack:
             connection = await _Connection.open(self._socket_path)
             stack.callback(connection.close)
@@ -89,7 +91,7 @@ class SystemdSignal:
             await self._subscribe(connection)
             self._connection, self._ready = connection, True
             self._tried.set()
-            backoff.reset()
+            self._backoff.reset()
             if self.problem:
                 LOG.info("watching %d systemd units", len(self._table.units))
             self.problem = ""

@@ -244,7 +244,9 @@ def _topic(why: str, handed_over: set[str]) -> Topic:
 def _with_event(topic: Topic, line: Line, row: StoryRow, host_name: str) -> Line:
     event = row.event
     kind = event.get("type")
-    if topic in (Topic.SEEN, Topic.PROOF) and kind == "Observed":
+    # A fault that outlives the incident it was a symptom of is opened by another check's result.
+    own = topic is Topic.PROOF or (topic is Topic.SEEN and line.text.startswith(f"{event.get('check')} "))
+    if own and kind == "Observed":
         return replace(line, host_clock_ms=int(event["sampled_clock_ms"]), evidence=_sample(event, host_name))
     if topic is Topic.ORDER:
         order = next((e["order"] for e in row.effects if e["type"] == "SendOrder"), None)

@@ -12,10 +12,10 @@ from fleetmend.v1 import admin_pb2 as pb
 from ..core.gates.paused import scopes
 from ..core.model import Host
 from ..pki.registry import HostRecord, UnknownHost
-from ..pki.tokens import LabelError
+from ..pki.tokens import LabelError, check_labels
 from ..store.tables import facts, hosts
 from .desk import Desk
-from .errors import AdminError, invalid, not_found
+from .errors import AdminError, invalid, not_found, not_now
 from .paging import decode_token, encode_token, page_size
 from .selector import matches, parse_selector
 
@@ -78,26 +78,29 @@ async def label_host(desk: Desk, request: pb.LabelHostRequest, who: str) -> pb.L
     both = sorted(set(request.remove) & set(request.set))
     if both:
         raise invalid(f"cannot both set and remove label {both[0]!r}")
+    kept = {name: value for name, value in host.labels.items() if name not in request.remove}
     try:
-        changed = await desk.registry.label(host.id, request.set, tuple(request.remove))
+        after = check_labels({**kept, **request.set})
     except LabelError as error:
         raise invalid(str(error)) from error
-    except UnknownHost as error:
-        raise _unknown(request.host) from error
-    await desk.decider.audit(
-        "host_labelled", who, host.id, {"before": _written(host.labels), "after": _written(changed.labels)}
-    )
+    await desk.decider.audit("host_labelled", who, host.id, {"before": _written(host.labels), "after": _written(after)})
+    try:
+        changed = await desk.registry.label(host.id, request.set, tuple(request.remove))
+    except (UnknownHost, KeyError) as error:
+        raise not_now(
+            f"cannot label {host.name}: it was changed by somebody else at this moment; look and try again"
+        ) from error
     return pb.LabelHostResponse(host=host_of(desk, changed))
 
 
 async def remove_host(desk: Desk, request: pb.RemoveHostRequest, who: str) -> pb.RemoveHostResponse:
-    """Refuse the host from now on. Audited afterwards: a full journal must not keep a stolen host in the fleet."""
+    """Refuse the host from now on. Audited afterwards: a journal without space must not keep a stolen host in the fleet."""
     host = find_host(desk, request.host)
     try:
         await desk.registry.remove(host.id, who)
     except UnknownHost as error:
         raise _unknown(request.host) from error
-    await desk.decider.audit("host_removed", who, host.id, {"name": host.name})
+    await desk.audit_done("host_removed", who, host.id, {"name": host.name})
     return pb.RemoveHostResponse(id=host.id, name=host.name)
 
 

@@ -9,12 +9,11 @@ from typing import Any
 from fleetmend.v1 import admin_pb2 as pb
 from fleetmend.v1 import admin_pb2_grpc
 
-from ..pki.tokens import LabelError, Token
-from . import audit, hosts, incidents, pauses, run, status
+from . import audit, hosts, incidents, pauses, run, status, tokens
 from .case import show
 from .convert import cost_of, pause_of, playbook_of
 from .desk import Desk
-from .errors import invalid, not_found, turning_down
+from .errors import turning_down
 
 _HOST_INCIDENTS_MAX = 100
 
@@ -126,29 +125,19 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     async def CreateToken(self, request: pb.CreateTokenRequest, context: Any) -> pb.CreateTokenResponse:
         """Make a join token."""
         async with turning_down(context):
-            who = self._desk.who(context)
-            try:
-                made = await self._desk.tokens.create(
-                    request.labels, request.uses or 1, request.ttl_ms, who, self._desk.now_ms()
-                )
-            except (LabelError, ValueError) as error:
-                raise invalid(str(error)) from error
-            detail = {"token": made.token.id, "uses": str(made.token.uses_total), "expires_ms": str(made.token.expires_ms)}
-            await self._desk.decider.audit("token_created", who, "", detail)
-            return pb.CreateTokenResponse(token=_token(made.token), secret=made.text)
+            made = await tokens.create_token(self._desk, request, self._desk.who(context))
+            return pb.CreateTokenResponse(token=tokens.token_of(made.token), secret=made.text)
 
     async def ListTokens(self, _request: pb.ListTokensRequest, context: Any) -> pb.ListTokensResponse:
         """Join tokens that can still be used."""
         async with turning_down(context):
             live = await self._desk.tokens.live(self._desk.now_ms())
-            return pb.ListTokensResponse(tokens=[_token(token) for token in live])
+            return pb.ListTokensResponse(tokens=[tokens.token_of(token) for token in live])
 
     async def DeleteToken(self, request: pb.DeleteTokenRequest, context: Any) -> pb.DeleteTokenResponse:
         """Make a join token worthless."""
         async with turning_down(context):
-            if not await self._desk.tokens.delete(request.id):
-                raise not_found(f"cannot delete token {request.id!r}: there is none; `fleetmend token ls` lists them")
-            await self._desk.decider.audit("token_deleted", self._desk.who(context), "", {"token": request.id})
+            await tokens.delete_token(self._desk, request.id, self._desk.who(context))
             return pb.DeleteTokenResponse(id=request.id)
 
     async def VerifyAudit(self, _request: pb.VerifyAuditRequest, context: Any) -> AsyncIterator[pb.VerifyAuditResponse]:
@@ -161,18 +150,6 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         """A page of the audit trail."""
         async with turning_down(context):
             return await audit.list_audit(self._desk, request)
-
-
-def _token(token: Token) -> pb.JoinToken:
-    return pb.JoinToken(
-        id=token.id,
-        labels=token.labels,
-        uses_left=token.uses_left,
-        uses_total=token.uses_total,
-        expires_ms=token.expires_ms,
-        created_ms=token.created_ms,
-        created_by=token.created_by,
-    )
 
 
 def _action(spec: Any) -> pb.ActionType:

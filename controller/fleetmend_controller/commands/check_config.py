@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,20 @@ def COMMAND(directories: tuple[Path, ...], strict: bool, output: str) -> None:  
     try:
         rules = compile_rules(read_documents(directories))
     except RulesError as error:
-        _print(output, None, error.problems, ())
+        _print(output, None, _located(error.problems, directories), ())
         raise SystemExit(1) from None
-    _print(output, rules, (), rules.warnings)
+    _print(output, rules, (), _located(rules.warnings, directories))
     if strict and rules.warnings:
         raise SystemExit(1)
+
+
+def _located(problems: Sequence[Problem], directories: Sequence[Path]) -> list[Problem]:
+    """The problems with paths that an editor can open from here; rules themselves know only paths below their directory."""
+    located = []
+    for problem in problems:
+        path = next((each / problem.file for each in directories if (each / problem.file).exists()), Path(problem.file))
+        located.append(replace(problem, file=str(path)))
+    return located
 
 
 def _print(output: str, rules: RuleSet | None, problems: Sequence[Problem], warnings: Sequence[Problem]) -> None:

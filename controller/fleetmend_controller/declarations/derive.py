@@ -12,7 +12,7 @@ from .schema import DeclarationFile, HttpHealth, MountModel, SpaceModel, TcpHeal
 
 # systemd tells about units at once; this is the safety net behind it.
 UNIT_EVERY_MS = 30_000
-FILESYSTEM_EVERY_MS = 30_000
+FILESYSTEM_EVERY_MS = 15_000
 AT_ONCE = ConfirmModel()
 
 

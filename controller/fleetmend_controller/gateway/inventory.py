@@ -41,6 +41,9 @@ class Inventory:
             except (bounds.Malformed, ValueError, RecursionError) as error:
                 problems.append(str(error))
                 continue
+            before = self._waiting.get((host, section.name))
+            if before is not None and not row["body"]:
+                row["body"] = before["body"]
             self._waiting[host, section.name] = row
         return problems
 
@@ -99,7 +102,7 @@ def _upsert(connection: Connection, rows: list[dict[str, Any]]) -> None:
     """A section that failed keeps its last known body and says why there is no newer one."""
     where = (facts.c.host == sa.bindparam("of"), facts.c.name == sa.bindparam("called"))
     for row in rows:
-        values = {"at_ms": row["at_ms"], "error": row["error"]} | ({} if row["error"] else {"body": row["body"]})
+        values = {"at_ms": row["at_ms"], "error": row["error"]} | ({"body": row["body"]} if row["body"] else {})
         changed = connection.execute(facts.update().where(*where).values(**values), {"of": row["host"], "called": row["name"]})
         if changed.rowcount == 0:
             connection.execute(facts.insert().values(**row))

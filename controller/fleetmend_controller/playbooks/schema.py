@@ -49,7 +49,7 @@ class CheckModel(Model):
     name: Name
     """Unique in all files; playbooks may name it."""
     type: Name
-    """One of the check types; `fleetmend-agent check --list` explains them."""
+    """One of the check types; docs/catalogue.md explains them."""
     with_: Annotated[Params, Field(alias="with")] = Field(default_factory=dict, alias="with")
     """Parameters of the check type."""
     on: On | None = None
@@ -99,7 +99,7 @@ class ActionModel(Model):
     """One action on the host."""
 
     action: Name
-    """One of the actions; `fleetmend actions ls` explains them."""
+    """One of the actions; docs/catalogue.md explains them."""
     with_: Annotated[Params, Field(alias="with")] = Field(default_factory=dict, alias="with")
     """Parameters of the action; `{finding.x}` stands for a whole value of the finding."""
     prove: ProveModel | None = None

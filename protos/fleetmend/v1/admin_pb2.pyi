@@ -618,7 +618,7 @@ class GetHostResponse(_message.Message):
 
     @_builtins.property
     def permitted_actions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What its own policy permits, as its agent said; empty while it is not connected or its executor cannot be asked."""
+        """What its own policy permits, as its agent said when it connected; empty if it is not connected or did not know."""
 
     def __init__(
         self,

@@ -105,6 +105,24 @@ def test_a_fault_that_goes_away_by_itself(make_world):
     assert [section.topic for section in explanation.sections] == [Topic.SEEN, Topic.PLAYBOOKS, Topic.GATES, Topic.END]
 
 
+def test_a_symptom_joins_the_story_and_one_that_outlives_it_has_its_own(make_world):
+    world = make_world()
+    host = world.enrol("web-3", role="web")
+    world.observe(host, Status.CRIT)
+    world.wait(1)
+    world.observe(host, Status.CRIT, "http://127.0.0.1/", "http_endpoint", unit="nginx.service", fault="refused")
+    seen = told(world).sections[0]
+    assert [line.text for line in seen.lines] == [
+        "unit_failed says crit: nginx.service failed (signal)",
+        "http_endpoint sees the same fault: http://127.0.0.1/ failed (signal)",
+    ]
+    assert "found: fault=refused, unit=nginx.service" in seen.lines[1].evidence
+    world.observe(host, Status.OK)
+    outlived = told(world, "inc-2")
+    assert outlived.case.check == "http_endpoint"
+    assert outlived.sections[0].lines[0].evidence == (), "the result that closed the other incident is not evidence of this one"
+
+
 def test_a_lost_host_names_who_is_told(make_world):
     world = make_world()
     host = world.enrol("web-3", role="web")

@@ -70,6 +70,24 @@ def test_a_journal_that_takes_no_rows_is_said_and_refuses_changes(office, admin)
     assert "no space left" in text
 
 
+def test_without_a_journal_nothing_is_given_and_everything_can_be_taken(office, admin):
+    office.enrol("web-1", role="web")
+    token = admin.CreateToken(pb.CreateTokenRequest()).token.id
+    office.fill_disk()
+    for call, request in (
+        (admin.CreateToken, pb.CreateTokenRequest()),
+        (admin.LabelHost, pb.LabelHostRequest(host="web-1", set={"role": "db"})),
+        (admin.RunAction, pb.RunActionRequest(action="collect_evidence", hosts=["web-1"])),
+    ):
+        assert turned_down(call, request)[0] is grpc.StatusCode.UNAVAILABLE
+    assert [live.id for live in admin.ListTokens(pb.ListTokensRequest()).tokens] == [token]
+    assert dict(admin.GetHost(pb.GetHostRequest(host="web-1")).host.labels) == {"role": "web"}
+    admin.DeleteToken(pb.DeleteTokenRequest(id=token))
+    admin.RemoveHost(pb.RemoveHostRequest(host="web-1"))
+    assert list(admin.ListTokens(pb.ListTokensRequest()).tokens) == []
+    assert list(admin.ListHosts(pb.ListHostsRequest()).hosts) == []
+
+
 def test_hosts_are_listed_by_name_in_pages(office, admin):
     for name in ("c", "a", "b"):
         office.enrol(name, role="web" if name != "b" else "db")

@@ -131,12 +131,14 @@ class World:
         """The boot clock of every host: they all started an hour before the test."""
         return self.now_ms - START_MS + 3_600_000
 
-    def observe(self, host: str, status: Status, key: str = "nginx.service", **finding: Scalar) -> None:
-        """A result of unit_failed, sampled 9 ms before it arrives."""
+    def observe(
+        self, host: str, status: Status, key: str = "nginx.service", check: str = "unit_failed", **finding: Scalar
+    ) -> None:
+        """A result of a check, sampled 9 ms before it arrives."""
         finding = finding or {"unit": key, "result": "signal"}
         summary = f"{key} failed (signal)" if status is Status.CRIT else f"{key} is well"
         clock = self.clock_ms
-        common = ("unit_failed", "unit_failed", key, status, finding, summary, BOOT)
+        common = (check, check, key, status, finding, summary, BOOT)
         self.feed(Observed(self.now_ms, host, *common, clock - 9, clock, "box", next(self._seq)))
 
     def start(self, host: str, order: str) -> None:

@@ -195,7 +195,7 @@ def test_a_full_disk_stops_orders_and_nothing_is_lost(database: Path):
             assert f"u{failed[0]}.service" not in [s.key for s in r.decider.fleet.by_subject] or not r.decider.writable
             assert r.metrics.registry.get_sample_value("fleetmend_journal_writable") == 0
             await r.store.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=1073741823").scalar())
-            while not r.decider.writable:  # noqa: ASYNC110 - the decider has no event for it, by design
+            while not r.decider.writable:
                 await asyncio.sleep(0.05)
             assert f"u{failed[0]}.service" not in [s.key for s in r.decider.fleet.by_subject]
             await r.decider.submit([r.crit(failed[0], f"u{failed[0]}.service")])

@@ -260,10 +260,14 @@ class Link:
         try:
             await self.call.write(link_pb2.LinkRequest(hello=hello))
         except grpc.aio.AioRpcError as error:
-            # The refusal was quicker than the message; the call knows its own end.
-            empty = grpc.aio.Metadata()
-            raise grpc.aio.AioRpcError(await self.call.code(), empty, empty, await self.call.details()) from error
+            # The refusal was quicker than the message.
+            raise await self._status() from error
         return await self.read()
+
+    async def _status(self):
+        """How the call ended, as the call itself knows it."""
+        empty = grpc.aio.Metadata()
+        return grpc.aio.AioRpcError(await self.call.code(), empty, empty, await self.call.details())
 
     async def read(self, kind=None):
         """The next message, or the next of that kind."""
@@ -271,7 +275,7 @@ class Link:
             while True:
                 message = await self.call.read()
                 if message is grpc.aio.EOF:
-                    raise AssertionError(f"the stream ended: {await self.call.code()} {await self.call.details()}")
+                    raise await self._status()
                 if kind is None or message.WhichOneof("message") == kind:
                     return message
 
@@ -338,7 +342,7 @@ async def serving(folder: Path, **config) -> AsyncIterator[World]:
 async def eventually(true, within_s=10.0):
     """Wait until a condition holds."""
     async with asyncio.timeout(within_s):
-        while not true():  # noqa: ASYNC110 - the condition is any function
+        while not true():
             await asyncio.sleep(0.01)
 
 

@@ -30,7 +30,7 @@ def _print(answer: pb.GetHostResponse, now_ms: int) -> None:
             ("Agent", host.agent_version or "-"),
             ("Boot", answer.boot_id or "-"),
             *([("Clock", _skew(answer.clock_skew_ms))] if answer.HasField("clock_skew_ms") else []),
-            ("Permits", ", ".join(answer.permitted_actions) or "-"),
+            ("Permits", ", ".join(answer.permitted_actions) or "not said yet"),
             ("Certificate", f"ends {when(host.certificate_not_after_ms, now_ms)}"),
         ]
     )

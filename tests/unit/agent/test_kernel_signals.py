@@ -1,0 +1,98 @@
+"""Signals of this kernel, where it gives them: files, mounts, pressure. Where it does not, a reason and no crash."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from fleetmend_agent.host import Host, Roots
+from fleetmend_agent.signals import inotify
+from fleetmend_agent.signals._priority import PriorityWatch
+from fleetmend_agent.signals.inotify import InotifySignal
+from fleetmend_agent.signals.mounts import MountsSignal
+from fleetmend_agent.signals.pressure import PressureSignal
+from tests.unit.agent.gateway import until
+
+
+def test_files_that_come_change_and_go_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(inotify, "PAUSE_S", 0.01)
+
+    async def main():
+        seen = []
+        signal = InotifySignal(seen.append)
+        stamp, other = tmp_path / "stamp", tmp_path / "other"
+        signal.watch([str(stamp)])
+        assert signal.problems == {}
+        for step in (lambda: stamp.write_text("x"), lambda: os.utime(stamp), lambda: stamp.rename(other)):
+            before = len(seen)
+            step()
+            await until(lambda: len(seen) > before)  # noqa: B023 - called before the next step
+        assert set().union(*seen) == {str(stamp)}
+        seen.clear()
+        other.write_text("nobody watches me")
+        stamp.write_text("me")
+        await until(lambda: seen)
+        assert seen[0] == {str(stamp)}
+        signal.stop()
+        signal.stop()
+
+    asyncio.run(main())
+
+
+def test_a_folder_that_is_not_there_is_polled(tmp_path):
+    async def main():
+        signal = InotifySignal(lambda _: None)
+        signal.watch([str(tmp_path / "none" / "stamp")])
+        assert "No such file or directory; it is polled" in next(iter(signal.problems.values()))
+        signal.watch([])
+        assert signal.problems == {}
+
+    asyncio.run(main())
+
+
+def test_a_kernel_without_pressure_or_mounts_is_polled(tmp_path):
+    async def main():
+        host = Host(Roots.under(str(tmp_path)))
+        for signal in (PressureSignal(host, lambda: None), MountsSignal(host, lambda: None)):
+            signal.start()
+            assert "polled" in signal.problem
+            signal.stop()
+
+    asyncio.run(main())
+
+
+def test_the_mount_table_of_this_machine_can_be_watched():
+    async def main():
+        signal = MountsSignal(Host(), lambda: None)
+        signal.start()
+        assert signal.problem == ""
+        signal.stop()
+
+    asyncio.run(main())
+
+
+def test_a_priority_event_reaches_the_loop():
+    async def main():
+        # Out-of-band data of a pseudo terminal in packet mode is the priority event that anyone can make.
+        import fcntl
+        import pty
+        import struct
+        import termios
+
+        master, slave = pty.openpty()
+        fcntl.ioctl(master, termios.TIOCPKT, struct.pack("i", 1))
+        seen = []
+
+        def on_event(descriptor):
+            os.read(descriptor, 1)
+            seen.append(descriptor)
+
+        watch = PriorityWatch(on_event)
+        watch.add(master)
+        termios.tcflush(slave, termios.TCIOFLUSH)
+        await until(lambda: seen)
+        assert seen[0] == master
+        watch.close()
+        os.close(slave)
+
+    asyncio.run(main())
