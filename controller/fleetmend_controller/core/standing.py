@@ -63,9 +63,9 @@ def restored(turn: Turn, event: TrustRestored) -> None:
 
 
 def tries_left(max_tries: int, heals: int) -> int:
-    """How many tries a subject with this debt gets: half at the first step of debt, one at the second and beyond."""
+    """How many tries a subject with this debt gets: half as many with each step of debt, but one at least."""
     steps = sum(1 for step in DEBT_STEPS if heals >= step)
-    return max_tries if not steps else max(1, max_tries // 2) if steps == 1 else 1
+    return max(1, max_tries >> steps)
 
 
 def _rank(trust: Trust) -> int:

@@ -48,6 +48,9 @@ class Metrics:
         self.escalations = Counter(
             "fleetmend_escalations_total", "Incidents handed to people.", ["severity", "reason"], registry=r
         )
+        self.approvals_wanted = Counter(
+            "fleetmend_approvals_wanted_total", "Orders that people were asked to approve.", registry=r
+        )
         self.condition_errors = Counter(
             "fleetmend_playbook_condition_errors_total",
             "Playbook conditions that failed to evaluate, which counts as no.",

@@ -30,7 +30,6 @@ from fleetmend_controller.core.model import (
     Trust,
     Window,
 )
-
 from fleetmend_controller.core.standing import tries_left
 
 from .timeline import CALM, LIMITS, RESTART, Timeline, playbook, policy
