@@ -38,7 +38,7 @@ from .events import (
 )
 from .incidents import HOST_LOST_CHECK, WAITING, add_symptom, drop_symptom, open_incident, sample_time_ms
 from .model import Fleet, Incident, Pause, Phase, Status, Subject
-from .orders import resend
+from .orders import overdue_ms, resend
 from .policy import Policy
 from .storms import STORM_CHECK
 from .transitions import Trigger
@@ -187,9 +187,16 @@ def _policy_loaded(turn: Turn, _event: PolicyLoaded) -> None:
 
 
 def _started(turn: Turn, event: DeciderStarted) -> None:
-    """What was known before may have changed while nobody looked."""
+    """What was known before may have changed while nobody looked.
+
+    The clock may have been set meanwhile: an order that is out gets its whole time again before it counts as lost, or a jump
+    would free its host while it still runs.
+    """
     turn.fleet.epoch = event.epoch
     members.doubt(turn, "the controller has just started")
+    for incident in turn.fleet.incidents.values():
+        if incident.phase in (Phase.ORDERED, Phase.RUNNING) and incident.order is not None:
+            turn.wake(incident, overdue_ms(turn.now_ms, turn.policy.order_ttl_ms, incident.order.timeout_ms))
 
 
 def _paused(turn: Turn, event: Paused) -> None:
