@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import resource
+import contextlib
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from .inventory import Inventory
 from .log import LOG
 from .notify import Notifier
 from .outbox import Outbox
+from .pulse import Pulse
 from .runner import Observed, Runner
 from .schedule import Schedule
 from .signals.inotify import InotifySignal
@@ -34,6 +35,10 @@ from .version import version
 from .workers import Workers
 
 CONFIG_FILE = "config.pb"
+WELCOME_FILE = "welcome.json"
+SKEW_MS_MAX = 60_000
+EXECUTOR_FIRST_S = 3.0
+SYSTEMD_FIRST_S = 2.0
 CONFIG_BYTES_MAX = 1 << 20
 START_SPREAD_MS = 1000
 HEARTBEAT_MS = 10_000
@@ -42,8 +47,8 @@ HOUSEKEEPING_MS = 10_000
 RENEW_CHECK_MS = 600_000
 RENEW_TIMEOUT_S = 120.0
 EXECUTOR_RETRY_MS = 30_000
-UNHEALTHY_MAX = 1000
 SNAPSHOT_DELAY_S = 1.0
+LOOK_AGAIN_S = 0.3
 
 
 class Agent:
@@ -78,6 +83,7 @@ class Agent:
         self.runner = Runner(
             self.host, self._workers, self._observed, self._snapshot_soon, refreshers={"systemd": self._systemd.refresh}
         )
+        self._pulse = Pulse(self.host, self._boot_id, self.runner, self.outbox)
         self._pressure = PressureSignal(self.host, lambda: self._signal("pressure"))
         self._mounts = MountsSignal(self.host, lambda: self._signal("mounts"))
         self._inotify = InotifySignal(self._files_touched)
@@ -101,23 +107,20 @@ class Agent:
         self._schedule.add("heartbeat", HEARTBEAT_MS, now_ms)
         self._schedule.add("housekeeping", HOUSEKEEPING_MS, now_ms)
         self._schedule.add("renew", RENEW_CHECK_MS, now_ms, first_in_ms=1000)
-        self._schedule.add("executor", EXECUTOR_RETRY_MS, now_ms, first_in_ms=0)
+        # Asked before the link is dialled; this is the next try.
+        self._schedule.add("executor", EXECUTOR_RETRY_MS, now_ms)
         if self._notifier.watchdog_ms:
             self._schedule.add("watchdog", self._notifier.watchdog_ms, now_ms)
         self._pressure.start()
         self._mounts.start()
         self._spawn(self._systemd.run())
-        self._spawn(self.link.run())
+        # A check that ran before the unit table is there would say UNKNOWN for nothing.
+        await self._systemd.ready(SYSTEMD_FIRST_S)
+        self._spawn(self._link_up())
         self._tick()
         self._notifier.send("READY=1")
         self._say_status()
-        LOG.info(
-            "host %s, boot %s, %d checks, outbox holds %d",
-            self._identity.host_id,
-            self._boot_id,
-            len(self.runner.watches),
-            self.outbox.depth,
-        )
+        LOG.info("host %s, boot %s, %d checks", self._identity.host_id, self._boot_id, len(self.runner.watches))
         await self._stopped.wait()
         await self._shut_down()
 
@@ -228,20 +231,17 @@ class Agent:
 
     def _snapshot(self) -> None:
         self._snapshot_timer = None
-        if not self.link.connected:
-            return
-        wall_ms = self.host.wall_ms()
-        observations = []
-        for watch, _, subject in self.runner.subjects():
-            status = subject.confirmed.status or Status.UNKNOWN
-            observed = Observed(watch.spec.name, watch.spec.type, subject.result, subject.sampled_clock_ms)
-            message = wire.observation(observed, wall_ms)
-            message.status = wire.status(status)
-            observations.append(message)
-        completed = [name for name, watch in self.runner.watches.items() if watch.completed]
-        self._keep(pb.Record(boot_id=self._boot_id, snapshot=wire.snapshot(observations, completed)))
+        if self.link.connected:
+            self._keep(pb.Record(boot_id=self._boot_id, snapshot=self._pulse.snapshot()))
 
     # The link.
+
+    async def _link_up(self) -> None:
+        """Asks the executor first, shortly: Hello says what the host permits."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(EXECUTOR_FIRST_S):
+                await self._tend_executor()
+        await self.link.run()
 
     def _channel(self) -> grpc.aio.Channel:
         return link.secure_channel(self._settings.controller, identity.credentials(self._state_dir))
@@ -277,42 +277,40 @@ class Agent:
         every_ms = max(HEARTBEAT_MS_MIN, welcome.heartbeat_interval_ms or HEARTBEAT_MS)
         self._schedule.add("heartbeat", every_ms, self._now_ms())
         self._arm()
+        self._watch_clock(welcome.wall_ms)
         if welcome.HasField("config") and (welcome.config.digest or welcome.config.checks):
-            self._take_config(welcome.config)
+            self._hold_config(welcome.config)
         self._snapshot()
         self._changed_facts.update(section.name for section in self._inventory.message().sections)
         self._want_facts()
-        if self.link.session is not None:
-            self.link.session.want("heartbeat", self._build_heartbeat)
+        self._heartbeat()
+        self._look_again()
         self._say_status()
+
+    def _look_again(self) -> None:
+        """What was bad while nobody listened is looked at anew: the controller does not act on old evidence."""
+        sick = {watch.spec.name for watch, _, subject in self.runner.subjects() if subject.confirmed.status is not Status.OK}
+        for name in sick:
+            self.runner.start(name, by_signal=True)
+        if sick:
+            self._loop.call_later(LOOK_AGAIN_S, self._heartbeat)
+
+    def _watch_clock(self, controller_ms: int) -> None:
+        """Nothing depends on synchronised clocks but what people read; so it is said, and kept for `doctor`."""
+        skew_ms = self.host.wall_ms() - controller_ms
+        if controller_ms and abs(skew_ms) > SKEW_MS_MAX:
+            LOG.warning(
+                "the clock of this host is %+.0f s off the controller's; times shown to people are wrong", skew_ms / 1000
+            )
+        document = {"skew_ms": skew_ms if controller_ms else 0, "at_ms": self.host.wall_ms()}
+        try:
+            identity.write(self._state_dir / WELCOME_FILE, json.dumps(document).encode(), 0o600)
+        except OSError as error:
+            LOG.warning("cannot write %s: %s", WELCOME_FILE, error)
 
     def _heartbeat(self) -> None:
         if self.link.session is not None:
-            self.link.session.want("heartbeat", self._build_heartbeat)
-
-    def _build_heartbeat(self, session: link.Session) -> pb.LinkRequest:
-        heartbeat = pb.Heartbeat(boot_id=self._boot_id, sent_clock_ms=self.host.clock_ms(), stats=self._stats())
-        for watch, key, subject in self.runner.subjects():
-            status = subject.confirmed.status
-            if status is None or status is Status.OK or len(heartbeat.unhealthy) >= UNHEALTHY_MAX:
-                continue
-            heartbeat.unhealthy.add(
-                check=watch.spec.name, key=key, status=wire.status(status), sampled_clock_ms=subject.sampled_clock_ms
-            )
-        wire.heartbeat_gauges(heartbeat, session.gauges.encode(self.runner.gauges()))
-        return pb.LinkRequest(heartbeat=heartbeat)
-
-    def _stats(self) -> pb.AgentStats:
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        pages = int(self.host.read_text("/proc/self/statm").split()[1])
-        return pb.AgentStats(
-            cpu_seconds_total=usage.ru_utime + usage.ru_stime,
-            resident_bytes=pages * os.sysconf("SC_PAGE_SIZE"),
-            outbox_records=self.outbox.depth,
-            outbox_dropped_total=self.outbox.dropped_total,
-            checks_hung=self.runner.hung(),
-            checks_run_total=self.runner.runs_total,
-        )
+            self.link.session.want("heartbeat", lambda session: pb.LinkRequest(heartbeat=self._pulse.heartbeat(session.gauges)))
 
     def _facts_changed(self, names: list[str]) -> None:
         self._changed_facts.update(names)
@@ -344,6 +342,10 @@ class Agent:
             LOG.warning("cannot use %s: %s; waiting for the controller", path, error)
 
     def _take_config(self, config: pb.AgentConfig) -> None:
+        self._hold_config(config)
+        self._snapshot()
+
+    def _hold_config(self, config: pb.AgentConfig) -> None:
         if config == self._config:
             return
         try:
@@ -351,7 +353,6 @@ class Agent:
         except OSError as error:
             LOG.error("cannot keep the configuration: %s; a restart without controller would run the one before", error)
         self._apply(config)
-        self._snapshot()
 
     def _apply(self, config: pb.AgentConfig) -> None:
         self._config = config
@@ -369,7 +370,8 @@ class Agent:
         self._inotify.watch(
             str(path) for name in self.runner.named_by("inotify") if (path := self.runner.watches[name].params.get("path"))
         )
-        self._schedule.add("executor", EXECUTOR_RETRY_MS, now_ms, first_in_ms=0)
+        if (config.declaration_payload, config.declaration_mac) != self._declared:
+            self._schedule.add("executor", EXECUTOR_RETRY_MS, now_ms, first_in_ms=0)
         self._arm()
         self._say_status()
 
@@ -382,6 +384,9 @@ class Agent:
             if self._permitted is None:
                 answer = await self._executor.hello()
                 self._permitted = [str(action) for action in answer.get("permitted_actions", [])]
+                if self.link.connected:
+                    # Hello went out without it: say it again, on a stream of its own.
+                    self.link.rotate()
             if wanted[0] and wanted != self._declared:
                 await self._executor.declare(*wanted)
             self._declared = wanted

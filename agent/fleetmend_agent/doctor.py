@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DONE, FAILED = 0, 1
 CONNECT_TIMEOUT_S = 5.0
 DAY_MS = 86_400_000
+SKEW_MS_MAX = 60_000
 
 GOOD, WEAK, BROKEN = "ok", "weak", "broken"
 
@@ -62,6 +63,7 @@ def examine(path: Path) -> Iterator[Line]:
     yield _certificate(state_dir, host)
     if settings.controller:
         yield _controller(settings, state_dir)
+    yield _clock(state_dir, host)
     yield asyncio.run(_executor(settings))
     yield asyncio.run(_dbus(settings, host))
     yield _pressure(host)
@@ -118,6 +120,19 @@ def _controller(settings: config.Settings, state_dir: Path) -> Line:
     except OSError as error:
         return Line("controller", BROKEN, f"cannot reach {settings.controller}: {error.strerror or error}")
     return Line("controller", GOOD, f"{settings.controller} answers over {version} and accepts the certificate")
+
+
+def _clock(state_dir: Path, host: Host) -> Line:
+    """As far off as at the last Welcome."""
+    try:
+        found = json.loads((state_dir / "welcome.json").read_bytes())
+        skew_ms, age_ms = int(found["skew_ms"]), host.wall_ms() - int(found["at_ms"])
+    except FileNotFoundError:
+        return Line("clock", WEAK, "not compared yet: the controller never welcomed this agent")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Line("clock", WEAK, f"cannot tell: {error}")
+    text = f"{skew_ms / 1000:+.1f} s off the controller's, {age_ms / 60_000:.0f} minutes ago"
+    return Line("clock", GOOD if abs(skew_ms) <= SKEW_MS_MAX else WEAK, text)
 
 
 def _dial(address: str, port: int) -> socket.socket:

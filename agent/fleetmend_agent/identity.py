@@ -67,11 +67,15 @@ def credentials(state_dir: Path) -> Credentials:
 
 def check_modes(state_dir: Path) -> None:
     """Refuses a state folder into which others can look or write. Raises IdentityError."""
-    _check(state_dir, 0o077, "0700")
+    owners = {0, os.geteuid()}
+    if os.geteuid() == 0 and state_dir.is_dir():
+        # Root may look at the state of the agent's own user; it must be the same user's throughout.
+        owners.add(state_dir.stat().st_uid)
+    _check(state_dir, 0o077, "0700", owners)
     for name in (KEY, IDENTITY):
-        _check(state_dir / name, 0o077, "0600")
+        _check(state_dir / name, 0o077, "0600", owners)
     for name in (CERTIFICATE, CA):
-        _check(state_dir / name, 0o022, "0644")
+        _check(state_dir / name, 0o022, "0644", owners)
 
 
 def save(state_dir: Path, identity: Identity, owner: tuple[int, int] | None = None) -> None:
@@ -93,14 +97,14 @@ def write(path: Path, data: bytes, mode: int, owner: tuple[int, int] | None = No
     fresh.replace(path)
 
 
-def _check(path: Path, forbidden: int, wanted: str) -> None:
+def _check(path: Path, forbidden: int, wanted: str, owners: set[int]) -> None:
     try:
         status = path.lstat()
     except OSError as error:
         raise IdentityError(f"cannot use {path}: {error.strerror}; enrol this host: fleetmend-agent enroll") from error
     if stat.S_ISLNK(status.st_mode):
         raise IdentityError(f"cannot use {path}: it is a symbolic link")
-    if status.st_uid not in {0, os.geteuid()}:
+    if status.st_uid not in owners:
         raise IdentityError(f"cannot use {path}: it belongs to uid {status.st_uid}; run: chown {os.geteuid()} {path}")
     if status.st_mode & forbidden:
         mode = stat.S_IMODE(status.st_mode)

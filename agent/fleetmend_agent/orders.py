@@ -91,8 +91,8 @@ class Orders:
         outcome = await self._hand_over(order, withdraw=gone)
         if outcome is None:
             return
-        if gone and _was_withdrawn(outcome):
-            self._refuse(order, "fault_gone", f"{order.check} {order.key}".strip() + " is OK by now")
+        if _was_withdrawn(outcome):
+            self._refuse(order, "fault_gone", f"{order.check} {order.key}".strip() + " was OK when the order came")
             return
         self._desk.outcome(
             pb.OrderOutcome(

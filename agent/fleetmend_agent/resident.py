@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ DONE, FAILED = 0, 1
 
 def run(path: Path) -> int:
     """The agent until SIGTERM. 1 if it cannot start or had to give up."""
+    # gRPC's core has a log of its own, which tells of every ordinary disconnect.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     log.setup(to_journal=not sys.stderr.isatty())
     try:
         settings = config.load_apart(path)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from .actions import Refused
 from .commands import Finished
 from .effects import ClearFiles
-from .globs import any_path, base_of, is_protected
+from .globs import any_path, base_of, is_below, is_protected
 from .run import ActionFailed, Run
 
 ENTRIES_MAX = 200_000
@@ -43,7 +43,7 @@ def clear(effect: ClearFiles, run: Run, now_s: float) -> None:
     tally = Tally()
     mount_id = _mount_of(effect.mount) if effect.mount else 0
     found: set[Candidate] = set()
-    for base in _bases(effect.patterns):
+    for base in _starts(effect):
         found.update(_candidates(base, effect, mount_id, int((now_s - effect.min_age_s) * 1e9), tally, run))
     at = effect.mount or base_of(effect.patterns[0])
     for candidate in sorted(found):
@@ -82,9 +82,10 @@ def _refuse_link(part: str, fd: int, path: str) -> None:
         raise Refused("symbolic_link", f"cannot clear {path}: {part!r} is a symbolic link")
 
 
-def _bases(patterns: tuple[str, ...]) -> list[str]:
-    """Each folder once. A pattern without wildcard may be a file: its folder is looked through."""
-    return list(dict.fromkeys(base_of(pattern) for pattern in patterns))
+def _starts(effect: ClearFiles) -> list[str]:
+    """Where to look, each folder once: a pattern's own folder, or the mount where that lies below it."""
+    bases = dict.fromkeys(base_of(pattern) for pattern in effect.patterns)
+    return list(dict.fromkeys(effect.mount if effect.mount and is_below(effect.mount, base) else base for base in bases))
 
 
 def _candidates(base: str, effect: ClearFiles, mount_id: int, before_ns: int, tally: Tally, run: Run) -> Iterator[Candidate]:

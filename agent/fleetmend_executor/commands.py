@@ -77,8 +77,8 @@ class _Output:
 
 
 def plain(text: str) -> str:
-    """Text without control characters except newline and tab: outcomes are read in terminals."""
-    return "".join(c if c in "\n\t" or (c.isprintable() and c.isascii()) or c > "\xa0" else "?" for c in text)
+    """Text of printable characters, newlines and tabs: outcomes are read in terminals, and must have a UTF-8 form."""
+    return text if text.isprintable() else "".join(c if c in "\n\t" or c.isprintable() else "?" for c in text)
 
 
 def _read_until_end(process: subprocess.Popen[bytes], output: _Output, deadline: float) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,11 +81,6 @@ def store(path: str, payload: bytes, mac: bytes) -> None:
     """Replace the stored copy durably. Raises OSError."""
     text = json.dumps({"payload": payload.decode(), "mac": mac.hex()}, separators=(",", ":"))
     write_synced(path, text.encode() + b"\n")
-
-
-def exists(path: str) -> bool:
-    """Whether a copy is stored."""
-    return os.path.lexists(path)
 
 
 def _is_count(value: object) -> bool:

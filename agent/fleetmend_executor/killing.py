@@ -77,12 +77,14 @@ def _check(effect: KillProcess, pid: int, process: Process) -> None:
 
 
 def _end(pid: int, pidfd: int, effect: KillProcess, run: Run) -> None:
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
     for number, wait_s in ((signal.SIGTERM, effect.grace_s), (signal.SIGKILL, 5.0)):
         try:
             signal.pidfd_send_signal(pidfd, number)
         except ProcessLookupError:
             return
-        gone = select.select([pidfd], [], [], min(wait_s, run.left_s()))[0]
+        gone = poller.poll(min(wait_s, run.left_s()) * 1000)
         run.commands.append(Finished(("fleetmend:signal", number.name, str(pid)), 0, 0))
         if gone:
             run.detail.append(f"pid {pid} ended by {number.name}")

@@ -28,6 +28,7 @@ from .store import Identity, StateError, read_identity
 ORDER_ID_CHARS_MAX = 128
 TARGET_WAIT_S_MAX = 30.0
 TARGETS_MAX = 1024
+OUTCOME_BYTES_MAX = 240 * 1024
 
 Started = Callable[[str, int], None]
 Plan = Callable[[], tuple[Effect, ...]]
@@ -94,6 +95,7 @@ class Desk:
         order = parse_order(_believed(identity, payload, mac, "order"))
         with self._lock:
             ledger = self._open_ledger(identity)
+            self._compact(ledger)
             other = self._under_way.get(order.order_id)
             known = ledger.get(order.order_id)
             if other is None and known is None:
@@ -177,12 +179,18 @@ class Desk:
                 result = Result("unknown", "executor_died", "cannot tell what became of it: the executor died while it ran")
                 outcome = _sealed(identity, entry, result, boot_clock_ms())
                 ledger.end(entry, outcome.payload, outcome.mac)
-            ledger.compact(self.boot_id, boot_clock_ms())
         except LedgerUnavailable as error:
             self.say(str(error))
             raise NotTaken("ledger_unavailable", str(error)) from error
         self._ledger = ledger
         return ledger
+
+    def _compact(self, ledger: Ledger) -> None:
+        """Only does something once the file is large."""
+        try:
+            ledger.compact(self.boot_id, boot_clock_ms())
+        except LedgerUnavailable as error:
+            raise NotTaken("ledger_unavailable", str(error)) from error
 
     def _check_epoch(self, epoch: int, identity: Identity, ledger: Ledger) -> None:
         try:
@@ -346,6 +354,8 @@ def _sealed(identity: Identity, entry: Entry, result: Result, ended_ms: int) -> 
         "commands": [_command(finished) for finished in result.commands],
     }
     payload, mac = seal(identity.key, document)
+    if len(payload) > OUTCOME_BYTES_MAX:
+        payload, mac = seal(identity.key, {**document, "output": "[left out: too large]", "commands": []})
     return Outcome(entry.order_id, payload.decode(), mac.hex())
 
 

@@ -61,9 +61,9 @@ class HostRules:
 
     @property
     def protected_paths(self) -> tuple[str, ...]:
-        """Globs of paths that are never deleted."""
+        """Globs of paths that are never deleted: the owner's, the declaration's, and what the system stands on."""
         globs = (*self.policy.protected, *self.declaration.protected)
-        return tuple(glob for glob in globs if "/" in glob)
+        return (*SYSTEM_PATHS, *(glob for glob in globs if "/" in glob))
 
     def killable_units(self, action: str) -> tuple[str, ...]:
         """Declared units whose processes may be killed: restart allowed, not protected, not excluded."""
@@ -72,7 +72,7 @@ class HostRules:
     def clearable(self, action: str, pattern: str) -> str:
         """The pattern, if its folder is declared disposable and the owner's file permits it; Refused otherwise."""
         base, paths = base_of(pattern), self.constraint(action).paths
-        if base == "/" or any(is_below(base, system) for system in SYSTEM_PATHS) or is_protected(base, self.protected_paths):
+        if base == "/" or is_protected(base, self.protected_paths):
             raise Refused("protected", f"cannot clear {pattern}: {base} is protected")
         if paths and not _covered(base, paths):
             raise Refused("not_permitted", f"cannot clear {pattern}: this host's policy file does not list it")

@@ -46,10 +46,6 @@ class Run:
         """Seconds until the deadline, never less than 0."""
         return max(0.0, self.deadline_s - time.monotonic())
 
-    def sleep(self, seconds: float) -> None:
-        """Wait, but not past the deadline."""
-        time.sleep(min(seconds, self.left_s()))
-
     def argv(self, *argv: str, timeout_s: float | None = None, output_bytes_max: int = 16 * 1024) -> Finished:
         """Run a command within the deadline and note it."""
         left_s = self.left_s()
@@ -138,7 +134,7 @@ def failure(finished: Finished) -> ActionFailed:
 
 
 def _result(outcome: str, reason: str, detail: str, run: Run) -> Result:
-    output = "\n".join(part for part in run.output if part.strip())
+    output = plain("\n".join(part for part in run.output if part.strip()))
     if len(output) > OUTPUT_CHARS_MAX:
         output = output[:OUTPUT_CHARS_MAX] + f"\n[{len(output) - OUTPUT_CHARS_MAX} more characters]"
     return Result(outcome, reason, plain(detail)[:DETAIL_CHARS_MAX], output, tuple(run.commands[:COMMANDS_MAX]))

@@ -18,6 +18,7 @@ FRAME_BYTES_MAX = 1024 * 1024
 CONNECTIONS_MAX = 8
 REQUEST_TIMEOUT_S = 10.0
 _WAKE_S = 0.5
+_ACCEPT_PAUSE_S = 0.1
 _CREDENTIALS = struct.Struct("3i")
 _LENGTH = struct.Struct(">I")
 
@@ -68,6 +69,10 @@ class Server:
                 connection, _ = self._listener.accept()
             except TimeoutError:
                 connection = None
+            except OSError as error:  # out of descriptors, or the peer was gone already
+                self._say(f"cannot accept: {error}")
+                connection = None
+                time.sleep(_ACCEPT_PAUSE_S)
             if connection is not None:
                 self._start(connection)
             if connection is not None or self._busy():

@@ -104,7 +104,7 @@ def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
 def print_heading(text: str) -> None:
     """A line above a table."""
     click.echo()
-    click.echo(_styled(plain_line(text), "bold"))
+    click.echo(styled(plain_line(text), "bold"))
 
 
 def labels_text(labels: Mapping[str, str]) -> str:
@@ -140,11 +140,12 @@ def _print_cells(columns: Sequence[Column], cells: list[list[str]], titles: list
 
 def _padded(cell: str, width: int, column: Column, style: str) -> str:
     space = " " * (width - _width(cell))
-    shown = _styled(cell, style)
+    shown = styled(cell, style)
     return space + shown if column.right else shown + space
 
 
-def _styled(text: str, style: str) -> str:
+def styled(text: str, style: str) -> str:
+    """Text in a style such as `bold red`, where a terminal shows it."""
     if not style or not _colours():
         return text
     return click.style(text, fg=style.removeprefix("bold").strip() or None, bold="bold" in style)

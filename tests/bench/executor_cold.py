@@ -1,23 +1,26 @@
-"""How long an order takes from cold (the process starts for it) and warm. Run: tests/bench/executor_cold.py [--runs N]"""
+"""How long an order takes from cold (the process starts for it) and warm.
+
+Run: .venv/bin/python -m tests.bench.executor_cold [--runs N]
+"""
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
-from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[2] / part) for part in ("", "agent", "protos")]
-
-from tests.unit.executor.world import POLICY, ExecutorHost, opened  # noqa: E402 - the path comes first
+from tests.unit.executor.world import POLICY, ExecutorHost, opened
 
 
 def main() -> None:
-    """Print median and 95th percentile of both, for an order whose own work is one `true`."""
+    """The bench by itself."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=20, help="repeats of each (default 20)")
-    runs = parser.parse_args().runs
+    measure(parser.parse_args().runs)
+
+
+def measure(runs: int) -> None:
+    """Print median and 95th percentile of both, for an order whose own work is one `true`."""
     host = ExecutorHost()
     host.policy.write_text(POLICY + "  nothing: {argv: [/bin/true]}\n")
     try:

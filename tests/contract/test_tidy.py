@@ -16,7 +16,6 @@ SOURCE_ROOTS = ("agent", "controller", "protos")
 REGISTRIES = (
     "agent/fleetmend_agent/checks/*",
     "agent/fleetmend_agent/facts/*",
-    "agent/fleetmend_agent/signals/*",
     "agent/fleetmend_executor/actions/*",
     "controller/fleetmend_controller/core/gates/*",
     "controller/fleetmend_controller/notify/*",

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from deploy.demo import shop
@@ -30,16 +31,30 @@ def running(*names: str, delay_s: float = 0.0, attempts_max: int = 20) -> Iterat
                 one.stop()
 
 
-def wait_incident(world: World, check: str, what: str, is_so: Callable[[Incident], bool]) -> dict[str, Any]:
-    """The details of the newest incident of a check once it is so."""
-    found: list[Incident] = []
+@dataclass(slots=True)
+class Watch:
+    """The incidents of one check that are opened after the watch begins: what happened before is not mistaken for them."""
 
-    def look() -> bool:
-        found[:] = [i for i in world.incidents() if i["check"] == check][:1]
-        return bool(found) and is_so(found[0])
+    world: World
+    check: str
+    known: frozenset[str] = frozenset()
 
-    wait_for(f"an incident of {check} {what}", look, INCIDENT_TIMEOUT_S, world.controller, every_s=0.2)
-    return dict(world.cli("incidents", "show", found[0]["id"]))
+    @classmethod
+    def begin(cls, world: World, check: str) -> Watch:
+        """From now on."""
+        return cls(world, check, frozenset(incident["id"] for incident in world.incidents()))
+
+    def until(self, what: str, is_so: Callable[[Incident], bool]) -> dict[str, Any]:
+        """The details of the newest incident once it is so."""
+        found: list[Incident] = []
+
+        def look() -> bool:
+            fresh = [i for i in self.world.incidents() if i["check"] == self.check and i["id"] not in self.known]
+            found[:] = fresh[:1]
+            return bool(found) and is_so(found[0])
+
+        wait_for(f"an incident of {self.check} {what}", look, INCIDENT_TIMEOUT_S, self.world.controller, every_s=0.2)
+        return dict(self.world.cli("incidents", "show", found[0]["id"]))
 
 
 def healed(incident: Incident) -> bool:

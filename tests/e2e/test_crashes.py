@@ -31,6 +31,8 @@ def world(world_and_shop):
         if not process.alive:
             process.start()
     world.wait_connected(shop.HOST)
+    if not world_and_shop[1].answers():
+        world_and_shop[1].start()
     shop.wait_ok(world, world_and_shop[1])
 
 
@@ -48,36 +50,37 @@ def wait_begun(world, known):
 
 def test_a_controller_killed_while_an_action_runs_takes_it_up_again(world, broken):
     host = world.hosts[shop.HOST]
-    known = fleet.begun_orders(host)
+    watch, known = fleet.Watch.begin(world, "shop"), fleet.begun_orders(host)
     broken.kill()
     wait_begun(world, known)
     world.controller.kill()
     world.start_controller()
     world.wait_connected(shop.HOST)
-    shown = fleet.wait_incident(world, "shop", "healed", fleet.healed)
+    shown = watch.until("healed", fleet.healed)
     assert len(shown["attempts"]) == 1
     assert broken.answers()
     fleet.assert_ledger_agrees(world, host)
 
 
 def test_a_fault_while_the_controller_is_down_is_healed_when_it_is_back(world, broken):
+    watch = fleet.Watch.begin(world, "shop")
     world.controller.kill()
     broken.hang()
     world.start_controller()
     world.wait_connected(shop.HOST)
-    fleet.wait_incident(world, "shop", "healed", fleet.healed)
+    watch.until("healed", fleet.healed)
     assert broken.answers()
     fleet.assert_ledger_agrees(world, world.hosts[shop.HOST])
 
 
 def test_an_agent_killed_while_an_action_runs_reports_its_end(world, broken):
     host = world.hosts[shop.HOST]
-    known = fleet.begun_orders(host)
+    watch, known = fleet.Watch.begin(world, "shop"), fleet.begun_orders(host)
     broken.kill()
     wait_begun(world, known)
     host.agent.kill()
     host.agent.start()
-    shown = fleet.wait_incident(world, "shop", "healed", fleet.ended)
+    shown = watch.until("ended", fleet.ended)
     assert broken.answers()
     assert all(attempt["outcome"] for attempt in shown["attempts"])
     fleet.assert_ledger_agrees(world, host)
@@ -85,12 +88,12 @@ def test_an_agent_killed_while_an_action_runs_reports_its_end(world, broken):
 
 def test_an_executor_killed_while_an_action_runs_never_runs_it_again(world, broken):
     host = world.hosts[shop.HOST]
-    known = fleet.begun_orders(host)
+    watch, known = fleet.Watch.begin(world, "shop"), fleet.begun_orders(host)
     broken.kill()
     wait_begun(world, known)
     host.executor.kill()
     host.executor.start()
-    shown = fleet.wait_incident(world, "shop", "ended", fleet.ended)
+    shown = watch.until("ended", fleet.ended)
     assert broken.answers()
     assert shown["attempts"][0]["outcome"] in {"unknown", "failed", "done"}
     fleet.assert_ledger_agrees(world, host)

@@ -27,10 +27,11 @@ def server(tmp_path_factory):
         wait_for("the first scrape", lambda: bool(running.query('up{job="fleetmend"} == 1')), 15, every_s=0.2)
         host = world.hosts[shop.HOST]
         host.policy.write_text(host.policy.read_text().replace(str(shops[1].pid_file), f"{world.directory}/elsewhere/pid"))
+        watches = [fleet.Watch.begin(world, one.name) for one in shops]
         for one in shops:
             one.kill()
-        fleet.wait_incident(world, "healed", "healed", fleet.healed)
-        fleet.wait_incident(world, "cursed", "escalated", fleet.escalated)
+        watches[0].until("healed", fleet.healed)
+        watches[1].until("escalated", fleet.escalated)
         seen = 'fleetmend_incidents_open{phase="escalated"} == 1 and on() fleetmend_incidents_closed_total >= 1'
         wait_for("both ends to be scraped", lambda: bool(running.query(seen)), 15, every_s=0.2)
         yield running

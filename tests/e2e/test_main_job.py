@@ -28,8 +28,9 @@ def shops(world_and_shops):
 
 
 def test_a_killed_service_is_healed_once_and_explained(world, shops):
+    watch = fleet.Watch.begin(world, "killed")
     shops["killed"].kill()
-    shown = fleet.wait_incident(world, "killed", "healed", fleet.healed)
+    shown = watch.until("healed", fleet.healed)
     assert shops["killed"].answers()
     assert [a["outcome"] for a in shown["attempts"]] == ["done"]
     attempt, incident = shown["attempts"][0], shown["incident"]
@@ -43,8 +44,9 @@ def test_a_killed_service_is_healed_once_and_explained(world, shops):
 
 
 def test_a_service_that_hangs_is_healed_by_its_check(world, shops):
+    watch = fleet.Watch.begin(world, "hung")
     shops["hung"].hang()
-    shown = fleet.wait_incident(world, "hung", "healed", fleet.healed)
+    shown = watch.until("healed", fleet.healed)
     assert shops["hung"].answers()
     assert shown["finding"]["fault"] == "hang"
     assert shown["incident"]["playbook"] == "restart-hung"
@@ -55,8 +57,9 @@ def test_what_cannot_be_healed_is_handed_over_and_not_restarted_for_ever(world, 
     text = host.policy.read_text()
     broken = Shop("cursed", shops["cursed"].port, world.directory / "elsewhere" / "cursed.pid")
     host.policy.write_text(text.replace(str(shops["cursed"].pid_file), str(broken.pid_file)))
+    watch = fleet.Watch.begin(world, "cursed")
     shops["cursed"].kill()
-    shown = fleet.wait_incident(world, "cursed", "escalated", fleet.escalated)
+    shown = watch.until("escalated", fleet.escalated)
     outcomes = [a["outcome"] for a in shown["attempts"]]
     assert outcomes
     assert "done" not in outcomes
@@ -64,7 +67,7 @@ def test_what_cannot_be_healed_is_handed_over_and_not_restarted_for_ever(world, 
     # A person repairs it: the incident ends by itself, and is not claimed as healed by an action.
     host.policy.write_text(text)
     shops["cursed"].start()
-    after = fleet.wait_incident(world, "cursed", "ended", fleet.ended)
+    after = watch.until("ended", fleet.ended)
     assert after["incident"]["why"] != "healed"
     assert len(after["attempts"]) == len(outcomes)
 

@@ -77,16 +77,17 @@ def test_what_the_host_does_not_permit_is_refused_by_the_host(world):
 
 
 def test_a_pause_withholds_healing_and_says_so_until_it_is_lifted(world, corner):
+    watch = fleet.Watch.begin(world, "corner")
     world.cli("pause", f"host:{shop.HOST}", "--reason", "moving shelves")
     try:
         corner.kill()
-        held = fleet.wait_incident(world, "corner", "held", lambda i: i["phase"] == "held")
+        held = watch.until("held", lambda i: i["phase"] == "held")
         headline = world.cli("explain", held["incident"]["id"])["headline"]
         assert "paused holds: local paused host:" in headline
         assert "moving shelves" in headline
     finally:
         world.cli("resume", f"host:{shop.HOST}")
-    healed = fleet.wait_incident(world, "corner", "healed", fleet.healed)
+    healed = watch.until("healed", fleet.healed)
     assert healed["incident"]["id"] == held["incident"]["id"]
 
 

@@ -41,8 +41,9 @@ def test_broken_rules_are_refused_by_line_and_the_good_ones_stay(world_and_shop)
     assert re.search(rf"{re.escape(path.name)}:\d+:\d+: cannot", problem)
     assert [p["name"] for p in world.cli("playbooks", "ls")["playbooks"]] == [broken.command]
     # They are not only listed, they work.
+    watch = fleet.Watch.begin(world, "shop")
     broken.kill()
-    fleet.wait_incident(world, "shop", "healed", fleet.healed)
+    watch.until("healed", fleet.healed)
     loaded = reloads(world, "loaded")
     world.write_rule("playbooks", "zz-broken", {**shop.playbook(broken), "playbook": "zz-broken", "trust": "observe"})
     world.reload()

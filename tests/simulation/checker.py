@@ -131,9 +131,7 @@ class Checker:
         brain = self.world.brain
         for incident in brain.fleet.incidents.values():
             if incident.phase is not Phase.ESCALATED:
-                self.fail(
-                    f"{incident.id} is {incident.phase.value}, waits for {incident.holds or incident.wake_ms}"
-                )
+                self.fail(f"{incident.id} is {incident.phase.value}, waits for {incident.holds or incident.wake_ms}")
         for server in self.world.servers.values():
             for unit in server.units:
                 subject = Subject(server.id, "unit_failed", unit)

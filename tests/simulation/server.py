@@ -53,7 +53,7 @@ class Server:
     outbox: list[Record] = field(default_factory=list)
     next_seq: int = 1
     ledger: Ledger = field(default_factory=Ledger)
-    acting: str = ""
+    acting: set[str] = field(default_factory=set)
     up: bool = True
     agent_up: bool = True
     linked: bool = False
@@ -111,6 +111,9 @@ class Server:
         if not (self.up and self.agent_up):
             return
         if order.check and self.told.get(order.key, "ok") == "ok" and order.id not in self.ledger.begun:
+            # Withdrawn: the ledger has its end, and a copy that is still on its way cannot run when the fault is back.
+            self.ledger.begun[order.id] = Outcome.REFUSED
+        if self.ledger.begun.get(order.id) is Outcome.REFUSED:
             self._refuse(order, "fault_gone")
             return
         self._execute(order, epoch)
@@ -124,7 +127,7 @@ class Server:
             outcome = self.ledger.begun[order.id]
             if outcome is not None:
                 self.add(Record(0, self.boot, "ended", order=order.id, outcome=outcome, clock_ms=self.clock_ms()))
-            elif self.acting != order.id:
+            elif order.id not in self.acting:
                 self.ledger.begun[order.id] = Outcome.UNKNOWN
                 self.add(Record(0, self.boot, "ended", order=order.id, outcome=Outcome.UNKNOWN, clock_ms=self.clock_ms()))
             return
@@ -138,7 +141,7 @@ class Server:
         self.ledger.epoch = max(epoch, self.ledger.epoch)
         self.ledger.begun[order.id] = None
         self.world.checker.effect(self, order, epoch)
-        self.acting = order.id
+        self.acting.add(order.id)
         self.add(Record(0, self.boot, "started", order=order.id, clock_ms=self.clock_ms()))
         life, boot = self.life, self.boot_number
         self.world.time.after(self.world.swarm.action_ms, lambda: self._finish(order, life, boot))
@@ -150,7 +153,7 @@ class Server:
         unit = str(dict(order.params).get("unit", ""))
         if works and unit not in self.cursed and order.cost is not Cost.HARMLESS:
             self.bad.discard(unit)
-        self.acting = ""
+        self.acting.discard(order.id)
         self.world.checker.finished(self, order)
         if self.world.rng.random() < self.world.swarm.executor_crash:
             # The effect is there, its end was not written down.
@@ -183,6 +186,6 @@ class Server:
         self.up = self.agent_up = self.linked = False
         self.life += 1
         self.told = {}
-        self.acting = ""
+        self.acting.clear()
         self.world.checker.powered_off(self)
         self.world.time.after(self.world.rng.randint(5_000, 90_000), back)

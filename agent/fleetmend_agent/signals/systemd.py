@@ -142,10 +142,8 @@ class SystemdSignal:
             self._table.properties(message.header.fields[HeaderFields.path], body[0], body[1], clock_ms)
         elif member == "JobRemoved":
             self._table.job_removed(body[2], clock_ms)
-        elif member == "UnitRemoved":
-            self._table.remove(body[0])
-        elif member == "UnitNew" or (member == "Reloading" and not body[0]):
-            # Load states are not signalled: look once things have settled.
+        elif member in {"UnitNew", "UnitRemoved"} or (member == "Reloading" and not body[0]):
+            # Load states are not signalled, and a reload removes and adds every running unit: look once things have settled.
             self._list_soon()
 
     def _list_soon(self) -> None:

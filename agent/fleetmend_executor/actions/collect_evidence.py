@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..effects import Command, Effect, ReadEvidence
+from ..globs import any_unit
 from ..rules import HostRules
 from ..units import checked_name
 from . import Action, Cost, Param, Refused
@@ -15,11 +16,13 @@ _TOOL_TIMEOUT_S = 5.0
 
 def _plan(params: dict[str, Any], rules: HostRules) -> tuple[Effect, ...]:
     """Reading needs no declaration: what nobody declared is exactly what a person must see."""
-    rules.constraint(ACTION.name)
+    constraint = rules.constraint(ACTION.name)
     lines = params["lines"]
     if not 1 <= lines <= LINES_MAX:
         raise Refused("bad_parameter", f"cannot collect {lines} lines: between 1 and {LINES_MAX}")
     unit = checked_name(params["unit"]) if params["unit"] else ""
+    if unit and (any_unit(unit, constraint.excluded) or not any_unit(unit, constraint.units)):
+        raise Refused("not_permitted", f"cannot collect evidence of {unit}: this host's policy file excludes it")
     return (*(_of_unit(unit, lines) if unit else ()), *_of_host())
 
 

@@ -6,13 +6,15 @@ from typing import Any
 
 from ..effects import Effect, UnitGuard, UnitJob
 from ..rules import HostRules
-from . import Action, Cost, Param
+from . import Action, Cost, Param, Refused
 
 
 def _plan(params: dict[str, Any], rules: HostRules) -> tuple[Effect, ...]:
     """A clean-only unit is only ever started, and only when it is dead: systemd may end a stop with SIGKILL."""
     unit = params["unit"]
     rule = rules.unit(ACTION.name, unit, interrupts=True)
+    if rule.desired == "stopped":
+        raise Refused("desired_stopped", f"cannot restart {unit}: it is declared desired: stopped")
     clean_only = rule.restart == "clean-only"
     guard = UnitGuard(unit, rules.forbidden_units(ACTION.name), must_be_dead=clean_only)
     return guard, UnitJob("start" if clean_only else "restart", unit)

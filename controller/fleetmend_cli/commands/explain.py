@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from fleetmend.plain import plain_lines
 
 from ..command import Session, command
+from ..output import STYLES, styled
 from ..times import zone_name
 from ..wire import pb
+
+# The text of a line begins at this column (admin/explain_text.py on the controller).
+_VERDICT = re.compile(r"  \S.{28}(hold|refuse) ")
 
 
 def _run(session: Session, incident: str) -> None:
@@ -16,7 +22,15 @@ def _run(session: Session, incident: str) -> None:
 
 
 def _print(answer: pb.ExplainResponse, _now_ms: int) -> None:
-    click.echo(plain_lines(answer.text), nl=False)
+    titles = {section.title for section in answer.sections}
+    for line in plain_lines(answer.text).splitlines():
+        click.echo(styled(line, "bold" if line in titles else _style(line)))
+
+
+def _style(line: str) -> str:
+    """What holds an action back stands out."""
+    found = _VERDICT.match(line)
+    return STYLES[found[1]] if found else ""
 
 
 COMMAND = command(

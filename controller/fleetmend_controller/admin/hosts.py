@@ -124,9 +124,11 @@ async def get_facts(desk: Desk, request: pb.GetFactsRequest) -> pb.GetFactsRespo
 
 def state_of(desk: Desk, host_id: str) -> pb.HostState.ValueType:
     """Whether a living host's agent is heard."""
-    if desk.sessions.is_online(host_id):
-        return pb.HOST_STATE_UP
     known = desk.decider.fleet.hosts.get(host_id)
+    # A stream can outlive the agent's voice: a process that is stopped, a network that drops everything.
+    is_silent = known is not None and known.lost_since_ms is not None
+    if desk.sessions.is_online(host_id) and not is_silent:
+        return pb.HOST_STATE_UP
     return pb.HOST_STATE_LOST if known is not None and known.boot else pb.HOST_STATE_NEVER_CONNECTED
 
 

@@ -38,7 +38,7 @@ from .events import (
 )
 from .incidents import HOST_LOST_CHECK, WAITING, add_symptom, drop_symptom, open_incident, sample_time_ms
 from .model import Fleet, Incident, Pause, Phase, Status, Subject
-from .orders import overdue_ms, resend
+from .orders import ask_check, overdue_ms, resend
 from .policy import Policy
 from .storms import STORM_CHECK
 from .transitions import Trigger
@@ -84,7 +84,10 @@ def _fault_seen(turn: Turn, event: Observed) -> None:
 
 def _incident_observed(turn: Turn, incident: Incident, event: Observed) -> None:
     incident.status = event.status
-    if event.status is Status.CRIT:
+    if event.status is Status.OK:
+        incident.bad_since_ms = None
+    elif event.status is Status.CRIT:
+        incident.bad_since_ms = sample_time_ms(event) if incident.bad_since_ms is None else incident.bad_since_ms
         incident.evidence_ms = max(incident.evidence_ms, sample_time_ms(event))
         incident.summary = event.summary
         if event.finding.get("unit") == incident.finding.get("unit"):
@@ -116,6 +119,8 @@ def _evidence_confirmed(turn: Turn, event: EvidenceConfirmed) -> None:
     incident.evidence_ms = max(incident.evidence_ms, event.at_ms - max(0, event.clock_ms - event.sampled_clock_ms))
     if incident.phase in WAITING:
         repair.consider(turn, incident)
+    elif incident.phase is Phase.PROVING:
+        repair.proof_confirmed(turn, incident, event)
 
 
 def _order_started(turn: Turn, event: OrderStarted) -> None:
@@ -176,6 +181,9 @@ def _host_connected(turn: Turn, event: HostConnected) -> None:
                 resend(turn, incident)
         elif incident.phase in WAITING:
             repair.consider(turn, incident)
+        elif incident.subject.check != HOST_LOST_CHECK:
+            # Whether it is well by now may have been said while nobody listened.
+            ask_check(turn, incident)
 
 
 def _policy_loaded(turn: Turn, _event: PolicyLoaded) -> None:

@@ -39,6 +39,7 @@ def open_incident(turn: Turn, event: Observed) -> Incident:
         opened_ms=turn.now_ms,
         fault_since_ms=seen_ms,
         evidence_ms=seen_ms,
+        bad_since_ms=seen_ms,
         policy=turn.policy.digest,
         phase_since_ms=turn.now_ms,
     )

@@ -287,9 +287,10 @@ class Symptom:
 class Incident:
     """A fault from first sight to its end.
 
-    `evidence_ms` is when its newest bad sample was taken, on the controller's clock. `ended_clock_ms` and `ended_boot` say
-    after which sample on the host a result can be proof; `ok_clock_ms` is the first such OK sample. `groups` are those whose
-    budget it holds. `run` is the one-step playbook of an operator's request.
+    `evidence_ms` is when its newest bad sample was taken, on the controller's clock; `bad_since_ms` the first one since the
+    check last said OK, None while it says so. `ended_clock_ms` and `ended_boot` say after which sample on the host a result
+    can be proof; `ok_clock_ms` is the first such OK sample. `groups` are those whose budget it holds. `run` is the one-step
+    playbook of an operator's request.
     """
 
     id: str
@@ -325,6 +326,7 @@ class Incident:
     approvals: list[Approved] = field(default_factory=list)
     asked_ms: int | None = None
     run: Playbook | None = None
+    bad_since_ms: int | None = None
     book: Playbook | None = None
 
     @property

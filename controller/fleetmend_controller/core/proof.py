@@ -1,11 +1,15 @@
-"""Proof: the same check, a result sampled after the action ended, OK and staying OK. UNKNOWN proves nothing."""
+"""Proof: the same check, a result sampled after the action ended, OK and staying OK. UNKNOWN proves nothing.
+
+Nor does silence: a window ends with a result that is not OK. While the host cannot be heard (its link is down, the controller
+has just started) nobody knows whether the action helped, and doing it again could harm a service that is well.
+"""
 
 from __future__ import annotations
 
 from enum import Enum, unique
 
 from .effects import Why
-from .events import Observed
+from .events import EvidenceConfirmed, Observed
 from .model import ActionStep, Incident, Proof, Status
 from .orders import ask_check
 from .turn import Turn
@@ -22,6 +26,7 @@ class ProofAnswer(Enum):
     PROVED = "proved"
     BROKEN = "broken"
     TIMEOUT = "timeout"
+    BLIND = "blind"
 
 
 def begin(turn: Turn, incident: Incident, proof: Proof, boot: str, ended_clock_ms: int) -> None:
@@ -44,24 +49,34 @@ def judge(turn: Turn, incident: Incident, step: ActionStep, event: Observed) -> 
         return _good(turn, incident, step.prove, event)
     if event.status is Status.CRIT and incident.ok_clock_ms is not None:
         return ProofAnswer.BROKEN
-    return ProofAnswer.OPEN
+    return ProofAnswer.TIMEOUT if _is_late(incident, step.prove, event.sampled_clock_ms) else ProofAnswer.OPEN
+
+
+def confirmed(incident: Incident, step: ActionStep, event: EvidenceConfirmed) -> ProofAnswer:
+    """What a heartbeat says that names the subject as still not OK."""
+    if step.prove is None or event.boot != incident.ended_boot:
+        return ProofAnswer.OPEN
+    return ProofAnswer.TIMEOUT if _is_late(incident, step.prove, event.sampled_clock_ms) else ProofAnswer.OPEN
 
 
 def tick(turn: Turn, incident: Incident, step: ActionStep) -> ProofAnswer:
-    """What the passing of time says: ask again, or the window is over."""
+    """What the passing of time says: ask again, or nobody has answered for too long."""
     if step.prove is None or incident.prove_by_ms is None:
         return ProofAnswer.OPEN
-    deadline_ms = incident.prove_by_ms
-    due_ms = turn.now_ms
-    if incident.ok_ms is not None:
-        due_ms = incident.ok_ms + step.prove.stay_ok_ms
-        deadline_ms = due_ms + step.prove.within_ms
-    if turn.now_ms >= deadline_ms:
-        return ProofAnswer.TIMEOUT
+    if turn.now_ms >= incident.prove_by_ms + step.prove.stay_ok_ms + turn.policy.stuck_ms:
+        return ProofAnswer.BLIND
+    due_ms = turn.now_ms if incident.ok_ms is None else incident.ok_ms + step.prove.stay_ok_ms
     if turn.now_ms >= due_ms:
         ask_check(turn, incident)
-    turn.wake(incident, min(deadline_ms, max(due_ms, turn.now_ms + ASK_AGAIN_MS)))
+    turn.wake(incident, max(due_ms, turn.now_ms + ASK_AGAIN_MS))
     return ProofAnswer.OPEN
+
+
+def _is_late(incident: Incident, proof: Proof, sampled_clock_ms: int) -> bool:
+    """Whether a bad sample ends the window. Both on the host's clock: how long the word was on its way does not matter."""
+    if incident.ok_clock_ms is not None:
+        return sampled_clock_ms >= incident.ok_clock_ms + proof.stay_ok_ms + proof.within_ms
+    return sampled_clock_ms >= incident.ended_clock_ms + proof.within_ms
 
 
 def _counts(incident: Incident, event: Observed) -> bool:

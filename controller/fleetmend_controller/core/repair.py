@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import proof, standing, storms
 from .effects import Verdict, Why
 from .ending import end, freed, give_up, reconsider
-from .events import Observed, OrderEnded, RunRequested
+from .events import EvidenceConfirmed, Observed, OrderEnded, RunRequested
 from .gates.approval import next_order
 from .incidents import WAITING, open_run, playbook_of, release, release_host
 from .matching import match
@@ -146,13 +146,20 @@ def proof_observed(turn: Turn, incident: Incident, event: Observed) -> None:
         _proof_answered(turn, incident, proof.judge(turn, incident, step, event), event.summary)
 
 
+def proof_confirmed(turn: Turn, incident: Incident, event: EvidenceConfirmed) -> None:
+    """A heartbeat names the subject of an incident that is being proved."""
+    step = _current_action(incident)
+    if step is not None:
+        _proof_answered(turn, incident, proof.confirmed(incident, step, event), incident.summary)
+
+
 def proof_tick(turn: Turn, incident: Incident) -> None:
     """Time passed while an incident is being proved."""
     step = _current_action(incident)
     if step is None:
         _next_try(turn, incident, Why.PROOF_TIMEOUT, "the step has no proof")
         return
-    _proof_answered(turn, incident, proof.tick(turn, incident, step), "no lasting ok in time")
+    _proof_answered(turn, incident, proof.tick(turn, incident, step), "")
 
 
 def run_requested(turn: Turn, event: RunRequested) -> None:
@@ -235,6 +242,9 @@ def _proof_answered(turn: Turn, incident: Incident, answer: proof.ProofAnswer, t
         _next_try(turn, incident, Why.PROOF_BROKEN, f"it was ok for a moment, then not: {text}")
     elif answer is proof.ProofAnswer.TIMEOUT:
         _next_try(turn, incident, Why.PROOF_TIMEOUT, f"not proved: {text}")
+    elif answer is proof.ProofAnswer.BLIND:
+        give_up(turn, incident, Trigger.GIVEN_UP, Why.PROOF_TIMEOUT, "not proved: nobody could say whether it helped")
+        ask_check(turn, incident)
 
 
 def _next_try(turn: Turn, incident: Incident, why: Why, text: str) -> None:

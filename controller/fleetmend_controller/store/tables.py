@@ -30,6 +30,14 @@ sa.Index(
     "journal_host", journal.c.host, journal.c.seq, sqlite_where=journal.c.host != "", postgresql_where=journal.c.host != ""
 )
 
+# Few rows among many: the audit trail is listed newest first.
+sa.Index(
+    "journal_audit",
+    journal.c.seq,
+    sqlite_where=journal.c.kind == "audit",
+    postgresql_where=journal.c.kind == "audit",
+)
+
 # Where the chain ends, with a MAC under the master secret: cutting off the tail shows.
 journal_head = sa.Table(
     "journal_head",

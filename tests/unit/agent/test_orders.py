@@ -80,7 +80,7 @@ def test_an_order_whose_fault_is_gone_is_withdrawn():
         await world.settle()
         assert world.handed_over == []
         assert world.outcomes[0].agent_refusal == "fault_gone"
-        assert "units a.service is OK by now" in world.outcomes[0].detail
+        assert "units a.service was OK" in world.outcomes[0].detail
 
     scenario(test)
 

@@ -18,8 +18,24 @@ from fleetmend_agent.outbox import MEMORY_BYTES_MAX, RECORD_BYTES_MAX, Outbox
 ALL = (10_000, 1 << 30)
 
 
+OPEN: list[Outbox] = []
+
+
 def opened(folder: Path, boot: str = "boot-1", bytes_max: int = 1 << 20, segment_bytes: int = 4096) -> Outbox:
-    return Outbox(folder, boot, bytes_max, segment_bytes)
+    OPEN.append(Outbox(folder, boot, bytes_max, segment_bytes))
+    return OPEN[-1]
+
+
+def close_all() -> None:
+    """A crash closes no file in order, but a process has only so many descriptors."""
+    while OPEN:
+        OPEN.pop().close()
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    close_all()
 
 
 def held(outbox: Outbox, after: int = 0) -> list[tuple[int, bytes]]:
@@ -192,6 +208,7 @@ class OutboxMachine(RuleBasedStateMachine):
         return opened(self.folder, f"boot-{self.boots}", segment_bytes=512)
 
     def teardown(self):
+        close_all()
         shutil.rmtree(self.folder)
 
     @rule(record=st.binary(max_size=300))

@@ -68,16 +68,36 @@ def test_a_crash_with_all_its_signals_is_one_change(tmp_path):
     run(tmp_path, scenario, row("shop.service"))
 
 
-def test_a_job_that_ends_and_a_unit_that_is_unloaded_are_changes(tmp_path):
+def test_a_job_that_ends_and_a_unit_that_is_unloaded_are_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr(systemd, "SETTLE_S", 0.01)
+
     async def scenario(world):
         assert world.state().job_pending
         world.bus.signal(MANAGER, "JobRemoved", "uoss", 7, "/o/7", "shop.service", "done")
         await until(lambda: not world.state().job_pending)
+        world.bus.rows = []
         world.bus.signal(MANAGER, "UnitRemoved", "so", "shop.service", "/o/x")
         await until(lambda: len(world.changes) == 3)
         assert world.signal.units(False) == {}
 
     run(tmp_path, scenario, row("shop.service", job=7))
+
+
+def test_a_reload_that_removes_and_adds_every_unit_changes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(systemd, "SETTLE_S", 0.05)
+
+    async def scenario(world):
+        world.changes.clear()
+        world.bus.signal(MANAGER, "Reloading", "b", True)
+        world.bus.signal(MANAGER, "UnitRemoved", "so", "shop.service", "/o/x")
+        world.bus.signal(MANAGER, "UnitNew", "so", "shop.service", "/o/x")
+        world.bus.signal(MANAGER, "Reloading", "b", False)
+        await until(lambda: world.bus.calls.count("ListUnits") == 2)
+        await world.signal.refresh()
+        assert world.state().active == "active"
+        assert world.changes == []
+
+    run(tmp_path, scenario, row("shop.service"))
 
 
 def test_load_states_are_looked_up_after_a_reload(tmp_path, monkeypatch):

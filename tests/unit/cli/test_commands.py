@@ -259,25 +259,51 @@ def test_a_watch_ends_well_when_interrupted(fleet, fleetmend):
     assert (process.returncode, err) == (0, "")
 
 
-def test_colour_on_a_terminal_unless_unwanted(fleet, fleetmend):
-    def on_terminal(**env: str) -> str:
-        fleetmend.env.update(env)
-        keyboard, terminal = pty.openpty()
-        process = fleetmend.process_on(terminal, "hosts", "ls", stdin=terminal)
-        os.close(terminal)
-        shown = b""
-        while True:
-            try:
-                piece = os.read(keyboard, 65536)
-            except OSError:
-                break
-            if not piece:
-                break
-            shown += piece
-        process.wait(20)
-        os.close(keyboard)
-        return shown.decode()
+def on_terminal(fleetmend, *words: str, **env: str) -> str:
+    """What a terminal shows."""
+    fleetmend.env.update(env)
+    keyboard, terminal = pty.openpty()
+    process = fleetmend.process_on(terminal, *words, stdin=terminal)
+    os.close(terminal)
+    shown = b""
+    while piece := read_terminal(keyboard):
+        shown += piece
+    process.wait(20)
+    os.close(keyboard)
+    return shown.decode()
 
-    assert "\x1b[" in on_terminal(TERM="xterm-256color")
-    assert "\x1b[" not in on_terminal(TERM="xterm-256color", NO_COLOR="1")
-    assert "\x1b[" not in on_terminal(TERM="dumb", NO_COLOR="")
+
+def read_terminal(keyboard: int) -> bytes:
+    try:
+        return os.read(keyboard, 65536)
+    except OSError:
+        # Linux says so when the last process has let go of the terminal.
+        return b""
+
+
+def test_colour_on_a_terminal_unless_unwanted(fleet, fleetmend):
+    assert "\x1b[" in on_terminal(fleetmend, "hosts", "ls", TERM="xterm-256color")
+    assert "\x1b[" not in on_terminal(fleetmend, "hosts", "ls", TERM="xterm-256color", NO_COLOR="1")
+    assert "\x1b[" not in on_terminal(fleetmend, "hosts", "ls", TERM="dumb", NO_COLOR="")
+
+
+def test_a_terminal_shows_progress_and_a_pipe_does_not(fleet, fleetmend):
+    fleetmend("resume", "global")
+    run = ("run", "restart_unit", "--host", "web-2", "-p", "unit=x.service", "--wait", "5s")
+    with fleet.obeying():
+        shown = on_terminal(fleetmend, *run, TERM="dumb")
+        piped = fleetmend(*run)
+    assert "web-2: done" in shown
+    assert (piped.code, piped.err) == (0, "")
+    assert " rows" in on_terminal(fleetmend, "audit", "verify")
+    assert fleetmend("audit", "verify").err == ""
+
+
+def test_explain_marks_titles_and_what_holds_back_on_a_terminal_only(fleet, fleetmend):
+    fleetmend("pause", "host:web-1", "--reason", "test")
+    fleetmend("resume", "global")
+    fleet.observe(fleet.registry.find("web-1").id, Status.CRIT, "cron.service")
+    assert "\x1b" not in fleetmend("explain", "inc-2").out
+    shown = on_terminal(fleetmend, "explain", "inc-2", TERM="xterm")
+    assert "\x1b[1mWhat the gates said\x1b[0m" in shown
+    assert any(line.startswith("\x1b[33m") and "hold   paused" in line for line in shown.splitlines())

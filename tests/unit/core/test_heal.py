@@ -75,8 +75,62 @@ def test_unknown_and_warn_prove_nothing_and_the_window_ends_in_the_next_try():
     t.wait(10_000)
     t.seen(Status.WARN)
     t.wait(20_001)
+    t.seen(Status.UNKNOWN)
     assert "proof_timeout" in t.why()
     assert t.only.phase is Phase.HELD
+
+
+def test_a_fault_that_comes_back_after_a_repair_must_last_again():
+    limits = replace(LIMITS, attempts=replace(LIMITS.attempts, backoff_ms=0))
+    t = Timeline(policy(playbook(for_ms=2_000, steps=(RESTART, RESTART), limits=limits)))
+    t.seen(Status.CRIT)
+    t.wait(2_000)
+    t.ended(t.orders[0])
+    t.wait(10)
+    t.seen(Status.OK)
+    t.wait(5_000)
+    t.seen(Status.CRIT)
+    t.wait(1_990)
+    assert len(t.orders) == 1
+    t.wait(10)
+    assert len(t.orders) == 2
+
+
+def test_silence_ends_no_window_and_a_service_that_is_well_is_not_restarted_again():
+    t = Timeline()
+    t.seen(Status.CRIT)
+    t.ended(t.orders[0])
+    t.wait(10)
+    t.seen(Status.CRIT)
+    t.wait(120_000, fresh=False)
+    assert t.only.phase is Phase.PROVING
+    t.feed(HostConnected(t.now_ms, "h-1", "boot-1", t.clock()))
+    t.seen(Status.OK)
+    t.wait(10_000)
+    t.seen(Status.OK)
+    assert t.closed[0].why is Why.HEALED
+    assert len(t.orders) == 1
+
+
+def test_silence_that_lasts_goes_to_a_person():
+    t = Timeline()
+    t.seen(Status.CRIT)
+    t.ended(t.orders[0])
+    t.wait(700_000, fresh=False)
+    assert t.only.phase is Phase.ESCALATED
+    assert len(t.orders) == 1
+
+
+def test_an_escalated_incident_is_asked_about_when_its_host_comes_back():
+    t = Timeline()
+    t.seen(Status.CRIT)
+    t.ended(t.orders[0])
+    t.wait(700_000, fresh=False)
+    asked = len(t.asked)
+    t.feed(HostConnected(t.now_ms, "h-1", "boot-1", t.clock()))
+    assert len(t.asked) == asked + 1
+    t.seen(Status.OK)
+    assert t.closed[0].why is Why.HEALED_BY_PERSON
 
 
 def test_ok_that_does_not_last_is_no_proof():

@@ -14,7 +14,7 @@ import pytest
 from fleetmend_executor.actions import Refused
 from fleetmend_executor.clearing import clear, used_percent
 from fleetmend_executor.effects import ClearFiles
-from fleetmend_executor.run import ActionFailed, Run
+from fleetmend_executor.run import ActionFailed, Run, Runner
 
 NOW_S = 1_800_000_000
 KIB = 1024
@@ -123,6 +123,20 @@ def test_a_file_with_another_name_frees_nothing(tree, tmp_path):
 def test_a_folder_that_is_not_there_is_a_failure_with_a_reason(tmp_path):
     with pytest.raises(ActionFailed, match="cannot free anything"):
         clear(effect(tmp_path / "absent"), run(), NOW_S)
+
+
+def test_names_that_are_no_text_or_would_move_a_cursor_are_told_harmlessly(tree):
+    os.close(os.open(os.fsencode(tree) + b"/\xff\x1b[2J", os.O_CREAT | os.O_WRONLY))
+    os.utime(os.fsencode(tree) + b"/\xff\x1b[2J", (1000, 1000))
+    result = Runner(print).carry_out(lambda: (effect(tree, patterns=(f"{tree}/*",), files_max=1),), 30)
+    assert (result.outcome, left(tree)) == ("done", {"new", "one", "sub/two", "three", "sub/four"})
+    assert f"{tree}/??[2J" in result.output
+    assert result.output.encode()
+
+
+def test_a_pattern_from_above_a_mount_still_clears_on_the_mount(tree):
+    clear(effect(tree, patterns=(f"{tree.parent}/**",), mount=str(tree), disposable=(f"{tree.parent}/**",)), run(), NOW_S)
+    assert left(tree) == set()
 
 
 IN_NAMESPACE = """

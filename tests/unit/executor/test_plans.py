@@ -70,6 +70,19 @@ def test_restart_never_still_allows_a_start_and_a_reload():
 
 def test_what_is_declared_stopped_is_not_started():
     assert refusal(START, unit="old.service") == "desired_stopped"
+    assert refusal(RESTART, unit="old.service") == "desired_stopped"
+
+
+def test_what_the_system_stands_on_is_protected_file_by_file_too():
+    careless = rules(disposable=["/var/**"])
+    (effect,) = CLEAR_DIRECTORY.plan(validate(CLEAR_DIRECTORY, {"path": "/var/lib"}), careless)
+    assert {"/var/lib/dpkg", "/var/lib/fleetmend-executor", "/etc"} <= set(effect.protected)
+
+
+def test_the_owner_may_keep_a_units_journal_to_themselves():
+    private = rules("actions: {collect_evidence: {except: [vault.service]}}")
+    with pytest.raises(Refused, match="excludes it"):
+        COLLECT_EVIDENCE.plan(validate(COLLECT_EVIDENCE, {"unit": "vault.service"}), private)
 
 
 @pytest.mark.parametrize("action", [RESTART, START, STOP, RELOAD, RESET_FAILED, KILL_PROCESS])

@@ -42,7 +42,7 @@ def test_output_is_bounded_and_the_command_never_blocks_on_it():
 
 
 def test_control_characters_do_not_reach_a_terminal():
-    assert commands.plain("a\x1b[31m\tb\r\n\x9bc\u202e") == "a?[31m\tb?\n?c\u202e"
+    assert commands.plain("a\x1b[31m\tb\r\n\x9bc\u202eé") == "a?[31m\tb?\n?c?é"
 
 
 def test_a_command_that_overruns_is_ended_with_all_its_children(tmp_path):

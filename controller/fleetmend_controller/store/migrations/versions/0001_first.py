@@ -73,6 +73,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("seq"),
     )
     op.create_index(
+        "journal_audit",
+        "journal",
+        ["seq"],
+        unique=False,
+        sqlite_where=sa.text("kind = 'audit'"),
+        postgresql_where=sa.text("kind = 'audit'"),
+    )
+    op.create_index(
         "journal_host",
         "journal",
         ["host", "seq"],
