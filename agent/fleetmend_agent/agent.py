@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from fleetmend import registry
 from fleetmend.v1 import link_pb2 as pb
@@ -113,6 +114,9 @@ class Agent:
             self._schedule.add("watchdog", self._notifier.watchdog_ms, now_ms)
         self._pressure.start()
         self._mounts.start()
+        for signal in (self._pressure, self._mounts):
+            if signal.problem:
+                LOG.info("%s", signal.problem)
         self._spawn(self._systemd.run())
         # A check that ran before the unit table is there would say UNKNOWN for nothing.
         await self._systemd.ready(SYSTEMD_FIRST_S)
@@ -218,7 +222,11 @@ class Agent:
 
     def _keep(self, record: pb.Record) -> None:
         before = self.outbox.trouble
-        self.outbox.append(record.SerializeToString())
+        try:
+            self.outbox.append(record.SerializeToString())
+        except ValueError as error:
+            LOG.error("cannot report one %s: %s", record.WhichOneof("body"), error)
+            return
         if self.outbox.trouble != before:
             LOG.error("%s", self.outbox.trouble or "the outbox is on disk again")
             self._say_status()
@@ -337,8 +345,7 @@ class Agent:
             self._apply(pb.AgentConfig.FromString(path.read_bytes()[:CONFIG_BYTES_MAX]))
         except FileNotFoundError:
             return
-        except (OSError, ValueError) as error:
-            # ValueError is what protobuf's DecodeError is.
+        except (OSError, DecodeError) as error:
             LOG.warning("cannot use %s: %s; waiting for the controller", path, error)
 
     def _take_config(self, config: pb.AgentConfig) -> None:

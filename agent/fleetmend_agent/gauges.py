@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 SERIES_MAX = 10_000
+NEW_SERIES_MAX = 500
 
 SeriesName = tuple[str, str, str]
 """Gauge name, check, key."""
@@ -31,7 +32,10 @@ class GaugeEncoder:
         self._series_max = series_max
 
     def encode(self, now: Iterable[tuple[SeriesName, float]]) -> Delta:
-        """The difference between what was told and what is now. Series over the limit are left out and counted."""
+        """The difference between what was told and what is now. Series over the limit are left out and counted.
+
+        At most NEW_SERIES_MAX are named at once, so that a heartbeat fits a message; the others follow with the next.
+        """
         delta = Delta()
         ended = set(self._told)
         for name, value in now:
@@ -50,6 +54,8 @@ class GaugeEncoder:
     def _begin(self, name: SeriesName, value: float, delta: Delta) -> None:
         if len(self._told) >= self._series_max:
             delta.refused += 1
+            return
+        if len(delta.series) >= NEW_SERIES_MAX:
             return
         self._told[name] = (self._next_id, value)
         delta.series.append((self._next_id, name))

@@ -77,6 +77,7 @@ class Inventory:
 
 def _text(section: dict[str, Any]) -> str:
     text = json.dumps(section, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    if len(text) > SECTION_BYTES_MAX:
-        raise ValueError(f"{len(text)} characters, the limit is {SECTION_BYTES_MAX}")
-    return text
+    data = text.encode("utf-8", "replace")  # Names of files may be no text.
+    if len(data) > SECTION_BYTES_MAX:
+        raise ValueError(f"{len(data)} bytes, the limit is {SECTION_BYTES_MAX}")
+    return data.decode()

@@ -60,11 +60,13 @@ def _spec(name: str, given: dict[str, Any], state_dir: Path) -> Spec:
     if name in registry.names(checks):
         declared = load_check(name)
         return Spec(name, name, given, timeout_ms=int(declared.timeout_s * 1000))
+    from google.protobuf.message import DecodeError
+
     from fleetmend.v1 import link_pb2
 
     from .wire import specs
 
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, DecodeError):
         known = link_pb2.AgentConfig.FromString((state_dir / "config.pb").read_bytes())
         for spec in specs(known):
             if spec.name == name:

@@ -10,6 +10,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from fleetmend import registry
@@ -102,11 +103,16 @@ def guarded(call: Callable[[], Any]) -> Outcome:
 async def guarded_async(call: Callable[[], Awaitable[Any]]) -> Outcome:
     """As `guarded`, for coroutines."""
     try:
-        return Outcome(list(await call()))
+        return Outcome(_judged(await call()))
     except CheckUnknown as error:
         return Outcome(problem=str(error))
     except Exception as error:  # noqa: BLE001 - around one check
         return _defect(error)
+
+
+def _judged(results: Any) -> list[Result]:
+    """What a check gave, bounded; a check that gave something else than results shows it here, inside the guard."""
+    return [bounded(each) for each in islice(results, SUBJECTS_MAX)]
 
 
 def _defect(error: Exception) -> Outcome:
@@ -277,7 +283,7 @@ class Runner:
             return await self._on_loop(watch, check.run, context)
         if check.blocking:
             return await self._on_thread(watch, check.run, context)
-        return guarded(lambda: list(check.run(context)))  # type: ignore[arg-type]
+        return guarded(lambda: _judged(check.run(context)))
 
     async def _on_loop(self, watch: Watch, run: Callable[[Context], Awaitable[Any]], context: Context) -> Outcome:
         task = asyncio.get_running_loop().create_task(guarded_async(lambda: run(context)))
@@ -294,7 +300,7 @@ class Runner:
 
     async def _on_thread(self, watch: Watch, run: Callable[[Context], Any], context: Context) -> Outcome:
         try:
-            job = self._workers.submit(watch.spec.name, lambda: guarded(lambda: list(run(context))))
+            job = self._workers.submit(watch.spec.name, lambda: guarded(lambda: _judged(run(context))))
         except WorkersExhausted as error:
             return Outcome(problem=str(error))
         try:
@@ -335,11 +341,10 @@ class Runner:
 
     def _take(self, watch: Watch, outcome: Outcome, sampled_ms: int, asked: frozenset[str]) -> None:
         complete = outcome.results is not None
-        results = {result.key: result for result in map(bounded, outcome.results[:SUBJECTS_MAX])} if complete else {}
-        for key in sorted({*watch.subjects, *asked} - set(results)):
-            results[key] = _gone(key) if complete else Result(Status.UNKNOWN, outcome.problem, key)
-        if not results:
-            results[""] = _gone("") if complete else Result(Status.UNKNOWN, outcome.problem)
+        results: dict[str, Result] = {result.key: result for result in outcome.results} if complete else {}
+        silent = sorted({*watch.subjects, *asked} - set(results)) or ([] if results else [""])
+        for key in silent:
+            results[key] = bounded(_gone(key) if complete else Result(Status.UNKNOWN, outcome.problem, key))
         for key, result in results.items():
             self._settle(watch, key, result, sampled_ms, key in asked)
         if complete and not watch.completed:

@@ -282,6 +282,20 @@ def test_a_certificate_past_its_half_life_is_renewed_and_the_stream_moves(tmp_pa
     run(tmp_path, scenario)
 
 
+def test_a_damaged_configuration_is_passed_over_and_a_record_too_large_is_said(tmp_path, caplog):
+    async def scenario(world):
+        (world.state / "config.pb").write_bytes(b"\xff\xff\xff")
+        async with world.agent() as agent:
+            stream = await world.gateway.stream(1)
+            agent._order_ended(pb.OrderOutcome(order_id="ord-1-1", payload=b"x" * (1 << 20)))
+            await stream.until(lambda each: records(each, "snapshot"))
+            assert records(stream, "outcome") == []
+
+    run(tmp_path, scenario)
+    assert "config.pb" in caplog.text
+    assert "cannot report one outcome" in caplog.text
+
+
 def test_a_clock_far_off_is_said(tmp_path, caplog):
     async def scenario(world):
         world.gateway.welcome.wall_ms = 1_000

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetmend_agent.gauges import GaugeEncoder
+from fleetmend_agent.gauges import NEW_SERIES_MAX, GaugeEncoder
 
 NAMES = st.tuples(
     st.sampled_from(["used_ratio", "load1"]), st.sampled_from(["disk", "cpu"]), st.sampled_from(["", "/", "/srv"])
@@ -51,6 +51,13 @@ def test_what_did_not_change_is_not_sent():
     assert len(encoder.encode(state).ids) == 2
     delta = encoder.encode(state)
     assert (delta.series, delta.ids, delta.ended) == ([], [], [])
+
+
+def test_many_new_series_are_named_bit_by_bit():
+    encoder = GaugeEncoder()
+    state = [((str(index), "c", ""), 1.0) for index in range(NEW_SERIES_MAX + 1)]
+    assert len(encoder.encode(state).series) == NEW_SERIES_MAX
+    assert [name for _, name in encoder.encode(state).series] == [state[-1][0]]
 
 
 def test_series_are_bounded_and_the_refused_are_counted():

@@ -136,6 +136,33 @@ def test_a_check_that_raises_is_unknown_for_all_it_knows_and_counted_if_that_is_
     asyncio.run(main())
 
 
+def test_what_a_check_raises_is_made_harmless():
+    async def main():
+        world = World(script("disk", CheckUnknown("cannot read \udcff\x1b[31m\n" + "x" * 5_000)))
+        world.configure()
+        await world.run("disk")
+        summary = world.reports[0].result.summary
+        assert summary.startswith("cannot read [31m x")
+        assert len(summary.encode()) <= 300
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+def test_a_check_that_gives_something_else_than_results_is_a_defect(blocking):
+    async def main():
+        world = World(
+            Check("odd", "", lambda _: ["fine"], blocking=blocking), Check("none", "", lambda _: None, blocking=blocking)
+        )
+        world.configure()
+        await world.run("odd", "none")
+        assert [status for _, _, status in world.said()] == [UNKNOWN, UNKNOWN]
+        assert world.runner.defects_total == 2
+        world.workers.close()
+
+    asyncio.run(main())
+
+
 def test_a_check_that_never_judged_is_unknown_without_key():
     async def main():
         world = World(script("disk", CheckUnknown("cannot read")))
