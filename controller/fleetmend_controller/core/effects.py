@@ -23,7 +23,6 @@ class Why(Enum):
     ALLOWED = "allowed"
     PAUSED = "paused"
     TRUST_OBSERVE = "trust_observe"
-    TRUST_SUGGEST = "trust_suggest"
     EVIDENCE_STALE = "evidence_stale"
     EVIDENCE_UNKNOWN = "evidence_unknown"
     FAULT_EASED = "fault_eased"

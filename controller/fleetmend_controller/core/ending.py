@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .effects import Why
+from .effects import RequestCheck, Why
 from .events import Observed
 from .incidents import close, escalate, open_incident
-from .model import Incident, Status
+from .model import Incident, Status, Symptom
 from .transitions import Trigger
 from .turn import Turn
 
@@ -21,17 +21,25 @@ def end(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str) -
     """Close an incident; symptoms that are still sick become incidents of their own, and who waited may go on."""
     host_id, groups = incident.subject.host, incident.groups
     host = turn.fleet.hosts.get(host_id)
+    ended = (incident.ended_boot, incident.ended_clock_ms)
     for symptom in close(turn, incident, trigger, why, text):
-        age_ms = turn.now_ms - symptom.sampled_ms
-        clock_ms = symptom.sampled_clock_ms + age_ms
-        s = symptom.subject
-        event = Observed(
-            turn.now_ms, s.host, s.check, symptom.check_type, s.key, Status.CRIT, symptom.finding, symptom.summary,
-            symptom.boot, symptom.sampled_clock_ms, clock_ms,
-        )  # fmt: skip
-        if host is not None and symptom.boot == host.boot:
-            reconsider(turn, [open_incident(turn, event).id])
+        if host is None or symptom.boot != host.boot:
+            continue
+        if symptom.boot == ended[0] and symptom.sampled_clock_ms <= ended[1]:
+            # Seen before the repair: whether it is still so is not known. Acting on it would repair one fault twice.
+            turn.do(RequestCheck(symptom.subject))
+            continue
+        reconsider(turn, [open_incident(turn, _as_event(turn, symptom)).id])
     freed(turn, host_id, groups)
+
+
+def _as_event(turn: Turn, symptom: Symptom) -> Observed:
+    s = symptom.subject
+    clock_ms = symptom.sampled_clock_ms + turn.now_ms - symptom.sampled_ms
+    return Observed(
+        turn.now_ms, s.host, s.check, symptom.check_type, s.key, Status.CRIT, symptom.finding, symptom.summary,
+        symptom.boot, symptom.sampled_clock_ms, clock_ms,
+    )  # fmt: skip
 
 
 def give_up(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import Enum, unique
 
-from .effects import Why
+from .effects import RequestCheck, Why
 from .events import EvidenceConfirmed, Observed
 from .model import ActionStep, Incident, Proof, Status
 from .orders import ask_check
@@ -38,6 +38,8 @@ def begin(turn: Turn, incident: Incident, proof: Proof, boot: str, ended_clock_m
     incident.ok_ms = None
     incident.prove_by_ms = turn.now_ms + proof.within_ms
     ask_check(turn, incident)
+    for symptom in incident.symptoms:
+        turn.do(RequestCheck(symptom))
     turn.wake(incident, turn.now_ms + min(ASK_AGAIN_MS, proof.within_ms))
 
 
