@@ -127,7 +127,7 @@ def build(config: Config) -> Parts:
     engine = open_engine(config.database_url)
     ensure_schema(engine)
     store, metrics = Store(engine), Metrics()
-    decider = Decider(store, master, compile_rules, metrics, clock.now_ms)
+    decider = Decider(store, master, compile_rules, metrics, clock.now_ms, clock.CLOCK)
     registry = Registry(store, decider, clock.now_ms, clock.wall_ms)
     tokens, operators, catalogue = Tokens(store), Operators(store), load_catalogue()
 

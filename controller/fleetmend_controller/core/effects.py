@@ -23,7 +23,6 @@ class Why(Enum):
     ALLOWED = "allowed"
     PAUSED = "paused"
     TRUST_OBSERVE = "trust_observe"
-    TRUST_SUGGEST = "trust_suggest"
     EVIDENCE_STALE = "evidence_stale"
     EVIDENCE_UNKNOWN = "evidence_unknown"
     FAULT_EASED = "fault_eased"
@@ -57,6 +56,21 @@ class Why(Enum):
     HOST_REMOVED = "host_removed"
     STEPS_EXHAUSTED = "steps_exhausted"
     OPERATOR_REQUEST = "operator_request"
+    TRUST_DEMOTED = "trust_demoted"
+    TRUST_RESTORED = "trust_restored"
+    MAINTENANCE = "maintenance"
+    FLAPPING = "flapping"
+    MINIMUM_HEALTHY = "minimum_healthy"
+    STORM = "storm"
+    STORM_OVER = "storm_over"
+    HUMAN_PRESENT = "human_present"
+    APPROVAL_NEEDED = "approval_needed"
+    APPROVAL_EXPIRED = "approval_expired"
+    APPROVED = "approved"
+    DENIED = "denied"
+    OBSERVER_DOUBTED = "observer_doubted"
+    MANY_HOSTS_LOST = "many_hosts_lost"
+    MASKING = "masking"
 
 
 @unique
@@ -153,7 +167,19 @@ class ActionEnded:
     detail: str
 
 
-Effect = SendOrder | RequestCheck | WakeAt | PhaseChanged | Escalated | Closed | ActionEnded
+@dataclass(frozen=True, slots=True)
+class ApprovalWanted:
+    """Ask people: `order` will be given once enough of them approve, before `until_ms`."""
+
+    incident: str
+    order: str
+    to: str
+    people: int
+    until_ms: int
+    text: str
+
+
+Effect = ApprovalWanted | SendOrder | RequestCheck | WakeAt | PhaseChanged | Escalated | Closed | ActionEnded
 
 
 @dataclass(frozen=True, slots=True)

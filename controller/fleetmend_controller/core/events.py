@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .model import Outcome, Scalar, Status
+from .model import Outcome, Scalar, Status, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +166,69 @@ class RunRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class Approve:
+    """An operator approves the order that an incident would give next; `order` as the incident named it."""
+
+    at_ms: int
+    order: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """An operator says no: the incident goes to people."""
+
+    at_ms: int
+    order: str
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WindowAdded:
+    """An operator announced maintenance."""
+
+    at_ms: int
+    window: Window
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRemoved:
+    """An operator ended or withdrew maintenance."""
+
+    at_ms: int
+    id: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class PersonSeen:
+    """An agent saw an interactive login or a package manager at work; believed until `until_ms`."""
+
+    at_ms: int
+    host: str
+    who: str
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrustRestored:
+    """An operator lifts a playbook's demotion."""
+
+    at_ms: int
+    playbook: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObserverDoubted:
+    """The controller cannot trust what it knew: its clock jumped, its loop stood still."""
+
+    at_ms: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeciderStarted:
     """A decider took over with this epoch."""
 
@@ -187,5 +250,12 @@ Event = (
     | Paused
     | Resumed
     | RunRequested
+    | Approve
+    | Deny
+    | WindowAdded
+    | WindowRemoved
+    | PersonSeen
+    | TrustRestored
+    | ObserverDoubted
     | DeciderStarted
 )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from .effects import Why
-from .events import HostEnrolled, HostRemoved, HostSilent
-from .incidents import close, escalate, open_host_lost
-from .model import Fleet, Host, Phase
+from .events import HostEnrolled, HostRemoved, HostSilent, PersonSeen
+from .gates.observer import many_lost
+from .incidents import close, count_sick, escalate, open_host_lost
+from .model import Fleet, Host, Presence, Subject
+from .storms import FLEET, fleet_incident
 from .transitions import Trigger
 from .turn import Turn
+
+MANY_LOST_CHECK = "many_hosts_lost"
 
 
 def is_new(host: Host, outbox: str, seq: int) -> bool:
@@ -29,9 +33,14 @@ def enrol(turn: Turn, event: HostEnrolled) -> None:
         turn.fleet.hosts[event.host] = Host(event.host, event.name, dict(event.labels), event.at_ms)
         _count(turn.fleet, event.labels, 1)
         return
+    open_here = [turn.fleet.incidents[i] for i in turn.fleet.by_host.get(host.id, {})]
+    for incident in open_here:
+        count_sick(turn.fleet, incident, -1)
     _count(turn.fleet, host.labels, -1)
     host.name, host.labels = event.name, dict(event.labels)
     _count(turn.fleet, host.labels, 1)
+    for incident in open_here:
+        count_sick(turn.fleet, incident, 1)
 
 
 def remove(turn: Turn, event: HostRemoved) -> None:
@@ -43,6 +52,7 @@ def remove(turn: Turn, event: HostRemoved) -> None:
         close(turn, turn.fleet.incidents[incident_id], Trigger.RECOVERED, Why.HOST_REMOVED, f"{event.by} removed {host.name}")
     _count(turn.fleet, host.labels, -1)
     del turn.fleet.hosts[host.id]
+    _forget(turn.fleet, host.id)
     for key in [k for k in turn.fleet.attempts_at if k.host == host.id]:
         del turn.fleet.attempts_at[key]
 
@@ -53,11 +63,54 @@ def silent(turn: Turn, event: HostSilent) -> None:
     if host is None or host.lost_since_ms is not None:
         return
     host.lost_since_ms = turn.now_ms - event.silent_ms
+    turn.fleet.lost[host.id] = None
     incident = open_host_lost(turn, host, event.silent_ms)
-    if incident.phase is Phase.OPEN:
-        escalate(
-            turn, incident, Trigger.REFUSE, Why.HOST_LOST, f"{incident.summary}; nothing is done there until it is back", "page"
-        )
+    many = many_lost(turn.fleet, turn.policy)
+    if many and Subject(FLEET, MANY_LOST_CHECK, "") not in turn.fleet.by_subject:
+        share = f"{len(turn.fleet.lost)} of {len(turn.fleet.hosts)} hosts seem lost"
+        text = f"{share}: the controller may be the one cut off. Nothing is done anywhere until they are heard"
+        fleet_incident(turn, MANY_LOST_CHECK, "", text, Why.MANY_HOSTS_LOST)
+    # Where most seem lost one page is enough; each host still has its incident.
+    severity = "ticket" if many else "page"
+    text = f"{incident.summary}; nothing is done there until it is back"
+    escalate(turn, incident, Trigger.REFUSE, Why.HOST_LOST, text, severity)
+
+
+def heard(turn: Turn, host: Host) -> None:
+    """A lost host is back; when few enough are lost, the controller trusts its eyes again, on fresh evidence only."""
+    host.lost_since_ms = None
+    turn.fleet.lost.pop(host.id, None)
+    known = turn.fleet.by_subject.get(Subject(FLEET, MANY_LOST_CHECK, ""))
+    if known is None or many_lost(turn.fleet, turn.policy):
+        return
+    text = f"{len(turn.fleet.lost)} hosts are still lost"
+    close(turn, turn.fleet.incidents[known], Trigger.RECOVERED, Why.HOST_BACK, text)
+    doubt(turn, "most of the fleet seemed lost")
+
+
+def doubt(turn: Turn, why: str) -> None:
+    """Believe only what is sampled from now on."""
+    turn.fleet.doubt_ms = turn.now_ms
+    turn.fleet.doubt = why
+
+
+def person_seen(turn: Turn, event: PersonSeen) -> None:
+    """Somebody is at work on a host; seeing them again makes it last longer."""
+    if event.host not in turn.fleet.hosts:
+        return
+    before = turn.fleet.presence.get(event.host)
+    since_ms = before.since_ms if before is not None and before.until_ms > turn.now_ms else turn.now_ms
+    turn.fleet.presence[event.host] = Presence(event.who, since_ms, event.until_ms)
+
+
+def _forget(fleet: Fleet, host: str) -> None:
+    fleet.lost.pop(host, None)
+    fleet.presence.pop(host, None)
+    for hosts in fleet.fresh_bad.values():
+        hosts.pop(host, None)
+    for remembered in (fleet.opened_at, fleet.flaps_told, fleet.heals):
+        for subject in [s for s in remembered if s.host == host]:
+            remembered.pop(subject)
 
 
 def _count(fleet: Fleet, labels: dict[str, str], change: int) -> None:

@@ -6,11 +6,16 @@ same events give the same fleet, effects and reasons, which is what recovery, ex
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+from . import ending, permission, repair, standing
 from . import fleet as members
-from . import repair
 from .effects import Step, Why
 from .events import (
+    Approve,
     DeciderStarted,
+    Deny,
     Event,
     EvidenceConfirmed,
     HostConnected,
@@ -18,18 +23,24 @@ from .events import (
     HostRemoved,
     HostSilent,
     Observed,
+    ObserverDoubted,
     OrderEnded,
     OrderStarted,
     Paused,
+    PersonSeen,
     PolicyLoaded,
     Resumed,
     RunRequested,
+    TrustRestored,
+    WindowAdded,
+    WindowRemoved,
     Woken,
 )
 from .incidents import HOST_LOST_CHECK, WAITING, add_symptom, drop_symptom, open_incident, sample_time_ms
 from .model import Fleet, Incident, Pause, Phase, Status, Subject
-from .orders import ask_check, resend
+from .orders import ask_check, overdue_ms, resend
 from .policy import Policy
+from .storms import STORM_CHECK
 from .transitions import Trigger
 from .turn import Turn
 
@@ -38,36 +49,7 @@ def advance(fleet: Fleet, event: Event, policy: Policy) -> Step:
     """Work one event into the fleet. Time only moves forward: an event from the past counts as now."""
     fleet.now_ms = max(fleet.now_ms, event.at_ms)
     turn = Turn(fleet, policy, fleet.now_ms)
-    match event:
-        case Observed():
-            _observed(turn, event)
-        case EvidenceConfirmed():
-            _evidence_confirmed(turn, event)
-        case OrderStarted():
-            _order_started(turn, event)
-        case OrderEnded():
-            _order_ended(turn, event)
-        case Woken():
-            _woken(turn, event)
-        case HostConnected():
-            _host_connected(turn, event)
-        case HostSilent():
-            members.silent(turn, event)
-        case HostEnrolled():
-            members.enrol(turn, event)
-        case HostRemoved():
-            members.remove(turn, event)
-        case RunRequested():
-            repair.run_requested(turn, event)
-        case Paused():
-            fleet.pauses[event.scope] = Pause(event.scope, event.by, event.reason, turn.now_ms, event.until_ms)
-        case Resumed():
-            fleet.pauses.pop(event.scope, None)
-            repair.reconsider(turn, list(fleet.incidents))
-        case PolicyLoaded():
-            _policy_loaded(turn)
-        case DeciderStarted():
-            fleet.epoch = event.epoch
+    _HANDLERS[type(event)](turn, event)
     repair.settle(turn)
     return turn.step()
 
@@ -113,11 +95,11 @@ def _incident_observed(turn: Turn, incident: Incident, event: Observed) -> None:
     if incident.phase is Phase.PROVING:
         repair.proof_observed(turn, incident, event)
     elif event.status is Status.OK and incident.phase is Phase.ESCALATED:
-        repair.end(
+        ending.end(
             turn, incident, Trigger.RECOVERED, Why.HEALED_BY_PERSON, f"{event.check} says ok again; not healed by Fleetmend"
         )
     elif event.status is Status.OK and incident.phase in WAITING:
-        repair.end(turn, incident, Trigger.RECOVERED, Why.WENT_AWAY, f"{event.check} says ok again{_after_tries(incident)}")
+        ending.end(turn, incident, Trigger.RECOVERED, Why.WENT_AWAY, f"{event.check} says ok again{_after_tries(incident)}")
     elif incident.phase in WAITING:
         repair.consider(turn, incident)
 
@@ -173,6 +155,8 @@ def _woken(turn: Turn, event: Woken) -> None:
         repair.proof_tick(turn, incident)
     elif incident.phase in (Phase.ORDERED, Phase.RUNNING):
         repair.order_overdue(turn, incident)
+    elif incident.subject.check == STORM_CHECK:
+        repair.storm_tick(turn, incident)
 
 
 def _host_connected(turn: Turn, event: HostConnected) -> None:
@@ -182,10 +166,10 @@ def _host_connected(turn: Turn, event: HostConnected) -> None:
     rebooted = bool(host.boot) and host.boot != event.boot
     host.boot = event.boot
     host.clock_offset_ms = event.clock_ms - event.at_ms
-    host.lost_since_ms = None
+    members.heard(turn, host)
     lost = turn.fleet.by_subject.get(Subject(host.id, HOST_LOST_CHECK, ""))
     if lost is not None:
-        repair.end(turn, turn.fleet.incidents[lost], Trigger.RECOVERED, Why.HOST_BACK, f"{host.name} is back")
+        ending.end(turn, turn.fleet.incidents[lost], Trigger.RECOVERED, Why.HOST_BACK, f"{host.name} is back")
     for incident_id in list(turn.fleet.by_host.get(host.id, {})):
         incident = turn.fleet.incidents.get(incident_id)
         if incident is None:
@@ -202,9 +186,66 @@ def _host_connected(turn: Turn, event: HostConnected) -> None:
             ask_check(turn, incident)
 
 
-def _policy_loaded(turn: Turn) -> None:
+def _policy_loaded(turn: Turn, _event: PolicyLoaded) -> None:
     """Incidents that wait are matched afresh; those with an order out keep the playbook that gave it."""
     waiting = [i.id for i in turn.fleet.incidents.values() if i.phase in WAITING and i.run is None]
     for incident_id in waiting:
         turn.fleet.incidents[incident_id].policy = ""
-    repair.reconsider(turn, waiting)
+    ending.reconsider(turn, waiting)
+
+
+def _started(turn: Turn, event: DeciderStarted) -> None:
+    """What was known before may have changed while nobody looked.
+
+    The clock may have been set meanwhile: an order that is out gets its whole time again before it counts as lost, or a jump
+    would free its host while it still runs.
+    """
+    turn.fleet.epoch = event.epoch
+    members.doubt(turn, "the controller has just started")
+    for incident in turn.fleet.incidents.values():
+        if incident.phase in (Phase.ORDERED, Phase.RUNNING) and incident.order is not None:
+            turn.wake(incident, overdue_ms(turn.now_ms, turn.policy.order_ttl_ms, incident.order.timeout_ms))
+
+
+def _paused(turn: Turn, event: Paused) -> None:
+    turn.fleet.pauses[event.scope] = Pause(event.scope, event.by, event.reason, turn.now_ms, event.until_ms)
+
+
+def _resumed(turn: Turn, event: Resumed) -> None:
+    turn.fleet.pauses.pop(event.scope, None)
+    ending.reconsider(turn, turn.fleet.incidents)
+
+
+def _window_added(turn: Turn, event: WindowAdded) -> None:
+    turn.fleet.windows[event.window.id] = event.window
+
+
+def _window_removed(turn: Turn, event: WindowRemoved) -> None:
+    turn.fleet.windows.pop(event.id, None)
+    ending.reconsider(turn, turn.fleet.incidents)
+
+
+# Every kind of event has its line; the types of the handlers are checked against the union by a test.
+_HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
+    Observed: _observed,
+    EvidenceConfirmed: _evidence_confirmed,
+    OrderStarted: _order_started,
+    OrderEnded: _order_ended,
+    Woken: _woken,
+    HostConnected: _host_connected,
+    HostSilent: members.silent,
+    HostEnrolled: members.enrol,
+    HostRemoved: members.remove,
+    RunRequested: repair.run_requested,
+    Approve: permission.answered,
+    Deny: permission.answered,
+    Paused: _paused,
+    Resumed: _resumed,
+    WindowAdded: _window_added,
+    WindowRemoved: _window_removed,
+    PersonSeen: members.person_seen,
+    TrustRestored: standing.restored,
+    PolicyLoaded: _policy_loaded,
+    ObserverDoubted: lambda turn, event: members.doubt(turn, event.why),
+    DeciderStarted: _started,
+}

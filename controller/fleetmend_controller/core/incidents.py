@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from . import storms
 from .effects import Closed, Escalated, PhaseChanged, Why
 from .events import Observed
-from .model import Host, Incident, Phase, Playbook, Status, Subject, Symptom
+from .model import Fleet, Host, Incident, Phase, Playbook, Status, Subject, Symptom
 from .transitions import Trigger
 from .turn import Turn
 
 HOST_LOST_CHECK = "host_lost"
 OPERATOR_CHECK = "operator_run"
+
+# What a playbook's flapping limit can look back on.
+OPENINGS_KEPT_MS = 24 * 3_600_000
+OPENINGS_KEPT_MAX = 100
 
 ACTIVE = (Phase.ORDERED, Phase.RUNNING, Phase.PROVING)
 WAITING = (Phase.OPEN, Phase.HELD)
@@ -88,9 +93,32 @@ def open_run(turn: Turn, host: Host, playbook: Playbook, key: str, by: str) -> I
     return incident
 
 
+def count_sick(fleet: Fleet, incident: Incident, change: int) -> None:
+    """Keep the number of open incidents of each host in each of its groups, for the floors of healthy hosts."""
+    host = fleet.hosts.get(incident.subject.host)
+    if host is None or incident.run is not None:
+        return
+    for group in host.labels.items():
+        hosts = fleet.sick.setdefault(group, {})
+        hosts[host.id] = hosts.get(host.id, 0) + change
+        if not hosts[host.id]:
+            del hosts[host.id]
+        if not hosts:
+            del fleet.sick[group]
+
+
+def _note_opening(turn: Turn, incident: Incident) -> None:
+    times = turn.fleet.opened_at.setdefault(incident.tried, [])
+    times[:] = [t for t in times if t > turn.now_ms - OPENINGS_KEPT_MS][-OPENINGS_KEPT_MAX:]
+    times.append(turn.now_ms)
+
+
 def register(turn: Turn, incident: Incident) -> None:
     """Make an incident findable and announce it."""
     fleet = turn.fleet
+    count_sick(fleet, incident, 1)
+    if incident.run is None:
+        _note_opening(turn, incident)
     fleet.incidents[incident.id] = incident
     fleet.by_subject[incident.subject] = incident.id
     fleet.by_host.setdefault(incident.subject.host, {})[incident.id] = None
@@ -144,6 +172,8 @@ def close(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str)
     turn.move(incident, trigger)
     turn.say(incident, why, text)
     turn.do(_closed(turn, incident, why))
+    count_sick(fleet, incident, -1)
+    storms.recovered(fleet, incident)
     del fleet.incidents[incident.id]
     del fleet.by_subject[incident.subject]
     of_host = fleet.by_host[incident.subject.host]

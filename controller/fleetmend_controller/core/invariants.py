@@ -75,6 +75,30 @@ def groups_are_counted(fleet: Fleet, _policy: Policy) -> list[str]:
     return [] if sizes == fleet.group_size else [f"group sizes are {fleet.group_size}, should be {sizes}"]
 
 
+def the_sick_are_counted(fleet: Fleet, _policy: Policy) -> list[str]:
+    """The number of open incidents of each host in each of its groups is right."""
+    sick: dict[tuple[str, str], dict[str, int]] = {}
+    for incident in fleet.incidents.values():
+        host = fleet.hosts.get(incident.subject.host)
+        if host is None or incident.run is not None:
+            continue
+        for group in host.labels.items():
+            hosts = sick.setdefault(group, {})
+            hosts[host.id] = hosts.get(host.id, 0) + 1
+    return [] if sick == fleet.sick else [f"the sick are {fleet.sick}, should be {sick}"]
+
+
+def the_lost_are_known(fleet: Fleet, _policy: Policy) -> list[str]:
+    """Who is lost is lost in both places."""
+    lost = {host.id for host in fleet.hosts.values() if host.lost_since_ms is not None}
+    return [] if lost == fleet.lost.keys() else [f"lost are {sorted(fleet.lost)}, should be {sorted(lost)}"]
+
+
+def storms_have_their_incident(fleet: Fleet, _policy: Policy) -> list[str]:
+    """A storm is an open incident that people were told of."""
+    return [f"storm of {kind} without its incident" for kind, o in fleet.outbreaks.items() if o.incident not in fleet.incidents]
+
+
 def waiting_incidents_will_be_woken(fleet: Fleet, _policy: Policy) -> list[str]:
     """Every incident that is neither escalated nor closed has a time at which it looks at itself again."""
     awake = (Phase.ESCALATED, Phase.RESOLVED)
@@ -102,6 +126,9 @@ ALWAYS: tuple[Invariant, ...] = (
     an_order_out_has_its_incident,
     budget_is_the_sum_of_its_holders,
     groups_are_counted,
+    the_sick_are_counted,
+    the_lost_are_known,
+    storms_have_their_incident,
     waiting_incidents_will_be_woken,
 )
 

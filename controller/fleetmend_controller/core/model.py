@@ -135,6 +135,23 @@ class Storm:
 
 
 @dataclass(frozen=True, slots=True)
+class Floor:
+    """While one host is disturbed, `percent` of those with equal label `by` must be healthy; one may always be disturbed."""
+
+    by: str
+    percent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flapping:
+    """A subject that turns bad `count` times within `within_ms` flaps, until it was quiet for `quiet_ms`."""
+
+    count: int
+    within_ms: int
+    quiet_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What bounds a playbook."""
 
@@ -142,6 +159,26 @@ class Limits:
     fleet: FleetBudget
     attempts: Attempts
     storm: Storm | None = None
+    floor: Floor | None = None
+    flapping: Flapping = Flapping(6, 600_000, 600_000)
+
+
+@unique
+class NeedApproval(Enum):
+    """Which steps of a playbook a person must approve. NEVER must be written down: it lets destructive steps run alone."""
+
+    NEVER = "never"
+    DESTRUCTIVE = "destructive"
+    DISRUPTIVE = "disruptive"
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """`people` different persons must approve within `within_ms`, or the incident goes to people."""
+
+    needed_for: NeedApproval = NeedApproval.DESTRUCTIVE
+    people: int = 1
+    within_ms: int = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +205,7 @@ class Playbook:
     escalate: EscalateTo
     toil_minutes: int
     also: tuple[str, ...] = ()
+    approval: Approval = Approval()
 
     def answers(self, check: str, check_type: str) -> bool:
         """Whether incidents of this check are its business, its condition apart."""
@@ -220,6 +258,15 @@ class Attempt:
     at_ms: int
     outcome: Outcome | None
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """One person's approval of the order that an incident would give next."""
+
+    order: str
+    by: str
+    at_ms: int
 
 
 @dataclass(slots=True)
@@ -275,6 +322,9 @@ class Incident:
     ordered_ms: int | None = None
     acted_ms: int | None = None
     holds: tuple[str, ...] = ()
+    noted: tuple[tuple[str, str], ...] = ()
+    approvals: list[Approved] = field(default_factory=list)
+    asked_ms: int | None = None
     run: Playbook | None = None
     bad_since_ms: int | None = None
     book: Playbook | None = None
@@ -303,6 +353,67 @@ class Pause:
     until_ms: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Maintenance on hosts whose labels fit every term (label, values), or that are named.
+
+    Without `repeat` from `start_ms` to `end_ms`. With it, the policy's calendar knows when (see Policy.window_end).
+    """
+
+    id: str
+    terms: tuple[tuple[str, tuple[str, ...]], ...]
+    hosts: tuple[str, ...]
+    start_ms: int
+    end_ms: int
+    repeat: str
+    by: str
+    reason: str
+
+    def covers(self, host: str, labels: dict[str, str]) -> bool:
+        """Whether a host is meant. A window without terms and hosts covers none: empty is not everything."""
+        if host in self.hosts:
+            return True
+        return bool(self.terms) and all(labels.get(label) in values for label, values in self.terms)
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """A person (or a package manager) at work on a host; believed until `until_ms`."""
+
+    who: str
+    since_ms: int
+    until_ms: int
+
+
+@dataclass(slots=True)
+class Outbreak:
+    """Storm: many hosts turned bad in the same way. `groups` says where, with the number of hosts when it was noticed."""
+
+    incident: str
+    since_ms: int
+    last_ms: int
+    groups: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Standing:
+    """A playbook's record since its last change of trust. `lowered` is the trust it was demoted to, with the reason."""
+
+    proved: int = 0
+    failed: int = 0
+    failed_in_row: int = 0
+    lowered: Trust | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Heal:
+    """One repair by us: when, and how long the fault was hidden from people."""
+
+    at_ms: int
+    hidden_ms: int
+
+
 @dataclass(slots=True)
 class Fleet:
     """Everything the core remembers. Changed in place by `advance` only.
@@ -310,6 +421,9 @@ class Fleet:
     `by_target`: (host, unit) to the incident that stands for it. `acting`: host to incidents whose disruptive order is out.
     `group_size`: (label, value) to number of hosts, and (label, "*") to number of hosts that have the label at all.
     `in_flight`: group to hosts to number of incidents there that hold budget. `waiting`: group to incidents that wait for it.
+    `sick`: group to hosts to number of open incidents there. `opened_at`: repair target to when it turned bad (flapping).
+    `fresh_bad`: (check type, label, value) to hosts to when they turned bad, oldest first. `outbreaks`: storms by check type.
+    `heals`: repair target to what we healed there. `doubt_ms`: evidence from before it is not believed, because of `doubt`.
     Dicts with None stand for ordered sets: iteration order must not depend on string hashing.
     """
 
@@ -324,6 +438,18 @@ class Fleet:
     group_size: dict[tuple[str, str], int] = field(default_factory=dict)
     in_flight: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     waiting: dict[tuple[str, str], dict[str, None]] = field(default_factory=dict)
+    sick: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
+    lost: dict[str, None] = field(default_factory=dict)
+    opened_at: dict[Subject, list[int]] = field(default_factory=dict)
+    flaps_told: dict[Subject, int] = field(default_factory=dict)
+    fresh_bad: dict[tuple[str, str, str], dict[str, int]] = field(default_factory=dict)
+    outbreaks: dict[str, Outbreak] = field(default_factory=dict)
+    windows: dict[str, Window] = field(default_factory=dict)
+    presence: dict[str, Presence] = field(default_factory=dict)
+    standing: dict[str, Standing] = field(default_factory=dict)
+    heals: dict[Subject, list[Heal]] = field(default_factory=dict)
+    doubt_ms: int = 0
+    doubt: str = ""
     pauses: dict[str, Pause] = field(default_factory=dict)
     next_incident: int = 1
     epoch: int = 0

@@ -44,13 +44,18 @@ def issue(
         hold_budget(turn, incident, host, playbook.limits.fleet.by)
         count_order(turn, host, incident, playbook)
     turn.move(incident, Trigger.ALLOW)
-    turn.wake(incident, expires_ms + step.timeout_ms + OUTCOME_GRACE_MS)
+    turn.wake(incident, overdue_ms(turn.now_ms, turn.policy.order_ttl_ms, step.timeout_ms))
     turn.say(
         incident,
         Why.ORDERED,
         f"{order.action} {_show(params)} ordered as {order.id}, to start within {turn.policy.order_ttl_ms // 1000} s",
     )
     turn.do(SendOrder(order))
+
+
+def overdue_ms(now_ms: int, ttl_ms: int, timeout_ms: int) -> int:
+    """When an order that is out now must have ended, whenever it began, and its outcome should have come."""
+    return now_ms + ttl_ms + timeout_ms + OUTCOME_GRACE_MS
 
 
 def count_order(turn: Turn, host: Host, incident: Incident, playbook: Playbook) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, unique
 
 from .gates import Gate
-from .model import Host, Incident, Playbook
+from .model import Host, Incident, Playbook, Storm, Window
 
 
 @unique
@@ -27,6 +27,13 @@ class Match:
     text: str = ""
 
 
+def one_off(window: Window, now_ms: int) -> int | None:
+    """When the occurrence of a window that covers now ends; None if none does. Knows windows without repetition only."""
+    return window.end_ms if not window.repeat and window.start_ms <= now_ms < window.end_ms else None
+
+
+DEFAULT_STORM = Storm("role", 30, 300_000)
+
 Condition = Callable[[Host, Incident], Match]
 
 
@@ -36,7 +43,9 @@ class Policy:
 
     `conditions` maps a playbook's name to a pure function; a playbook without `where` has none. `order_ttl_ms` is how long an
     order may wait for its start; `evidence_max_age_ms` how old the newest bad sample of an incident may be; one that lacks
-    evidence for `blind_escalate_ms` goes to people.
+    evidence, or waits for what should pass, for `stuck_ms` goes to people. `window_end` is the calendar. When
+    `lost_share_percent` of the fleet (and at least three hosts) seem lost, the observer is suspected. `storm` applies where a
+    playbook sets no limit of its own.
     """
 
     digest: str
@@ -45,5 +54,8 @@ class Policy:
     gates: tuple[Gate, ...]
     order_ttl_ms: int = 30_000
     evidence_max_age_ms: int = 30_000
-    blind_escalate_ms: int = 600_000
+    stuck_ms: int = 600_000
+    window_end: Callable[[Window, int], int | None] = one_off
+    lost_share_percent: int = 50
+    storm: Storm = DEFAULT_STORM
     default_escalate_to: str = "oncall"

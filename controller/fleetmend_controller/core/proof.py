@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import Enum, unique
 
-from .effects import Why
+from .effects import RequestCheck, Why
 from .events import EvidenceConfirmed, Observed
 from .model import ActionStep, Incident, Proof, Status
 from .orders import ask_check
@@ -38,6 +38,8 @@ def begin(turn: Turn, incident: Incident, proof: Proof, boot: str, ended_clock_m
     incident.ok_ms = None
     incident.prove_by_ms = turn.now_ms + proof.within_ms
     ask_check(turn, incident)
+    for symptom in incident.symptoms:
+        turn.do(RequestCheck(symptom))
     turn.wake(incident, turn.now_ms + min(ASK_AGAIN_MS, proof.within_ms))
 
 
@@ -63,7 +65,7 @@ def tick(turn: Turn, incident: Incident, step: ActionStep) -> ProofAnswer:
     """What the passing of time says: ask again, or nobody has answered for too long."""
     if step.prove is None or incident.prove_by_ms is None:
         return ProofAnswer.OPEN
-    if turn.now_ms >= incident.prove_by_ms + step.prove.stay_ok_ms + turn.policy.blind_escalate_ms:
+    if turn.now_ms >= incident.prove_by_ms + step.prove.stay_ok_ms + turn.policy.stuck_ms:
         return ProofAnswer.BLIND
     due_ms = turn.now_ms if incident.ok_ms is None else incident.ok_ms + step.prove.stay_ok_ms
     if turn.now_ms >= due_ms:

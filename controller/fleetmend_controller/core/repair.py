@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from . import proof
+from . import proof, standing, storms
 from .effects import Verdict, Why
+from .ending import end, freed, give_up, reconsider
 from .events import EvidenceConfirmed, Observed, OrderEnded, RunRequested
-from .gates import Answer, Candidate, Gate
-from .incidents import WAITING, close, escalate, open_incident, open_run, playbook_of, release, release_host
-from .matching import match, substitute
+from .gates.approval import next_order
+from .incidents import WAITING, open_run, playbook_of, release, release_host
+from .matching import match
 from .model import (
     ActionStep,
+    Approved,
     Attempts,
     Cost,
     EscalateTo,
@@ -27,19 +27,17 @@ from .model import (
     Trust,
     WaitStep,
 )
-from .orders import ask_check, issue, record_end, record_late_end
+from .orders import ask_check, record_end, record_late_end
+from .permission import RECHECK_MS, try_step
 from .transitions import Trigger
 from .turn import Turn
 
-# A held incident looks at itself this often although nothing told it to. Each look is a journal row.
-RECHECK_MS = 300_000
 # How often one turn looks at the same incident.
 LOOKS_MAX = 3
 # A fault that the agent calls gone is looked at again after this time at the latest.
 GONE_RECHECK_MS = 5_000
 OPERATOR_LIMITS = Limits(Rate(60, 3_600_000), FleetBudget("role", 10, 20), Attempts(60, 3_600_000, 0, 1))
 
-_BLIND = (Why.EVIDENCE_STALE, Why.EVIDENCE_UNKNOWN, Why.FAULT_EASED)
 _OUTCOME_WHY = {
     Outcome.DONE: Why.ACTION_DONE,
     Outcome.FAILED: Why.ACTION_FAILED,
@@ -57,17 +55,15 @@ def consider(turn: Turn, incident: Incident) -> None:
         end(turn, incident, Trigger.RECOVERED, Why.WENT_AWAY, f"{incident.subject.check} says ok again")
         return
     playbook = _playbook(turn, incident, host)
+    if incident.phase is Phase.OPEN and incident.run is None:
+        limit = playbook.limits.storm if playbook is not None else None
+        storms.note(turn, incident, limit or turn.policy.storm)
     if playbook is None:
         give_up(turn, incident, Trigger.REFUSE, Why.NO_PLAYBOOK, f"no playbook answers {incident.subject.check} here")
         return
     step = _due_step(turn, incident, playbook)
     if step is not None:
-        _try_step(turn, host, incident, playbook, step)
-
-
-def reconsider(turn: Turn, incidents: Iterable[str]) -> None:
-    """Look at these again before the turn ends."""
-    turn.later.update(dict.fromkeys(incidents))
+        try_step(turn, host, incident, playbook, step)
 
 
 def settle(turn: Turn) -> None:
@@ -81,33 +77,6 @@ def settle(turn: Turn) -> None:
             continue
         looks[incident_id] = looks.get(incident_id, 0) + 1
         consider(turn, incident)
-
-
-def end(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str) -> None:
-    """Close an incident; symptoms that are still sick become incidents of their own, and who waited may go on."""
-    host_id, groups = incident.subject.host, incident.groups
-    host = turn.fleet.hosts[host_id]
-    for symptom in close(turn, incident, trigger, why, text):
-        age_ms = turn.now_ms - symptom.sampled_ms
-        clock_ms = symptom.sampled_clock_ms + age_ms
-        s = symptom.subject
-        event = Observed(
-            turn.now_ms, s.host, s.check, symptom.check_type, s.key, Status.CRIT, symptom.finding, symptom.summary,
-            symptom.boot, symptom.sampled_clock_ms, clock_ms,
-        )  # fmt: skip
-        if symptom.boot == host.boot:
-            reconsider(turn, [open_incident(turn, event).id])
-    _freed(turn, host_id, groups)
-
-
-def give_up(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str) -> None:
-    """Hand over to a person; an operator's own request just ends."""
-    host_id, groups = incident.subject.host, incident.groups
-    if incident.run is not None:
-        end(turn, incident, Trigger.RECOVERED, why, text)
-        return
-    escalate(turn, incident, trigger, why, text)
-    _freed(turn, host_id, groups)
 
 
 def incident_of_order(turn: Turn, host: str, order: str) -> Incident | None:
@@ -138,6 +107,18 @@ def order_ended(turn: Turn, incident: Incident, event: OrderEnded) -> None:
         _back_to_gates(turn, incident, Trigger.RETRY)
     else:
         give_up(turn, incident, Trigger.GIVEN_UP, why, f"the host refused {event.order}: {event.detail}")
+
+
+def storm_tick(turn: Turn, incident: Incident) -> None:
+    """Whether a storm is over; then who waited for its end may go on, each by fresh evidence."""
+    check_type = incident.subject.key
+    if not storms.over(turn, check_type):
+        turn.wake(incident, turn.now_ms + turn.policy.storm.within_ms)
+        return
+    del turn.fleet.outbreaks[check_type]
+    text = f"no new {check_type} for {turn.policy.storm.within_ms // 60_000} min"
+    end(turn, incident, Trigger.RECOVERED, Why.STORM_OVER, text)
+    reconsider(turn, [i.id for i in turn.fleet.incidents.values() if i.check_type == check_type and i.phase in WAITING])
 
 
 def order_overdue(turn: Turn, incident: Incident) -> None:
@@ -200,7 +181,10 @@ def run_requested(turn: Turn, event: RunRequested) -> None:
         escalate=EscalateTo(event.by, "ticket"),
         toil_minutes=0,
     )
-    consider(turn, open_run(turn, host, playbook, event.request, event.by))
+    incident = open_run(turn, host, playbook, event.request, event.by)
+    # Who asks for it approves it.
+    incident.approvals.append(Approved(next_order(incident), event.by, turn.now_ms))
+    consider(turn, incident)
 
 
 def _playbook(turn: Turn, incident: Incident, host: Host) -> Playbook | None:
@@ -237,48 +221,6 @@ def _waited(turn: Turn, incident: Incident, step: WaitStep) -> bool:
     return False
 
 
-def _try_step(turn: Turn, host: Host, incident: Incident, playbook: Playbook, step: ActionStep) -> None:
-    params = substitute(step, incident)
-    if isinstance(params, str):
-        give_up(turn, incident, Trigger.REFUSE, Why.PLAYBOOK_BAD_PARAMETER, params)
-        return
-    candidate = Candidate(turn.now_ms, turn.fleet, turn.policy, host, incident, playbook, step)
-    answers = [(gate, gate.ask(candidate)) for gate in turn.policy.gates]
-    blockers = [(gate, answer) for gate, answer in answers if answer.verdict is not Verdict.ALLOW]
-    if not blockers:
-        _say_gates(turn, incident, answers)
-        issue(turn, host, incident, playbook, step, params)
-        return
-    refusal = next((answer for _, answer in blockers if answer.verdict is Verdict.REFUSE), None)
-    holds = tuple(f"{gate.name}:{answer.why.value}" for gate, answer in blockers)
-    if holds != incident.holds or refusal is not None:
-        _say_gates(turn, incident, answers)
-    incident.holds = holds
-    if refusal is not None:
-        give_up(turn, incident, Trigger.REFUSE, refusal.why, refusal.text)
-        return
-    _hold(turn, host, incident, playbook, [answer for _, answer in blockers])
-
-
-def _hold(turn: Turn, host: Host, incident: Incident, playbook: Playbook, answers: list[Answer]) -> None:
-    blind_ms = turn.now_ms - (incident.opened_ms if incident.run else incident.evidence_ms)
-    blind = incident.run is not None or all(answer.why in _BLIND for answer in answers)
-    if blind and blind_ms >= turn.policy.blind_escalate_ms:
-        give_up(turn, incident, Trigger.REFUSE, answers[0].why, f"held for too long: {answers[0].text}")
-        return
-    if any(answer.why is Why.FLEET_BUDGET for answer in answers):
-        by = playbook.limits.fleet.by
-        turn.fleet.waiting.setdefault((by, host.labels.get(by, "")), {})[incident.id] = None
-    turn.move(incident, Trigger.HOLD)
-    rechecks = [answer.recheck_ms for answer in answers if answer.recheck_ms is not None]
-    turn.wake(incident, min([*rechecks, turn.now_ms + RECHECK_MS]))
-
-
-def _say_gates(turn: Turn, incident: Incident, answers: list[tuple[Gate, Answer]]) -> None:
-    for gate, answer in answers:
-        turn.say(incident, answer.why, answer.text, gate.name, answer.verdict)
-
-
 def _acted(turn: Turn, incident: Incident, boot: str, ended_clock_ms: int) -> None:
     step = _current_action(incident)
     if step is None or step.prove is None:
@@ -287,12 +229,14 @@ def _acted(turn: Turn, incident: Incident, boot: str, ended_clock_ms: int) -> No
     turn.move(incident, Trigger.ENDED)
     release_host(turn, incident)
     proof.begin(turn, incident, step.prove, boot, ended_clock_ms)
-    _freed(turn, incident.subject.host, ())
+    freed(turn, incident.subject.host, ())
 
 
 def _proof_answered(turn: Turn, incident: Incident, answer: proof.ProofAnswer, text: str) -> None:
     if answer is proof.ProofAnswer.PROVED:
         attempt = incident.attempts[-1]
+        if incident.book is not None:
+            standing.proved(turn, incident, incident.book)
         end(turn, incident, Trigger.PROVED, Why.HEALED, f"{attempt.action} healed it: the check was ok after it and stayed ok")
     elif answer is proof.ProofAnswer.BROKEN:
         _next_try(turn, incident, Why.PROOF_BROKEN, f"it was ok for a moment, then not: {text}")
@@ -305,6 +249,8 @@ def _proof_answered(turn: Turn, incident: Incident, answer: proof.ProofAnswer, t
 
 def _next_try(turn: Turn, incident: Incident, why: Why, text: str) -> None:
     turn.say(incident, why, text)
+    if why in (Why.PROOF_BROKEN, Why.PROOF_TIMEOUT) and incident.book is not None:
+        standing.failed(turn, incident, incident.book)
     _next_step(turn, incident, Trigger.RETRY, Why.STEPS_EXHAUSTED, f"every step of the playbook was tried; the last: {text}")
 
 
@@ -323,7 +269,7 @@ def _back_to_gates(turn: Turn, incident: Incident, trigger: Trigger) -> None:
     turn.move(incident, trigger)
     turn.wake(incident, turn.now_ms + RECHECK_MS)
     reconsider(turn, [incident.id])
-    _freed(turn, incident.subject.host, groups)
+    freed(turn, incident.subject.host, groups)
 
 
 def _fault_gone(turn: Turn, incident: Incident) -> None:
@@ -333,25 +279,6 @@ def _fault_gone(turn: Turn, incident: Incident) -> None:
         ask_check(turn, incident)
     _back_to_gates(turn, incident, Trigger.RETRY)
     turn.wake(incident, turn.now_ms + GONE_RECHECK_MS)
-
-
-def _freed(turn: Turn, host_id: str, groups: tuple[tuple[str, str], ...]) -> None:
-    """A host or a place in a budget came free: those who waited for it look again, the longest waiting first."""
-    of_host = turn.fleet.by_host.get(host_id, {})
-    reconsider(turn, [i for i in of_host if any(hold.startswith("one_at_a_time:") for hold in turn.fleet.incidents[i].holds)])
-    for group in groups:
-        queue = turn.fleet.waiting.get(group)
-        if not queue:
-            continue
-        first = next((i for i in queue if i in turn.fleet.incidents), None)
-        for passed in list(queue):
-            del queue[passed]
-            if passed == first:
-                break
-        if not queue:
-            del turn.fleet.waiting[group]
-        if first is not None:
-            reconsider(turn, [first])
 
 
 def _current_action(incident: Incident) -> ActionStep | None:

@@ -15,8 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from ..clock import Clock
 from ..core.effects import PhaseChanged, Step
-from ..core.events import DeciderStarted, Event, PolicyLoaded, Woken
+from ..core.events import DeciderStarted, Event, ObserverDoubted, PolicyLoaded, Woken
 from ..core.flow import advance
 from ..core.model import Fleet, Phase, Status, Subject
 from ..core.policy import Policy
@@ -26,6 +27,7 @@ from ..store import codec, journal
 from ..store.engine import Store, StoreUnavailable
 from ..store.journal import Entry, Head
 from . import ledger
+from .doubt import LOOK_EVERY_S, Cause, Doubt, SelfWatch
 from .perform import Performer
 from .ports import GatewayPort, HostState, JournalUnavailable
 from .timers import Timers
@@ -59,7 +61,9 @@ class Decider:
         compile_rules: Callable[[Mapping[str, str]], RuleSet],
         metrics: Metrics,
         now_ms: Callable[[], int],
+        clock: Clock | None = None,
     ) -> None:
+        """`clock` is what `now_ms` reads, for what else it can tell; without it the wall clock is taken for right."""
         self.fleet = Fleet()
         self.rules = compile_rules({})
         self.writable = True
@@ -69,6 +73,8 @@ class Decider:
         self._compile = compile_rules
         self._metrics = metrics
         self._now_ms = now_ms
+        self._clock = clock
+        self._self_watch = SelfWatch(now_ms, clock.wall_ahead_ms if clock is not None else lambda: 0)
         self._head = Head(0, journal.GENESIS)
         self._snapshot_seq = 0
         self._policy = ""
@@ -91,6 +97,7 @@ class Decider:
         """Verify and replay the journal, take the lease, and begin. JournalDamaged names the first wrong row."""
         await self._store.read(lambda c: journal.verify(c, self._master))
         recovered = await self._store.read(self._recover)
+        self._go_on_from(self.fleet.now_ms)
         self._epoch = await self._store.write(lambda c: ledger.take_lease(c, holder, self._now_ms()))
         self._performer.epoch = self._epoch
         self._performer.gateway = gateway
@@ -99,6 +106,7 @@ class Decider:
         self._tasks = [
             asyncio.create_task(self._run(), name="decider"),
             asyncio.create_task(self._wake(), name="decider-timers"),
+            asyncio.create_task(self._watch_self(), name="decider-self-watch"),
         ]
         for task in self._tasks:
             task.add_done_callback(self._ended)
@@ -200,6 +208,8 @@ class Decider:
                 group.append(work)
                 count += len(work.events)
             begun_ms = self._now_ms()
+            # Before anything is decided: what waited while this process stood still is not as fresh as it looks.
+            self._doubt_first(group)
             try:
                 steps = await self._decide_and_commit(group)
             except (StoreUnavailable, ledger.StaleEpoch, sa.exc.SQLAlchemyError) as error:
@@ -249,6 +259,7 @@ class Decider:
         """No row was written: forget what was decided on top, refuse everything, and wait until the store takes rows again."""
         self.writable = False
         self.failure = str(error)
+        since_ms = self._now_ms()
         self._metrics.journal_writable.set(0)
         self._metrics.journal_failures.inc()
         log.error("journal not writable, no orders are given: %s", error)
@@ -261,6 +272,39 @@ class Decider:
         while not self.writable:
             await asyncio.sleep(PROBE_EVERY_S)
             await self._probe()
+        # Nothing waits between the line above and here: it is the first thing decided upon after the outage.
+        text = f"the journal took no rows for {(self._now_ms() - since_ms) / 1000:.1f} s"
+        self._queue.put_nowait(self._doubted([Doubt(Cause.JOURNAL_OUTAGE, text)]))
+
+    def _go_on_from(self, journal_ms: int) -> None:
+        skipped_ms = self._clock.never_before(journal_ms) if self._clock is not None else 0
+        if skipped_ms:
+            log.warning("the system's clock is %.1f s behind the journal's newest row; going on from there", skipped_ms / 1000)
+        self._self_watch.look()
+
+    async def _watch_self(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            found = self._self_watch.look()
+            # While the journal is out nothing is decided, and its return is a doubt of its own.
+            if found and self.writable:
+                await self._queue.put(self._doubted(found))
+
+    def _doubt_first(self, group: list[_Work]) -> None:
+        found = self._self_watch.look()
+        if found:
+            group.insert(0, self._doubted(found))
+
+    def _doubted(self, found: Sequence[Doubt]) -> _Work:
+        for doubt in found:
+            self._metrics.observer_doubted.labels(doubt.cause.value).inc()
+            log.warning(
+                "why=observer_doubted cause=%s: %s; nothing is done until hosts are heard", doubt.cause.value, doubt.text
+            )
+        done = asyncio.get_running_loop().create_future()
+        # Nobody waits for it; an outage that takes it away ends in a doubt again.
+        done.add_done_callback(lambda future: future.cancelled() or future.exception())
+        return _Work((ObserverDoubted(self._now_ms(), "; ".join(doubt.text for doubt in found)),), done)
 
     async def _probe(self) -> None:
         row = Entry(

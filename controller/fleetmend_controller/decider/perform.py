@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ..core.effects import (
     ActionEnded,
+    ApprovalWanted,
     Closed,
     Effect,
     Escalated,
@@ -60,6 +61,11 @@ class Performer:
                     listener(effect)
             case Escalated():
                 self._escalated(effect)
+            case ApprovalWanted():
+                self.metrics.approvals_wanted.inc()
+                log.warning(
+                    "incident=%s approval wanted of=%s order=%s: %s", effect.incident, effect.to, effect.order, effect.text
+                )
             case Closed():
                 self._closed(effect)
             case ActionEnded():

@@ -16,6 +16,10 @@ FILESYSTEM_EVERY_MS = 15_000
 AT_ONCE = ConfirmModel()
 
 
+# A service that is asked every second is asked for speed: a hang shows after half a second.
+TIMEOUT_MIN_MS, TIMEOUT_MAX_MS = 500, 2_000
+
+
 @dataclass(frozen=True, slots=True)
 class Derived:
     """One check as it follows from a declaration. `origin` is the part that it follows from; None means as the type says."""
@@ -58,7 +62,7 @@ def _of_unit(name: str, unit: UnitModel) -> Iterator[Derived]:
         check_type,
         {**asked, "unit": name},
         health.every,
-        health.timeout,
+        health.timeout or min(TIMEOUT_MAX_MS, max(TIMEOUT_MIN_MS, health.every // 2)),
         health.confirm,
     )
 

@@ -34,7 +34,8 @@ class ProbeModel(Model):
     """How often a unit's health is asked for, and what counts."""
 
     every: PositiveDuration = 5_000
-    timeout: PositiveDuration = 2_000
+    timeout: PositiveDuration | None = None
+    """When no answer counts as a hang; half of `every`, at least 500ms and at most 2s, where nothing is said."""
     confirm: ConfirmModel = ConfirmModel(bad=2, good=1)
 
 

@@ -11,6 +11,7 @@ from ..core.effects import Why
 # The usual ends of incidents; others get a series when they first happen.
 CLOSED_BY = (Why.HEALED, Why.WENT_AWAY, Why.HEALED_BY_PERSON, Why.RAN, Why.HOST_BACK, Why.HOST_REMOVED)
 ESCALATED_BY = (Why.STEPS_EXHAUSTED, Why.ATTEMPTS_EXHAUSTED, Why.NO_PLAYBOOK, Why.HOST_LOST)
+DOUBTED_BY = ("loop_stalled", "clock_jumped", "journal_outage")
 SEVERITIES = ("page", "ticket")
 PHASES = ("detect", "decide", "act", "prove", "total")
 _PHASE_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
@@ -47,6 +48,15 @@ class Metrics:
         )
         self.escalations = Counter(
             "fleetmend_escalations_total", "Incidents handed to people.", ["severity", "reason"], registry=r
+        )
+        self.approvals_wanted = Counter(
+            "fleetmend_approvals_wanted_total", "Orders that people were asked to approve.", registry=r
+        )
+        self.observer_doubted = Counter(
+            "fleetmend_observer_doubted_total",
+            "Times the controller could not trust what it knew, by cause: no orders until hosts are heard afresh.",
+            ["cause"],
+            registry=r,
         )
         self.condition_errors = Counter(
             "fleetmend_playbook_condition_errors_total",
@@ -108,6 +118,8 @@ class Metrics:
             self.incident_phase.labels(phase)
         for result in ("loaded", "unchanged", "refused"):
             self.rules_reloads.labels(result)
+        for cause in DOUBTED_BY:
+            self.observer_doubted.labels(cause)
         for why in CLOSED_BY:
             self.incidents_closed.labels(why.value)
         for severity, why in itertools.product(SEVERITIES, ESCALATED_BY):

@@ -10,13 +10,17 @@ from fleetmend.catalogue import ActionSpec
 from ..core import policy
 from ..core.model import (
     ActionStep,
+    Approval,
     Attempts,
     Cost,
     EscalateTo,
+    Flapping,
     FleetBudget,
+    Floor,
     Host,
     Incident,
     Limits,
+    NeedApproval,
     Playbook,
     Proof,
     Rate,
@@ -95,6 +99,7 @@ def _playbook(model: PlaybookFile, steps: tuple[Step, ...]) -> Playbook:
         limits=_limits(model.limits),
         escalate=EscalateTo(escalate.to, escalate.severity) if escalate else EscalateTo(model.owner, "ticket"),
         toil_minutes=model.toil_minutes,
+        approval=Approval(NeedApproval(model.approval.needed_for), model.approval.people, model.approval.within),
     )
 
 
@@ -105,7 +110,17 @@ def _limits(model: LimitsModel) -> Limits:
         fleet=FleetBudget(fleet.by, fleet.percent, fleet.at_most),
         attempts=Attempts(tries.max, tries.within, tries.backoff, tries.factor),
         storm=Storm(storm.by, storm.percent, storm.within) if storm else None,
+        floor=Floor(model.minimum_healthy.by, model.minimum_healthy.percent) if model.minimum_healthy else None,
+        flapping=_flapping(model),
     )
+
+
+def _flapping(model: LimitsModel) -> Flapping:
+    """Where nothing is said, the limit of tries speaks first: it knows more than that something comes and goes."""
+    given = model.flapping
+    if given is None:
+        return Flapping(max(6, model.attempts.max + 1), 600_000, 600_000)
+    return Flapping(given.count, given.within, given.quiet)
 
 
 def _answered(book: Book, document: Document, names: Sequence[str]) -> _Answered | None:

@@ -13,6 +13,7 @@ from typing import TypeVar
 from fleetmend.catalogue import Catalogue, load_catalogue
 from fleetmend.registry import load as load_folder
 
+from ..calendar import window_end
 from ..core import gates
 from ..core.gates import Gate
 from ..core.policy import Policy
@@ -123,6 +124,7 @@ def _policy(digest: str, playbooks: Sequence[BuiltPlaybook]) -> Policy:
         playbooks=tuple(built.playbook for built in playbooks),
         conditions={built.playbook.name: built.condition for built in playbooks if built.condition is not None},
         gates=all_gates(),
+        window_end=window_end,
     )
 
 

@@ -150,6 +150,29 @@ class AttemptsModel(Model):
     factor: Annotated[int, Field(ge=1, le=10)] = 2
 
 
+class FloorModel(Model):
+    """So many hosts of a group must be healthy while one is disturbed."""
+
+    by: Annotated[str, Field(min_length=1, max_length=63)] = "role"
+    percent: Percent
+
+
+class FlappingModel(Model):
+    """A subject that turns bad `count` times within `within` flaps, until it was quiet for `quiet`."""
+
+    count: Annotated[int, Field(ge=2, le=100)]
+    within: PositiveDuration = 600_000
+    quiet: PositiveDuration = 600_000
+
+
+class ApprovalModel(Model):
+    """Which steps a person must approve, how many people, and within what time."""
+
+    needed_for: Literal["never", "destructive", "disruptive"] = "destructive"
+    people: Annotated[int, Field(ge=1, le=5)] = 1
+    within: PositiveDuration = 3_600_000
+
+
 class LimitsModel(Model):
     """What bounds the playbook."""
 
@@ -157,6 +180,8 @@ class LimitsModel(Model):
     """Actions on one host, such as `3 per 1h`."""
     fleet: FleetModel = FleetModel()
     storm: StormModel | None = None
+    minimum_healthy: FloorModel | None = None
+    flapping: FlappingModel | None = None
     attempts: AttemptsModel = AttemptsModel()
 
 
@@ -183,6 +208,7 @@ class PlaybookFile(Model):
     """How far it may go by itself: record what it would do, ask a person, or act."""
     when: WhenModel
     steps: Annotated[list[StepModel], Field(min_length=1, max_length=STEPS_MAX)]
+    approval: ApprovalModel = ApprovalModel()
     limits: LimitsModel = LimitsModel()
     toil_minutes: Annotated[int, Field(ge=0, le=10_000)] = 0
     """What a person would have spent; used by the report of saved toil."""

@@ -122,8 +122,9 @@ def _encode_sequence(args: tuple[Any, ...]) -> Convert:
 
 
 def _unordered(args: tuple[Any, ...]) -> bool:
-    scalars = typing.get_args(args[1]) or (args[1],)
-    return args[0] is str and all(scalar in _SCALARS for scalar in scalars)
+    """Labels and findings: text to text, or text to any scalar. Text to numbers may be a queue of times, whose order counts."""
+    scalars = typing.get_args(args[1])
+    return args[0] is str and (args[1] is str or (bool(scalars) and all(scalar in _SCALARS for scalar in scalars)))
 
 
 def _encode_dict(args: tuple[Any, ...]) -> Convert:

@@ -185,6 +185,7 @@ def test_what_hosts_write_cannot_steer_the_terminal(make_world):
 def test_the_case_says_what_became_of_the_order(make_world):
     world = make_world()
     host = world.enrol("web-3", role="web")
+    world.wait(1)
     world.heal(host)
     case = build_case(world.store.read_now(lambda connection: read_story(connection, "inc-1")))
     order = case.orders["ord-1-1"]
@@ -213,6 +214,7 @@ def test_of_many_tries_the_first_and_the_newest_are_told(make_world):
     restart = playbook().steps[0]
     world = make_world(playbook(for_ms=0, steps=(restart,) * 40, limits=generous()))
     host = world.enrol("web-3", role="web")
+    world.wait(1)
     for _ in range(40):
         world.observe(host, Status.CRIT)
         order = world.fleet.incidents["inc-1"].order

@@ -28,6 +28,7 @@ from fleetmend_controller.core.model import (
     Attempts,
     Cost,
     EscalateTo,
+    Flapping,
     Fleet,
     FleetBudget,
     Incident,
@@ -48,6 +49,8 @@ GATES = tuple(sorted(registry.load(gate_folder, "GATE", Gate).values(), key=lamb
 CLOCK_OFFSET_MS = -400_000
 RESTART = ActionStep("restart_unit", (("unit", "{finding.unit}"),), Cost.DISRUPTIVE, Proof(30_000, 10_000), 60_000)
 EVIDENCE = ActionStep("collect_evidence", (("unit", "{finding.unit}"),), Cost.HARMLESS, None, 10_000)
+# No flapping limit: for tests in which the same subject fails again and again.
+CALM = Flapping(1_000, 600_000, 600_000)
 LIMITS = Limits(Rate(3, 3_600_000), FleetBudget("role", 10, 20), Attempts(5, 3_600_000, 5_000, 2))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..effects import Verdict, Why
-from ..model import ActionStep, Fleet, Host, Incident, Playbook
+from ..model import ActionStep, Fleet, Host, Incident, Playbook, Trust
 
 if TYPE_CHECKING:
     from ..policy import Policy
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An action that a playbook would take now."""
+    """An action that a playbook would take now. `trust` is how far the playbook may go after demotions."""
 
     now_ms: int
     fleet: Fleet
@@ -28,6 +28,7 @@ class Candidate:
     incident: Incident
     playbook: Playbook
     step: ActionStep
+    trust: Trust
 
 
 @dataclass(frozen=True, slots=True)
