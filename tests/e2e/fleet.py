@@ -41,7 +41,8 @@ class Watch:
 
     @classmethod
     def begin(cls, world: World, check: str) -> Watch:
-        """From now on."""
+        """From now on, with nothing of that check open from before."""
+        wait_for(f"{check} to be calm", lambda: not is_open(world, check), INCIDENT_TIMEOUT_S, world.controller, every_s=0.2)
         return cls(world, check, frozenset(incident["id"] for incident in world.incidents()))
 
     def until(self, what: str, is_so: Callable[[Incident], bool]) -> dict[str, Any]:
@@ -55,6 +56,11 @@ class Watch:
 
         wait_for(f"an incident of {self.check} {what}", look, INCIDENT_TIMEOUT_S, self.world.controller, every_s=0.2)
         return dict(self.world.cli("incidents", "show", found[0]["id"]))
+
+
+def is_open(world: World, check: str) -> bool:
+    """Whether an incident of a check goes on."""
+    return any(incident["check"] == check and not ended(incident) for incident in world.incidents())
 
 
 def healed(incident: Incident) -> bool:
