@@ -153,7 +153,7 @@ def _assumptions(basis: dict[str, Any]) -> list[str]:
     return [
         f"  {basis['outcomes_recorded']} orders end as the same action on the same fault ended then.",
         f"  {basis['outcomes_assumed']} were not given then: taken not to help; the fault ends when it was recorded to end.",
-        f"  {basis["faults_prolonged"]} faults had been ended by repairs not made now: {basis["person_minutes"]} min added.",
+        f"  {basis['faults_prolonged']} faults had been ended by repairs not made now: {basis['person_minutes']} min added.",
         "  Nobody answers questions for approval. See docs/backtest.md.",
     ]
 

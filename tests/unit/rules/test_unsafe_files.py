@@ -63,8 +63,8 @@ def test_no_host_policy_given_means_nothing_is_said_of_it():
 
 
 def test_a_condition_on_what_should_run_is_believed():
-    checks = "checks:\n  - {name: off, type: unit_active, with: {unit: shop.service, desired: stopped}}\n"
-    text = START.replace("check: unit_active", "check: unit_active\n  where: declared.desired == 'running'")
+    checks = "checks:\n  - {name: is-off, type: unit_active, with: {unit: shop.service, desired: stopped}}\n"
+    text = START.replace("check: unit_active", "check: unit_active\n  where: 'declared.desired == \"running\"'")
     assert not any(
         "wants" in str(warning) for warning in rules(checks=checks, playbooks=text, declarations=DECLARATION).warnings
     )
