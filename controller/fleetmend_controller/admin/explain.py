@@ -126,8 +126,8 @@ class Explanation:
     sections: tuple[Section, ...]
 
 
-def explain(story: Story, host_names: Mapping[str, str], members: Sequence[str] = ()) -> Explanation | None:
-    """Tell a story; None for an empty one. `members` are lines about the incidents that a storm's incident stands for."""
+def explain(story: Story, host_names: Mapping[str, str], asides: Sequence[Line] = ()) -> Explanation | None:
+    """Tell a story; None for an empty one. `asides` are what else the journal knows about what was seen."""
     case = build_case(story)
     if case is None:
         return None
@@ -138,10 +138,8 @@ def explain(story: Story, host_names: Mapping[str, str], members: Sequence[str] 
         for topic, line in _lines(row, host_name):
             orders += line.why == "ordered"
             rounds.setdefault((_round(topic, orders), topic), []).append(_plain(line))
-    if members:
-        first_ms = story.rows[0].at_ms
-        text = "held because of it: " + ("1 incident" if len(members) == 1 else f"{len(members)} incidents")
-        rounds.setdefault((0, Topic.SEEN), []).append(_plain(Line(first_ms, text, why="storm", evidence=tuple(members))))
+    if asides:
+        rounds.setdefault((0, Topic.SEEN), []).extend(_plain(line) for line in asides)
     sections = _sections(rounds, orders)
     if case.phase == "held":
         _say_when_again(story, sections)

@@ -17,11 +17,11 @@ from .case import build_case
 from .convert import attempts_of, incident_of_case, incident_of_row, phase_of, phase_word, sections_of
 from .desk import Desk
 from .errors import AdminError, invalid, not_found
-from .explain import Explanation, explain
+from .explain import Explanation, Line, explain
 from .explain_text import render, zone
 from .hosts import find_host_id, host_names
 from .paging import decode_token, encode_token, page_size
-from .story import Story, read_members, read_story
+from .story import MEMBERS_MAX, Story, read_cohort, read_members, read_story
 
 DECISIONS_MAX = 1000
 LISTED_MAX = 1000
@@ -95,8 +95,8 @@ async def get_incident(desk: Desk, request: pb.GetIncidentRequest) -> pb.GetInci
 async def explain_incident(desk: Desk, request: pb.ExplainRequest) -> pb.ExplainResponse:
     """Why an incident went the way it did, from the journal alone."""
     story, names = await _story(desk, request.incident_id)
-    members = await desk.store.read(lambda connection: storm_members(connection, story))
-    explanation = explain(story, names, members)
+    asides = await desk.store.read(lambda connection: storm_asides(connection, story))
+    explanation = explain(story, names, asides)
     if explanation is None:
         raise _unknown(request.incident_id)
     return _explained(explanation, render(explanation, zone(request.time_zone), all_gates=request.all_gates))
@@ -148,14 +148,23 @@ async def _story(desk: Desk, incident: str) -> tuple[Story, dict[str, str]]:
     return await desk.store.read(job)
 
 
-def storm_members(connection: Connection, story: Story) -> list[str]:
-    """The incidents that a storm holds, a line each; none if the story is not a storm's."""
+def storm_asides(connection: Connection, story: Story) -> list[Line]:
+    """What the hosts of a storm share, and the incidents it holds; nothing if the story is not a storm's."""
     case = build_case(story)
     if case is None or case.check != STORM_CHECK:
         return []
-    query = sa.select(incidents).where(incidents.c.id.in_(read_members(connection, story)))
-    found = read_incidents(connection, query.order_by(incidents.c.opened_ms, incidents.c.id))
-    return [f"{i.id}  {f'{i.check} {i.key}'.strip()} on {i.host_name}" for i in found]
+    asides = []
+    cohort = read_cohort(connection, story.incident)
+    if cohort is not None:
+        text = f"{cohort.failing} failing hosts were compared with {cohort.healthy} healthy ones; they share:"
+        asides.append(Line(cohort.at_ms, text, why="storm", evidence=cohort.lines))
+    members = read_members(connection, story)
+    query = sa.select(incidents).where(incidents.c.id.in_(members)).order_by(incidents.c.opened_ms, incidents.c.id)
+    found = [f"{i.id}  {f'{i.check} {i.key}'.strip()} on {i.host_name}" for i in read_incidents(connection, query)]
+    if found:
+        first = f"the first {len(found)} of them" if len(members) == MEMBERS_MAX else f"{len(found)} of them"
+        asides.append(Line(case.changed_ms, f"incidents that it holds, {first}:", why="storm", evidence=tuple(found)))
+    return asides
 
 
 def _unknown(incident: str) -> AdminError:

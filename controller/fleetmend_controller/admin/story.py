@@ -63,6 +63,27 @@ def read_story(connection: Connection, incident: str) -> Story:
     return Story(incident, tuple(story), omitted)
 
 
+@dataclass(frozen=True, slots=True)
+class CohortTold:
+    """What the hosts of a storm share and healthy ones lack, as it was written down beside the storm's incident."""
+
+    at_ms: int
+    failing: str
+    healthy: str
+    lines: tuple[str, ...]
+
+
+def read_cohort(connection: Connection, incident: str) -> CohortTold | None:
+    """The newest comparison of a storm's hosts; None if the journal has none."""
+    query = sa.select(journal.c.at_ms, journal.c.body).where(journal.c.incident == incident, journal.c.kind == "audit")
+    for row in connection.execute(query.order_by(journal.c.seq.desc()).limit(_IN_CHUNK)):
+        body = json.loads(row.body)
+        if body.get("what") == "cohort":
+            detail = body["detail"]
+            return CohortTold(row.at_ms, detail["failing"], detail["healthy"], tuple(detail["difference"].splitlines()))
+    return None
+
+
 def read_members(connection: Connection, story: Story) -> tuple[str, ...]:
     """The incidents that a storm's incident held, by the journal: their gate named it. In order of the first time, bounded."""
     if not story.rows:
