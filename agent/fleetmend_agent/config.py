@@ -77,6 +77,9 @@ def load(path: Path) -> Settings:
         mark = error.problem_mark
         at = f"{mark.line + 1}:{mark.column + 1}" if mark else "1:1"
         raise ConfigError(f"{path}:{at}: cannot read the settings: {error.problem}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        # Control characters, or brackets without end: the library knows no place.
+        raise ConfigError(f"{path}:1:1: cannot read the settings: {str(error).splitlines()[0]}") from error
     return _Reader(str(path)).settings(node)
 
 
