@@ -79,7 +79,7 @@ async def _asked_for(desk: Desk, verb: str, order: str, who: Caller) -> tuple[In
     if order in [attempt.order for attempt in incident.attempts]:
         raise not_now(f"cannot {verb} {order}: it was given already; see `fleetmend explain {incident_id}`")
     if incident.phase is Phase.ESCALATED:
-        raise not_now(f"cannot {verb} {order}: {await _why_over(desk, incident_id)}; see `fleetmend explain {incident_id}`")
+        raise not_now(f"cannot {verb} {order}: {await _why_over(desk, incident)}; see `fleetmend explain {incident_id}`")
     wanted = _wanted(desk, incident)
     if wanted is None or next_order(incident) != order or incident.asked_ms is None:
         held = f"; {', '.join(incident.holds)} hold it" if incident.holds and next_order(incident) == order else ""
@@ -102,11 +102,20 @@ async def _not_open(desk: Desk, verb: str, order: str, incident_id: str) -> Admi
     return not_now(f"cannot {verb} {order}: {incident_id} is over ({why}); see `fleetmend explain {incident_id}`")
 
 
-async def _why_over(desk: Desk, incident_id: str) -> str:
-    query = sa.select(incidents.c.why).where(incidents.c.id == incident_id)
+async def _why_over(desk: Desk, incident: Incident) -> str:
+    query = sa.select(incidents.c.why).where(incidents.c.id == incident.id)
     why = await desk.store.read(lambda connection: connection.execute(query).scalar())
     words = {"approval_expired": "its time is over", "denied": "somebody denied it"}
-    return words.get(str(why), "nobody asks for it") + f", and people have {incident_id} now"
+    # The store may be a moment behind the fleet.
+    text = words.get(str(why), "its time is over" if _is_late(desk, incident) else "nobody asks for it")
+    return f"{text}, and people have {incident.id} now"
+
+
+def _is_late(desk: Desk, incident: Incident) -> bool:
+    playbook = playbook_of(incident)
+    if playbook is None or incident.asked_ms is None:
+        return False
+    return desk.now_ms() >= incident.asked_ms + playbook.approval.within_ms
 
 
 def _wanted(desk: Desk, incident: Incident) -> tuple[Playbook, ActionStep] | None:

@@ -281,6 +281,80 @@ def test_what_servers_wrote_cannot_steer_the_terminal(fleet, fleetmend):
     assert shown["incident"]["summary"] == f"bad{evil}", "programs get what was said, unchanged"
 
 
+def test_explain_says_why_nothing_is_done_on_a_host(fleet, fleetmend):
+    done = fleetmend("explain", "--why-not", "web-2")
+    assert (done.code, "no fault is known there; if one came now: local paused global: test" in " ".join(done.out.split())) == (
+        0,
+        True,
+    )
+    assert fleetmend("explain", "--why-not", "web-2", "--output", "json").json["sections"][0]["topic"] == "host"
+    assert fleetmend("explain").code == 2
+    assert fleetmend("explain", "inc-1", "--why-not", "web-2").code == 2
+    assert "storm: no storm of this check" in fleetmend("explain", "inc-1", "--gates").out
+    assert "storm: no storm of this check" not in fleetmend("explain", "inc-1").out
+
+
+@pytest.mark.parametrize(
+    ("words", "repeat", "length_h"),
+    [
+        (("--every", "Sat 02:00", "--tz", "Europe/Berlin", "--for", "4h"), "weekly Sat 02:00 Europe/Berlin", 4),
+        (("--every", "Sat,Sun 02:00", "--for", "1h"), "weekly Sat,Sun 02:00 UTC", 1),
+        (("--every", "02:00", "--for", "1h"), "daily 02:00 UTC", 1),
+        (("--every", "daily 02:00", "--for", "1h"), "daily 02:00 UTC", 1),
+        (("--from", "2999-01-01T10:00", "--until", "13:00"), None, 3),
+        (("--until", "2h"), "", 2),
+    ],
+)
+def test_maintenance_is_announced_in_peoples_words(fleet, fleetmend, words, repeat, length_h):
+    done = fleetmend("maintenance", "add", "--host", "web-1", "--reason", "x", *words, "--output", "json")
+    if repeat is None:
+        assert (done.code, "so far away" in done.err) == (2, True)
+        return
+    window = done.json["window"]
+    assert (window["repeat"], window["length_ms"]) == (repeat, length_h * 3_600_000)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--for", "1h", "--reason", "x"),
+        ("--on", "role=web", "--host", "web-1", "--for", "1h", "--reason", "x"),
+        ("--on", "role=web", "--reason", "x"),
+        ("--on", "role=web", "--for", "1h", "--until", "2h", "--reason", "x"),
+        ("--on", "role=web", "--for", "1h"),
+        ("--on", "role=web", "--for", "1h", "--tz", "UTC", "--reason", "x"),
+        ("--on", "role=web", "--until", "2001-01-01", "--reason", "x"),
+    ],
+)
+def test_half_an_announcement_is_wrong_usage(fleet, fleetmend, words):
+    done = fleetmend("maintenance", "add", *words)
+    assert (done.code, "cannot " in done.err) == (2, True)
+
+
+def test_an_order_that_nobody_asks_for_and_half_a_denial_are_said(fleet, fleetmend):
+    done = fleetmend("approve", "ord-1-1")
+    assert (done.code, "inc-1 is over (healed)" in done.err) == (1, True)
+    assert fleetmend("deny", "ord-1-1").code == 2
+    assert fleetmend("playbooks", "trust", "restart-failed-unit").code == 2
+    refused = fleetmend("playbooks", "trust", "restart-failed-unit", "--restore")
+    assert (refused.code, "it is not demoted" in refused.err) == (1, True)
+
+
+def test_status_shows_what_waits_for_people_and_maintenance(fleet, fleetmend):
+    fleetmend("resume", "global")
+    fleet.want_approval()
+    fleet.observe(fleet.registry.find("web-1").id, Status.CRIT, "cron.service")
+    out = fleetmend("status").out
+    assert "Waiting for approval" in out
+    assert "ord-2-1" in out
+    assert f"{fleet.window} on db-1 by local, until" in " ".join(out.split())
+    fleet.fail_proofs(fleet.registry.find("web-2").id)
+    assert "suggest (demoted)" in fleetmend("playbooks", "ls").out
+    assert "demoted from act: 3 repairs in a row were not proved" in " ".join(
+        fleetmend("playbooks", "show", "restart-failed-unit").out.split()
+    )
+
+
 def test_a_watch_ends_well_when_interrupted(fleet, fleetmend):
     fleet.observe(fleet.registry.find("web-1").id, Status.CRIT)
     process = fleetmend.process("incidents", "watch")
