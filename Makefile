@@ -14,7 +14,7 @@ HOSTS ?= 3
 STAY ?=
 LAB_TOOLS := mmdebstrap:mmdebstrap systemd-nspawn:systemd-container ip:iproute2
 
-.PHONY: help setup demo lab test check fmt lint types sim lab-test lab-test-if-possible protos proto-baseline bench clean
+.PHONY: help setup demo lab test check fmt lint types sim coverage mutants lab-test lab-test-if-possible protos proto-baseline bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,16 @@ types: setup ## mypy --strict
 
 sim: setup ## Run the seeded simulation of whole fleets
 	$(PYTEST) -n auto --timeout=900 tests/simulation
+
+coverage: setup ## Statements and branches of the decision core that tests and simulation reach; fails below 98 %
+	@rm -f .coverage
+	SEEDS=20 $(BIN)/python -m coverage run --branch --source=controller/fleetmend_controller/core \
+	  -m pytest -p no:cacheprovider -n0 -q tests/unit/core tests/simulation/test_swarm.py
+	$(BIN)/python -m coverage report --show-missing --skip-covered --fail-under=98
+	@rm -f .coverage
+
+mutants: setup ## Change gates and proof in many small ways; the tests must notice (docs/mutants.md explains the rest)
+	$(BIN)/python -m tests.tools.mutants
 
 lab-test: setup ## Test on real systemd hosts (needs root)
 	@test "$$(id -u)" = 0 || { echo "cannot run the lab tests: they need root" >&2; exit 1; }

@@ -25,6 +25,7 @@ from .inventory import Inventory
 from .log import LOG
 from .notify import Notifier
 from .outbox import Outbox
+from .presence import Presence
 from .pulse import Pulse
 from .runner import Observed, Runner
 from .schedule import Schedule
@@ -84,7 +85,9 @@ class Agent:
         self.runner = Runner(
             self.host, self._workers, self._observed, self._snapshot_soon, refreshers={"systemd": self._systemd.refresh}
         )
-        self._pulse = Pulse(self.host, self._boot_id, self.runner, self.outbox)
+        self._pulse = Pulse(
+            self.host, self._boot_id, self.runner, self.outbox, Presence(self.host) if settings.report_presence else None
+        )
         self._pressure = PressureSignal(self.host, lambda: self._signal("pressure"))
         self._mounts = MountsSignal(self.host, lambda: self._signal("mounts"))
         self._inotify = InotifySignal(self._files_touched)

@@ -30,7 +30,10 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What one agent needs to know of itself. Addresses are `host:port`; `roots` holds what differs from the machine's own."""
+    """What one agent needs to know of itself. Addresses are `host:port`; `roots` holds what differs from the machine's own.
+
+    `report_presence`: tell the controller who is logged in at a terminal, so that it stays out of their way.
+    """
 
     controller: str = ""
     enroll_port: int = ENROLL_PORT
@@ -38,6 +41,7 @@ class Settings:
     executor_socket: str = "/run/fleetmend/executor.sock"
     dbus_socket: str = "/run/dbus/system_bus_socket"
     outbox_bytes_max: int = 16 << 20
+    report_presence: bool = True
     roots: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -73,6 +77,9 @@ def load(path: Path) -> Settings:
         mark = error.problem_mark
         at = f"{mark.line + 1}:{mark.column + 1}" if mark else "1:1"
         raise ConfigError(f"{path}:{at}: cannot read the settings: {error.problem}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        # Control characters, or brackets without end: the library knows no place.
+        raise ConfigError(f"{path}:1:1: cannot read the settings: {str(error).splitlines()[0]}") from error
     return _Reader(str(path)).settings(node)
 
 
@@ -142,7 +149,7 @@ class _Reader:
 
         if key == "roots" and isinstance(node, MappingNode):
             return self._mapping(node, self._root)
-        known = (*_TEXT_KEYS, "enroll_port", "outbox_bytes_max", "roots")
+        known = (*_TEXT_KEYS, "enroll_port", "outbox_bytes_max", "report_presence", "roots")
         if key not in known:
             self._error(key_node, f"cannot use {key!r}: unknown key, known are {', '.join(known)}")
             return None
@@ -161,6 +168,8 @@ class _Reader:
                 return split_address(f"host:{text}", ENROLL_PORT)[1]
             if key == "outbox_bytes_max":
                 return parse_size(text)
+            if key == "report_presence":
+                return parse_flag(text)
         except ValueError as error:
             self._error(node, str(error))
             return None
@@ -178,6 +187,13 @@ class _Reader:
     def _error(self, node: Node, text: str) -> None:
         mark = node.start_mark
         self._errors.append(f"{self._path}:{mark.line + 1}:{mark.column + 1}: {text}")
+
+
+def parse_flag(text: str) -> bool:
+    """True or false, written so. Raises ValueError with a sentence."""
+    if text not in {"true", "false"}:
+        raise ValueError(f"cannot read {text!r} as a flag: write true or false")
+    return text == "true"
 
 
 def parse_size(text: str) -> int:

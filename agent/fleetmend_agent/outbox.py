@@ -226,7 +226,7 @@ def _scan(directory: Path) -> list[_Segment]:
     """The readable segments of an outbox, oldest first. Damage ends a segment where it begins."""
     found: list[_Segment] = []
     for path in sorted(directory.glob("*.seg")):
-        segment = _Segment(path, int(path.stem)) if path.stem.isdigit() else None
+        segment = _Segment(path, int(path.stem)) if path.stem.isdecimal() else None
         if segment is not None and _index(segment):
             found.append(segment)
     return found

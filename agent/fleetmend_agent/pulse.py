@@ -13,6 +13,7 @@ from .checks import Status
 from .gauges import GaugeEncoder
 from .host import Host
 from .outbox import Outbox
+from .presence import Presence
 from .runner import Observed, Runner
 
 UNHEALTHY_MAX = 1000
@@ -20,12 +21,13 @@ UNHEALTHY_MAX = 1000
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """Reads, never changes, what the rest of the agent holds."""
+    """Reads, never changes, what the rest of the agent holds. Without `presence` people at work are not reported."""
 
     host: Host
     boot_id: str
     runner: Runner
     outbox: Outbox
+    presence: Presence | None
 
     def heartbeat(self, gauges: GaugeEncoder) -> pb.Heartbeat:
         """What is not OK now, and the gauges that this stream does not know yet."""
@@ -37,6 +39,8 @@ class Pulse:
             message.unhealthy.add(
                 check=watch.spec.name, key=key, status=wire.status(status), sampled_clock_ms=subject.sampled_clock_ms
             )
+        if self.presence is not None:
+            message.presence.extend(self.presence.look())
         wire.heartbeat_gauges(message, gauges.encode(self.runner.gauges()))
         return message
 

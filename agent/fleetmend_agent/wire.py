@@ -98,7 +98,7 @@ def _spec(check: pb.CheckSpec) -> Spec:
     params = {}
     try:
         params = json.loads(check.params_json or "{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         problem = f"cannot read the parameters of {check.name}: {error}"
     if not isinstance(params, dict):
         params, problem = {}, f"cannot read the parameters of {check.name}: not a JSON object"

@@ -139,12 +139,17 @@ class Ledger:
             write_all(fd, lines)
             os.fsync(fd)
             os.replace(fresh, self.path)
-            sync_folder(os.path.dirname(self.path))
         except OSError:
             os.close(fd)
             raise
+        # From here on the old file has no name: what would be written to it would be lost.
         os.close(self._fd)
         self._fd, self._size = fd, len(lines)
+        try:
+            sync_folder(os.path.dirname(self.path))
+        except OSError as error:
+            self._broken = f"cannot write {self.path}: its folder cannot be synced: {error.strerror}; restart after repair"
+            raise
 
     def _append(self, record: dict[str, object]) -> None:
         if self._broken:

@@ -46,8 +46,8 @@ def until_option(what: str) -> click.Option:
     )
 
 
-def duration_option(names: list[str], what: str, default: str) -> click.Option:
-    """A duration in milliseconds."""
+def duration_option(names: list[str], what: str, default: str | None) -> click.Option:
+    """A duration in milliseconds; None when it is left away and there is no default."""
     return click.Option(names, callback=_by(_read_duration), metavar="DURATION", default=default, show_default=True, help=what)
 
 

@@ -186,6 +186,28 @@ HEALING = Row(
             words=TRUST_WORDS,
         ),
         Panel(
+            "Waiting for approval",
+            "timeseries",
+            "short",
+            "Orders that are given once enough people approve them; `fleetmend approvals ls` lists them.",
+            (Query("sum(fleetmend_approvals_waiting)", "orders"),),
+        ),
+        Panel(
+            "Storms",
+            "timeseries",
+            "short",
+            "Types of checks that many hosts fail together: their repairs are held, and people look for one cause.",
+            (Query("sum(fleetmend_storms)", "storms"),),
+        ),
+        Panel(
+            "Healed again and again",
+            "bargauge",
+            "short",
+            "Repairs of one subject within 7 days: debt that healing hides. `fleetmend report risk` has its owner.",
+            (Query("topk(10, fleetmend_masking_heals)", "{{host}} {{subject}}"),),
+            steps=((0, "green"), (10, "orange"), (30, "red")),
+        ),
+        Panel(
             "Decision",
             "timeseries",
             "s",

@@ -264,7 +264,7 @@ def parse_catalogue(text: str) -> Catalogue:
             checks={name: _check(name, entry) for name, entry in document["checks"].items()},
             actions={name: _action(name, entry) for name, entry in document["actions"].items()},
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CatalogueError(f"cannot read the catalogue: {type(error).__name__}: {error}") from error
 
 

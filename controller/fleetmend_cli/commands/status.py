@@ -6,7 +6,7 @@ from typing import Any
 
 from ..command import Session, command
 from ..output import print_heading, print_pairs, word
-from ..tables import print_incidents
+from ..tables import print_approvals, print_incidents, window_hosts, window_times
 from ..times import relative, short, when
 from ..wire import pb
 
@@ -29,9 +29,14 @@ def _print(answer: pb.GetStatusResponse, now_ms: int) -> None:
             ),
             ("Hosts", _hosts(answer)),
             ("Incidents", _incidents(answer)),
+            *[("Storm", f"{storm.summary} ({storm.id})") for storm in answer.storms],
             *[("Paused", _pause(pause, now_ms)) for pause in answer.pauses],
+            *[("Maintenance", _maintenance(window, now_ms)) for window in answer.maintenance],
         ]
     )
+    if answer.approvals:
+        print_heading("Waiting for approval")
+        print_approvals(answer.approvals, now_ms)
     if answer.healing:
         print_heading("Being healed now")
         print_incidents(answer.healing, now_ms)
@@ -70,6 +75,10 @@ def _phase(phase: Any) -> str:
 def _pause(pause: pb.HealingPause, now_ms: int) -> str:
     until = f", ends {relative(pause.until_ms, now_ms)}" if pause.HasField("until_ms") else ", until somebody resumes it"
     return f"{pause.scope} by {pause.by} {relative(pause.since_ms, now_ms)}{until}: {pause.reason}"
+
+
+def _maintenance(window: pb.MaintenanceWindow, now_ms: int) -> str:
+    return f"{window.id} on {window_hosts(window)} by {window.by}, {window_times(window, now_ms)}: {window.reason}"
 
 
 COMMAND = command(

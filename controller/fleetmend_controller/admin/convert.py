@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from fleetmend.v1 import admin_pb2 as pb
 
 from ..core import model
+from ..core.standing import effective_trust
 from .case import Case, show
+from .explain import Line, Section, Topic
 
 _PHASES = {phase.value: pb.IncidentPhase.Value(f"INCIDENT_PHASE_{phase.name}") for phase in model.Phase}
 _COSTS = {cost.value: pb.ActionCost.Value(f"ACTION_COST_{cost.name}") for cost in model.Cost}
 _TRUSTS = {trust.value: pb.PlaybookTrust.Value(f"PLAYBOOK_TRUST_{trust.name}") for trust in model.Trust}
+_NEEDS = {need.value: pb.ApprovalNeed.Value(f"APPROVAL_NEED_{need.name}") for need in model.NeedApproval}
+_TOPICS = {topic: pb.ExplainTopic.Value(f"EXPLAIN_TOPIC_{topic.name}") for topic in Topic}
+_ROLES = {"responder": pb.APPROVAL_ROLE_RESPONDER, "admin": pb.APPROVAL_ROLE_ADMIN}
 
 
 OUTPUT_CHARS_MAX = 16 * 1024
@@ -35,6 +41,16 @@ def phase_word(phase: pb.IncidentPhase.ValueType) -> str:
 def cost_of(word: str) -> pb.ActionCost.ValueType:
     """The cost that a word names; unspecified for none."""
     return _COSTS.get(word, pb.ACTION_COST_UNSPECIFIED)
+
+
+def trust_of(trust: model.Trust) -> pb.PlaybookTrust.ValueType:
+    """A trust."""
+    return _TRUSTS[trust.value]
+
+
+def role_of(word: str) -> pb.ApprovalRole.ValueType:
+    """The role that a word names; unspecified for none."""
+    return _ROLES.get(word, pb.APPROVAL_ROLE_UNSPECIFIED)
 
 
 def incident_of_row(row: Any, host_name: str) -> pb.Incident:
@@ -93,6 +109,29 @@ def attempts_of(case: Case) -> list[pb.IncidentAttempt]:
     ]
 
 
+def sections_of(sections: Iterable[Section]) -> list[pb.ExplainSection]:
+    """The sections of an explanation."""
+    return [
+        pb.ExplainSection(topic=_TOPICS[section.topic], title=section.title, lines=[_line(line) for line in section.lines])
+        for section in sections
+    ]
+
+
+def _line(line: Line) -> pb.ExplainLine:
+    return pb.ExplainLine(
+        at_ms=line.at_ms,
+        until_ms=line.until_ms,
+        count=line.count,
+        host_clock_ms=line.host_clock_ms,
+        text=line.text,
+        why=line.why,
+        gate=line.gate,
+        verdict=line.verdict,
+        playbook=line.playbook,
+        evidence=line.evidence,
+    )
+
+
 def pause_of(pause: model.Pause) -> pb.HealingPause:
     """A pause."""
     return pb.HealingPause(
@@ -100,8 +139,9 @@ def pause_of(pause: model.Pause) -> pb.HealingPause:
     )
 
 
-def playbook_of(playbook: model.Playbook) -> pb.Playbook:
-    """A playbook."""
+def playbook_of(playbook: model.Playbook, fleet: model.Fleet) -> pb.Playbook:
+    """A playbook, and what became of its trust."""
+    standing = fleet.standing.get(playbook.name, model.Standing())
     return pb.Playbook(
         name=playbook.name,
         summary=playbook.summary,
@@ -119,6 +159,12 @@ def playbook_of(playbook: model.Playbook) -> pb.Playbook:
         escalate_to=playbook.escalate.to,
         escalate_severity=playbook.escalate.severity,
         toil_minutes=playbook.toil_minutes,
+        effective_trust=_TRUSTS[effective_trust(fleet, playbook).value],
+        demoted_because=standing.why if standing.lowered is not None else "",
+        approval_needed_for=_NEEDS[playbook.approval.needed_for.value],
+        approval_people=playbook.approval.people,
+        approval_within_ms=playbook.approval.within_ms,
+        approval_role=role_of(playbook.approval.role),
     )
 
 

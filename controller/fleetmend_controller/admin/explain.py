@@ -6,7 +6,7 @@ it read then.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, unique
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from fleetmend.plain import plain_line
 
 from ..core.incidents import OPERATOR_CHECK
+from ..core.storms import FLEET
 from .case import Case, build_case, gate_answers, pairs
 from .spans import span
 from .story import Story, StoryRow
@@ -35,6 +36,7 @@ class Topic(Enum):
     ANSWER = "answer"
     PROOF = "proof"
     END = "end"
+    HOST = "host"
 
 
 TITLES = {
@@ -45,10 +47,11 @@ TITLES = {
     Topic.ANSWER: "What the host answered",
     Topic.PROOF: "Whether it helped",
     Topic.END: "How it ended",
+    Topic.HOST: "What holds for the whole host",
 }
 
 _TOPICS = {
-    Topic.SEEN: ("fault_seen", "same_target"),
+    Topic.SEEN: ("fault_seen", "same_target", "storm", "many_hosts_lost"),
     Topic.PLAYBOOKS: (
         "playbook_matched",
         "playbook_other_check",
@@ -70,7 +73,19 @@ _TOPICS = {
         "executor_unreachable",
     ),
     Topic.PROOF: ("proof_first_ok", "proof_timeout", "proof_broken"),
-    Topic.END: ("healed", "went_away", "healed_by_person", "ran", "host_back", "host_removed", "steps_exhausted", "host_lost"),
+    Topic.END: (
+        "healed",
+        "went_away",
+        "healed_by_person",
+        "ran",
+        "host_back",
+        "host_removed",
+        "steps_exhausted",
+        "host_lost",
+        "storm_over",
+        "trust_demoted",
+        "masking",
+    ),
 }
 _TOPIC_OF = {word: topic for topic, words in _TOPICS.items() for word in words}
 _GATE_PREFIX = {"hold": "holds", "refuse": "refuses", "allow": "allows"}
@@ -111,8 +126,8 @@ class Explanation:
     sections: tuple[Section, ...]
 
 
-def explain(story: Story, host_names: Mapping[str, str]) -> Explanation | None:
-    """Tell a story; None for an empty one."""
+def explain(story: Story, host_names: Mapping[str, str], asides: Sequence[Line] = ()) -> Explanation | None:
+    """Tell a story; None for an empty one. `asides` are what else the journal knows about what was seen."""
     case = build_case(story)
     if case is None:
         return None
@@ -123,6 +138,8 @@ def explain(story: Story, host_names: Mapping[str, str]) -> Explanation | None:
         for topic, line in _lines(row, host_name):
             orders += line.why == "ordered"
             rounds.setdefault((_round(topic, orders), topic), []).append(_plain(line))
+    if asides:
+        rounds.setdefault((0, Topic.SEEN), []).extend(_plain(line) for line in asides)
     sections = _sections(rounds, orders)
     if case.phase == "held":
         _say_when_again(story, sections)
@@ -188,7 +205,7 @@ def _collapse(lines: list[Line], *, by_gate: bool) -> list[Line]:
     kept: list[Line] = []
     newest: dict[str, int] = {}
     for line in lines:
-        key = line.gate if by_gate else f"{line.why} {line.text}"
+        key = line.gate if by_gate and line.gate else f"{line.why} {line.text}"
         index = newest.get(key)
         if index is not None and (kept[index].why, kept[index].verdict) == (line.why, line.verdict):
             known = kept[index]
@@ -231,6 +248,8 @@ def _lines(row: StoryRow, host_name: str) -> Iterator[tuple[Topic, Line]]:
             yield Topic.ORDER, Line(row.at_ms, f"{effect['order']['id']} sent again; the host runs an order once at most")
         elif effect["type"] == "Escalated":
             yield Topic.END, _told(row, effect)
+        elif effect["type"] == "ApprovalWanted":
+            yield Topic.GATES, _asked(row, effect)
         elif effect["type"] == "Closed":
             yield Topic.END, Line(row.at_ms, _durations(effect), why="closed")
 
@@ -295,6 +314,12 @@ def _told(row: StoryRow, effect: dict[str, Any]) -> Line:
     return Line(row.at_ms, f"{effect['to']} is {verb}" + ("" if known else f": {effect['text']}"), why=effect["why"])
 
 
+def _asked(row: StoryRow, effect: dict[str, Any]) -> Line:
+    people = "1 person" if effect["people"] == 1 else f"{effect['people']} people"
+    text = f"{effect['to']} is asked to approve {effect['order']}: {people}, within {span(effect['until_ms'] - row.at_ms)}"
+    return Line(row.at_ms, text, why="approval_needed")
+
+
 def _durations(effect: dict[str, Any]) -> str:
     words = (("seen", "detect_ms"), ("decided", "decide_ms"), ("acted", "act_ms"), ("proved", "prove_ms"))
     parts = [f"{word} in {span(int(effect[name]))}" for word, name in words if effect.get(name) is not None]
@@ -303,11 +328,11 @@ def _durations(effect: dict[str, Any]) -> str:
 
 def _headline(case: Case, host_name: str, story: Story) -> str:
     subject = case.summary if case.check == OPERATOR_CHECK else f"{case.check} {case.key}".strip()
-    what = plain_line(f"{subject} on {host_name}")
+    what = plain_line(f"{subject} across the fleet" if case.host == FLEET else f"{subject} on {host_name}")
     if case.closed_ms is not None:
         return f"{what}: {_closed_headline(case, story)}"
     if case.phase == "escalated":
-        told = next((e for row in reversed(story.rows) for e in row.effects if e["type"] == "Escalated"), None)
+        told = next((e for row in reversed(story.rows) for e in reversed(row.effects) if _handed_over(e)), None)
         tries = f" after {_tries(case)}" if case.orders else " without a try"
         return plain_line(
             f"{what}: in the hands of {told['to']}{tries}: {told['text']}" if told else f"{what}: in the hands of people"
@@ -322,6 +347,11 @@ def _headline(case: Case, host_name: str, story: Story) -> str:
     if blockers:
         return plain_line(f"{what}: nothing is done now, because " + "; and ".join(blockers))
     return f"{what}: nothing is done yet"
+
+
+def _handed_over(effect: dict[str, Any]) -> bool:
+    """Whether people got the incident by this, not a note about its playbook or its past."""
+    return effect["type"] == "Escalated" and effect["why"] not in ("trust_demoted", "masking")
 
 
 def _closed_headline(case: Case, story: Story) -> str:

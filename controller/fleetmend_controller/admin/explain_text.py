@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -23,8 +24,8 @@ def zone(name: str) -> tzinfo:
         return UTC
 
 
-def render(explanation: Explanation, where: tzinfo) -> str:
-    """The text, lines ending with newlines."""
+def render(explanation: Explanation, where: tzinfo, *, all_gates: bool = False) -> str:
+    """The text, lines ending with newlines. Without `all_gates` the gates that just allow share one line."""
     case = explanation.case
     begun = _local(case.seen_ms, where)
     subject = plain_line(f"{case.check} {case.key}".strip())
@@ -33,13 +34,30 @@ def render(explanation: Explanation, where: tzinfo) -> str:
     head += textwrap.wrap(explanation.headline, COLUMNS)
     head.append(f"Times: {begun:%Y-%m-%d}, {begun.tzname() or where}; then since the fault began.")
     parts = ["\n".join(head)]
-    parts += ["\n".join(_section(section, explanation, where)) for section in explanation.sections]
+    parts += ["\n".join(_section(section, explanation, where, all_gates=all_gates)) for section in explanation.sections]
     return "\n\n".join(parts) + "\n"
 
 
-def _section(section: Section, explanation: Explanation, where: tzinfo) -> list[str]:
+def compact(lines: Sequence[Line]) -> list[Line]:
+    """The lines with those gates' answers merged that allow and never did otherwise; what blocked or mattered stays in full."""
+    mattered = {line.gate for line in lines if line.verdict in ("hold", "refuse")}
+    mattered |= {line.gate for line in lines if line.gate == "approval" and "approved by" in line.text}
+    merged: dict[int, list[str]] = {}
+    kept: list[Line] = []
+    for line in lines:
+        if line.verdict == "allow" and line.gate not in mattered:
+            merged.setdefault(line.at_ms, []).append(line.gate)
+        else:
+            kept.append(line)
+    for at_ms, gates in merged.items():
+        place = next((index for index, line in enumerate(kept) if line.at_ms > at_ms), len(kept))
+        kept.insert(place, Line(at_ms, f"allow  {', '.join(gates)} (each answer: --gates)"))
+    return kept
+
+
+def _section(section: Section, explanation: Explanation, where: tzinfo, *, all_gates: bool) -> list[str]:
     out = [section.title]
-    for line in section.lines:
+    for line in section.lines if all_gates else compact(section.lines):
         out += _line(line, explanation, where)
     return out
 
@@ -49,7 +67,7 @@ def _line(line: Line, explanation: Explanation, where: tzinfo) -> list[str]:
     at = _local(line.at_ms, where)
     day = "" if at.date() == _local(begun_ms, where).date() else f"{at:%m-%d} "
     stamp = f"  {day}{_clock(at)}  {_since(line.at_ms, begun_ms)}"
-    out = textwrap.wrap(_sentence(line, where), COLUMNS - _INDENT, break_long_words=True) or [""]
+    out = textwrap.wrap(sentence(line, where), COLUMNS - _INDENT, break_long_words=True) or [""]
     first = f"{stamp:<{_INDENT - 1}} {out[0]}"
     rest = [" " * _INDENT + text for text in out[1:]]
     evidence = [
@@ -58,7 +76,8 @@ def _line(line: Line, explanation: Explanation, where: tzinfo) -> list[str]:
     return [first, *rest, *evidence]
 
 
-def _sentence(line: Line, where: tzinfo) -> str:
+def sentence(line: Line, where: tzinfo = UTC) -> str:
+    """A line's words: gates with their answer, and how often it was said."""
     words = f"{line.verdict:<6} {line.gate}: {line.text}" if line.gate else line.text
     if line.count > 1 and line.until_ms is not None and line.verdict != "allow":
         words += f" ({line.count} times until {_clock(_local(line.until_ms, where))})"

@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 
 from fleetmend.v1 import admin_pb2 as pb
 
+from ..calendar import window_end
 from ..core.gates.paused import scopes
 from ..core.model import Host
 from ..pki.registry import HostRecord, UnknownHost
@@ -137,6 +138,7 @@ def host_of(desk: Desk, record: HostRecord) -> pb.Host:
     fleet = desk.decider.fleet
     known = fleet.hosts.get(record.id) or Host(record.id, record.name, record.labels, record.enrolled_ms)
     now_ms = desk.now_ms()
+    seen = fleet.presence.get(record.id)
     covering = [fleet.pauses[scope] for scope in scopes(known, "") if scope in fleet.pauses]
     state = state_of(desk, record.id)
     return pb.Host(
@@ -151,6 +153,8 @@ def host_of(desk: Desk, record: HostRecord) -> pb.Host:
         certificate_not_after_ms=record.certificate_not_after_ms,
         incidents_open=len(fleet.by_host.get(record.id, {})),
         paused_by=[pause.scope for pause in covering if pause.until_ms is None or pause.until_ms > now_ms],
+        maintenance=[w.id for w in fleet.windows.values() if w.covers(known.id, known.labels) and window_end(w, now_ms)],
+        present=seen.who if seen is not None and seen.until_ms > now_ms else "",
     )
 
 

@@ -11,21 +11,20 @@ from sqlalchemy.engine import Connection
 from fleetmend.v1 import admin_pb2 as pb
 
 from ..core.effects import PhaseChanged
+from ..core.storms import STORM_CHECK
 from ..store.tables import incidents
 from .case import build_case
-from .convert import attempts_of, incident_of_case, incident_of_row, phase_of, phase_word
+from .convert import attempts_of, incident_of_case, incident_of_row, phase_of, phase_word, sections_of
 from .desk import Desk
 from .errors import AdminError, invalid, not_found
-from .explain import Explanation, Line, Section, Topic, explain
+from .explain import Explanation, Line, explain
 from .explain_text import render, zone
 from .hosts import find_host_id, host_names
 from .paging import decode_token, encode_token, page_size
-from .story import Story, read_story
+from .story import MEMBERS_MAX, Story, read_cohort, read_members, read_story
 
 DECISIONS_MAX = 1000
 LISTED_MAX = 1000
-
-_TOPICS = {topic: pb.ExplainTopic.Value(f"EXPLAIN_TOPIC_{topic.name}") for topic in Topic}
 
 
 def read_incidents(connection: Connection, query: sa.Select[Any]) -> list[pb.Incident]:
@@ -96,10 +95,11 @@ async def get_incident(desk: Desk, request: pb.GetIncidentRequest) -> pb.GetInci
 async def explain_incident(desk: Desk, request: pb.ExplainRequest) -> pb.ExplainResponse:
     """Why an incident went the way it did, from the journal alone."""
     story, names = await _story(desk, request.incident_id)
-    explanation = explain(story, names)
+    asides = await desk.store.read(lambda connection: storm_asides(connection, story))
+    explanation = explain(story, names, asides)
     if explanation is None:
         raise _unknown(request.incident_id)
-    return _explained(explanation, render(explanation, zone(request.time_zone)))
+    return _explained(explanation, render(explanation, zone(request.time_zone), all_gates=request.all_gates))
 
 
 async def watch_incidents(desk: Desk, request: pb.WatchIncidentsRequest) -> AsyncGenerator[pb.WatchIncidentsResponse, None]:
@@ -148,6 +148,25 @@ async def _story(desk: Desk, incident: str) -> tuple[Story, dict[str, str]]:
     return await desk.store.read(job)
 
 
+def storm_asides(connection: Connection, story: Story) -> list[Line]:
+    """What the hosts of a storm share, and the incidents it holds; nothing if the story is not a storm's."""
+    case = build_case(story)
+    if case is None or case.check != STORM_CHECK:
+        return []
+    asides = []
+    cohort = read_cohort(connection, story.incident)
+    if cohort is not None:
+        text = f"{cohort.failing} failing hosts were compared with {cohort.healthy} healthy ones; they share:"
+        asides.append(Line(cohort.at_ms, text, why="storm", evidence=cohort.lines))
+    members = read_members(connection, story)
+    query = sa.select(incidents).where(incidents.c.id.in_(members)).order_by(incidents.c.opened_ms, incidents.c.id)
+    found = [f"{i.id}  {f'{i.check} {i.key}'.strip()} on {i.host_name}" for i in read_incidents(connection, query)]
+    if found:
+        first = f"the first {len(found)} of them" if len(members) == MEMBERS_MAX else f"{len(found)} of them"
+        asides.append(Line(case.changed_ms, f"incidents that it holds, {first}:", why="storm", evidence=tuple(found)))
+    return asides
+
+
 def _unknown(incident: str) -> AdminError:
     return not_found(
         f"cannot find incident {incident}: the journal does not know it; `fleetmend incidents ls --all` lists them"
@@ -158,25 +177,6 @@ def _explained(explanation: Explanation, text: str) -> pb.ExplainResponse:
     return pb.ExplainResponse(
         incident=incident_of_case(explanation.case, explanation.host_name),
         headline=explanation.headline,
-        sections=[_section(section) for section in explanation.sections],
+        sections=sections_of(explanation.sections),
         text=text,
-    )
-
-
-def _section(section: Section) -> pb.ExplainSection:
-    return pb.ExplainSection(topic=_TOPICS[section.topic], title=section.title, lines=[_line(line) for line in section.lines])
-
-
-def _line(line: Line) -> pb.ExplainLine:
-    return pb.ExplainLine(
-        at_ms=line.at_ms,
-        until_ms=line.until_ms,
-        count=line.count,
-        host_clock_ms=line.host_clock_ms,
-        text=line.text,
-        why=line.why,
-        gate=line.gate,
-        verdict=line.verdict,
-        playbook=line.playbook,
-        evidence=line.evidence,
     )

@@ -9,9 +9,10 @@ from typing import Any
 from fleetmend.v1 import admin_pb2 as pb
 from fleetmend.v1 import admin_pb2_grpc
 
-from . import audit, hosts, incidents, pauses, run, status, tokens
+from ..gateway.authz import caller
+from . import approvals, audit, hosts, hostwhy, incidents, maintenance, pauses, playbooks, reports, run, status, tokens
 from .case import show
-from .convert import cost_of, pause_of, playbook_of
+from .convert import cost_of, pause_of
 from .desk import Desk
 from .errors import turning_down
 
@@ -86,19 +87,71 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         async with turning_down(context):
             return await incidents.explain_incident(self._desk, request)
 
+    async def ExplainHost(self, request: pb.ExplainHostRequest, context: Any) -> pb.ExplainHostResponse:
+        """Why nothing is done on a host now."""
+        async with turning_down(context):
+            return hostwhy.explain_host(self._desk, request)
+
     async def ListPlaybooks(self, _request: pb.ListPlaybooksRequest, context: Any) -> pb.ListPlaybooksResponse:
         """The playbooks in force."""
         async with turning_down(context):
-            rules = self._desk.decider.rules
-            return pb.ListPlaybooksResponse(
-                playbooks=[playbook_of(p) for p in rules.policy.playbooks], rules_digest=rules.digest
-            )
+            return playbooks.list_playbooks(self._desk)
+
+    async def GetPlaybook(self, request: pb.GetPlaybookRequest, context: Any) -> pb.GetPlaybookResponse:
+        """One playbook with its record."""
+        async with turning_down(context):
+            return playbooks.get_playbook(self._desk, request.name)
+
+    async def RestoreTrust(self, request: pb.RestoreTrustRequest, context: Any) -> pb.RestoreTrustResponse:
+        """Lift a playbook's demotion."""
+        async with turning_down(context):
+            return await playbooks.restore_trust(self._desk, request.name, self._desk.who(context))
 
     async def ListActions(self, _request: pb.ListActionsRequest, context: Any) -> pb.ListActionsResponse:
         """The actions that can be ordered."""
         async with turning_down(context):
             known = self._desk.catalogue.actions
             return pb.ListActionsResponse(actions=[_action(known[name]) for name in sorted(known)])
+
+    async def ListApprovals(self, _request: pb.ListApprovalsRequest, context: Any) -> pb.ListApprovalsResponse:
+        """Orders that wait for people."""
+        async with turning_down(context):
+            return pb.ListApprovalsResponse(approvals=approvals.waiting(self._desk))
+
+    async def Approve(self, request: pb.ApproveRequest, context: Any) -> pb.ApproveResponse:
+        """A person's yes."""
+        async with turning_down(context):
+            return await approvals.approve(self._desk, request, caller())
+
+    async def Deny(self, request: pb.DenyRequest, context: Any) -> pb.DenyResponse:
+        """A person's no."""
+        async with turning_down(context):
+            return await approvals.deny(self._desk, request, caller())
+
+    async def AddMaintenance(self, request: pb.AddMaintenanceRequest, context: Any) -> pb.AddMaintenanceResponse:
+        """Announce maintenance."""
+        async with turning_down(context):
+            return await maintenance.add(self._desk, request, self._desk.who(context))
+
+    async def ListMaintenance(self, _request: pb.ListMaintenanceRequest, context: Any) -> pb.ListMaintenanceResponse:
+        """Announced maintenance."""
+        async with turning_down(context):
+            return pb.ListMaintenanceResponse(windows=maintenance.listed(self._desk))
+
+    async def RemoveMaintenance(self, request: pb.RemoveMaintenanceRequest, context: Any) -> pb.RemoveMaintenanceResponse:
+        """End or withdraw maintenance."""
+        async with turning_down(context):
+            return await maintenance.remove(self._desk, request, self._desk.who(context))
+
+    async def GetRiskReport(self, _request: pb.GetRiskReportRequest, context: Any) -> pb.GetRiskReportResponse:
+        """What is healed again and again."""
+        async with turning_down(context):
+            return reports.risk(self._desk)
+
+    async def GetToilReport(self, request: pb.GetToilReportRequest, context: Any) -> pb.GetToilReportResponse:
+        """What healing spared people."""
+        async with turning_down(context):
+            return await reports.toil(self._desk, request.since_ms)
 
     async def Pause(self, request: pb.PauseRequest, context: Any) -> pb.PauseResponse:
         """Switch healing off in a scope."""

@@ -8,11 +8,14 @@ from sqlalchemy.engine import Connection
 from fleetmend.v1 import admin_pb2 as pb
 
 from ..core.model import Phase
+from ..core.storms import FLEET
 from ..store.tables import incidents, journal, policies
+from .approvals import waiting
 from .convert import pause_of, phase_of
 from .desk import Desk
 from .hosts import state_of
 from .incidents import read_incidents
+from .maintenance import in_force
 from .pauses import pauses_in_force
 
 SHOWN_MAX = 100
@@ -28,6 +31,8 @@ async def get_status(desk: Desk) -> pb.GetStatusResponse:
     answer.hosts_lost = states.count(pb.HOST_STATE_LOST)
     answer.hosts_never_connected = states.count(pb.HOST_STATE_NEVER_CONNECTED)
     answer.pauses.extend(pause_of(pause) for pause in pauses_in_force(desk))
+    answer.approvals.extend(waiting(desk)[:SHOWN_MAX])
+    answer.maintenance.extend(in_force(desk))
     controller = answer.controller
     controller.version = desk.version
     controller.epoch = desk.decider.epoch
@@ -54,4 +59,5 @@ def _from_store(connection: Connection, digest: str) -> pb.GetStatusResponse:
         incidents_open=[pb.PhaseCount(phase=phase_of(p.value), count=counts[p.value]) for p in Phase if p.value in counts],
         healing=read_incidents(connection, oldest.where(incidents.c.phase.in_(_HEALING))),
         escalated=read_incidents(connection, oldest.where(incidents.c.phase == Phase.ESCALATED.value)),
+        storms=read_incidents(connection, oldest.where(incidents.c.host == FLEET)),
     )

@@ -15,6 +15,9 @@ from ..store.tables import journal
 HEAD_ROWS_MAX = 500
 TAIL_ROWS_MAX = 2500
 _IN_CHUNK = 500
+MEMBERS_MAX = 200
+# Decisions of one event stand side by side: the one that noticed a storm may come after the first that it held.
+NEIGHBOURS_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,44 @@ def read_story(connection: Connection, incident: str) -> Story:
         for row, body in zip(rows, bodies, strict=True)
     )
     return Story(incident, tuple(story), omitted)
+
+
+@dataclass(frozen=True, slots=True)
+class CohortTold:
+    """What the hosts of a storm share and healthy ones lack, as it was written down beside the storm's incident."""
+
+    at_ms: int
+    failing: str
+    healthy: str
+    lines: tuple[str, ...]
+
+
+def read_cohort(connection: Connection, incident: str) -> CohortTold | None:
+    """The newest comparison of a storm's hosts; None if the journal has none."""
+    query = sa.select(journal.c.at_ms, journal.c.body).where(journal.c.incident == incident, journal.c.kind == "audit")
+    for row in connection.execute(query.order_by(journal.c.seq.desc()).limit(_IN_CHUNK)):
+        body = json.loads(row.body)
+        if body.get("what") == "cohort":
+            detail = body["detail"]
+            return CohortTold(row.at_ms, detail["failing"], detail["healthy"], tuple(detail["difference"].splitlines()))
+    return None
+
+
+def read_members(connection: Connection, story: Story) -> tuple[str, ...]:
+    """The incidents that a storm's incident held, by the journal: their gate named it. In order of the first time, bounded."""
+    if not story.rows:
+        return ()
+    closes = [row.seq for row in story.rows if any(effect["type"] == "Closed" for effect in row.effects)]
+    mine = sa.select(journal.c.incident, sa.func.min(journal.c.seq)).where(
+        journal.c.kind == "decision",
+        journal.c.seq > story.rows[0].seq - NEIGHBOURS_MAX,
+        journal.c.incident != story.incident,
+        journal.c.body.like(f'%see {story.incident}"%'),
+    )
+    if closes:
+        mine = mine.where(journal.c.seq <= closes[-1])
+    listed = mine.group_by(journal.c.incident).order_by(sa.func.min(journal.c.seq)).limit(MEMBERS_MAX)
+    return tuple(str(row[0]) for row in connection.execute(listed))
 
 
 def _events(connection: Connection, seqs: list[int]) -> dict[int, dict[str, Any]]:

@@ -26,17 +26,39 @@ from ._options import output_option
 )
 @click.argument("directories", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--strict", is_flag=True, help="Warnings count as problems.")
+@click.option(
+    "--host-policy",
+    "host_policies",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Also warn of steps that none of these executor.yaml files allows; repeatable.",
+)
 @output_option
-def COMMAND(directories: tuple[Path, ...], strict: bool, output: str) -> None:  # noqa: N802 - what every command file declares
+def COMMAND(  # noqa: N802 - what every command file declares
+    directories: tuple[Path, ...], strict: bool, host_policies: tuple[Path, ...], output: str
+) -> None:
     """Check and print."""
+    allowed = {str(path): _actions_in(path) for path in host_policies}
     try:
-        rules = compile_rules(read_documents(directories))
+        rules = compile_rules(read_documents(directories), host_policies=allowed)
     except RulesError as error:
         _print(output, None, _located(error.problems, directories), ())
         raise SystemExit(1) from None
     _print(output, rules, (), _located(rules.warnings, directories))
     if strict and rules.warnings:
         raise SystemExit(1)
+
+
+def _actions_in(path: Path) -> list[str]:
+    """The actions that a host policy lists."""
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise click.ClickException(f"cannot read the host policy {path}: {error}") from error
+    actions = values.get("actions") if isinstance(values, dict) else None
+    if not isinstance(actions, dict):
+        raise click.ClickException(f"cannot use the host policy {path}: it has no mapping `actions`")
+    return [str(name) for name in actions]
 
 
 def _located(problems: Sequence[Problem], directories: Sequence[Path]) -> list[Problem]:

@@ -174,11 +174,12 @@ class NeedApproval(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """`people` different persons must approve within `within_ms`, or the incident goes to people."""
+    """`people` different persons of at least `role` must approve within `within_ms`, or the incident goes to people."""
 
     needed_for: NeedApproval = NeedApproval.DESTRUCTIVE
     people: int = 1
     within_ms: int = 3_600_000
+    role: str = "responder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,10 +409,11 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Heal:
-    """One repair by us: when, and how long the fault was hidden from people."""
+    """One repair by us: when, how long the fault was hidden from people, and by which playbook."""
 
     at_ms: int
     hidden_ms: int
+    playbook: str = ""
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .effects import Escalated, Reason, Why
 from .events import TrustRestored
-from .model import Heal, Incident, Playbook, Standing, Trust
+from .model import Fleet, Heal, Incident, Playbook, Standing, Trust
 from .turn import Turn
 
 DEMOTED_AFTER_FAILED = 3
@@ -15,8 +15,13 @@ HEALS_KEPT_MAX = 200
 
 
 def trust_of(turn: Turn, playbook: Playbook) -> Trust:
-    """How far the playbook may go now: what it declares, or less if it was demoted. Never more."""
-    standing = turn.fleet.standing.get(playbook.name)
+    """How far the playbook may go now."""
+    return effective_trust(turn.fleet, playbook)
+
+
+def effective_trust(fleet: Fleet, playbook: Playbook) -> Trust:
+    """What the playbook declares, or less if it was demoted. Never more."""
+    standing = fleet.standing.get(playbook.name)
     if standing is None or standing.lowered is None:
         return playbook.trust
     return min(playbook.trust, standing.lowered, key=_rank)
@@ -29,7 +34,7 @@ def proved(turn: Turn, incident: Incident, playbook: Playbook) -> None:
     standing.failed_in_row = 0
     heals = turn.fleet.heals.setdefault(incident.tried, [])
     heals[:] = [heal for heal in heals if heal.at_ms > turn.now_ms - DEBT_WINDOW_MS][-HEALS_KEPT_MAX + 1 :]
-    heals.append(Heal(turn.now_ms, turn.now_ms - incident.fault_since_ms))
+    heals.append(Heal(turn.now_ms, turn.now_ms - incident.fault_since_ms, playbook.name))
     if len(heals) in DEBT_STEPS:
         hidden_min = sum(heal.hidden_ms for heal in heals) // 60_000
         text = f"healed {len(heals)} times within 7 days, {hidden_min} min of fault hidden: the cause needs its owner"

@@ -27,6 +27,7 @@ from ..store import codec, journal
 from ..store.engine import Store, StoreUnavailable
 from ..store.journal import Entry, Head
 from . import ledger
+from .cohorts import Cohorts
 from .doubt import LOOK_EVERY_S, Cause, Doubt, SelfWatch
 from .perform import Performer
 from .ports import GatewayPort, HostState, JournalUnavailable
@@ -83,6 +84,8 @@ class Decider:
         self._timers = Timers()
         self._timer_changed = asyncio.Event()
         self._performer = Performer(metrics, self._timers)
+        self._cohorts = Cohorts(store, lambda: self.fleet, self.audit, now_ms)
+        self._performer.on_storm = self._cohorts.storm
         self._tasks: list[asyncio.Task[None]] = []
         self._in_work: list[_Work] = []
         self.died = asyncio.Event()
@@ -115,6 +118,7 @@ class Decider:
 
     async def stop(self) -> None:
         """Stop after the group in work; a snapshot makes the next start quick."""
+        await self._cohorts.stop()
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
@@ -128,10 +132,10 @@ class Decider:
         """Return once the events are durable and decided upon. Raises JournalUnavailable."""
         await self._enqueue(_Work(events, asyncio.get_running_loop().create_future()))
 
-    async def audit(self, what: str, who: str, host: str, detail: dict[str, str]) -> None:
-        """Append a row to the audit trail: an operator's act or a refused attempt."""
+    async def audit(self, what: str, who: str, host: str, detail: dict[str, str], incident: str = "") -> None:
+        """Append a row to the audit trail: an operator's act, a refused attempt, or what was found out about an incident."""
         body = codec.dumps({"what": what, "who": who, "detail": detail})
-        row = Entry("audit", self._now_ms(), host, "", body)
+        row = Entry("audit", self._now_ms(), host, incident, body)
         await self._enqueue(_Work((), asyncio.get_running_loop().create_future(), rows=(row,)))
 
     async def load_rules(self, rules: RuleSet, by: str) -> bool:

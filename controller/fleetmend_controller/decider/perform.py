@@ -19,7 +19,9 @@ from ..core.effects import (
     Step,
     Verdict,
     WakeAt,
+    Why,
 )
+from ..core.storms import STORM_CHECK
 from ..http.metrics import Metrics
 from .ports import GatewayPort
 from .timers import Timers
@@ -27,6 +29,7 @@ from .timers import Timers
 log = logging.getLogger("fleetmend.decider")
 
 Listener = Callable[[PhaseChanged], None]
+StormListener = Callable[[Escalated], None]
 
 
 @dataclass(slots=True)
@@ -38,6 +41,7 @@ class Performer:
     gateway: GatewayPort | None = None
     epoch: int = 0
     listeners: list[Listener] = field(default_factory=list)
+    on_storm: StormListener | None = None
 
     def perform(self, step: Step) -> None:
         """Carry out one step."""
@@ -94,6 +98,8 @@ class Performer:
             effect.why.value,
             effect.text,
         )
+        if effect.why is Why.STORM and effect.subject.check == STORM_CHECK and self.on_storm is not None:
+            self.on_storm(effect)
 
     def _closed(self, effect: Closed) -> None:
         self.metrics.incidents_closed.labels(effect.why.value).inc()

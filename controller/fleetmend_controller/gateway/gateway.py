@@ -28,12 +28,13 @@ from .enroll_service import EnrollService
 from .gauges import Gauges
 from .handshakes import Handshakes
 from .hostconfig import HostConfigs
+from .intake import PRESENCE_EVERY_MS
 from .inventory import Inventory
 from .limiter import Limiter
 from .link_service import LinkParts, LinkService
 from .orders import OrderHost, Sealer
 from .servers import ServerCertificate, Servers, Services, build_servers
-from .sessions import Sessions
+from .sessions import HISTORIES_MAX, Sessions
 from .silence import Silence
 
 log = logging.getLogger(__name__)
@@ -111,6 +112,7 @@ class Gateway:
             order_host=given.order_host,
             metrics=given.metrics,
             audits=Limiter(AUDIT_BURST, AUDIT_EVERY_MS),
+            presences=Limiter(1, PRESENCE_EVERY_MS, HISTORIES_MAX),
             heartbeat_interval_ms=given.config.heartbeat_interval_ms,
             clock=given.clock,
             wall_ms=given.wall_ms,

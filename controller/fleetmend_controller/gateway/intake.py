@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from fleetmend.v1 import link_pb2
 
-from ..core.events import EvidenceConfirmed, HostConnected
+from ..core.events import EvidenceConfirmed, HostConnected, PersonSeen
 from ..core.model import Status, Subject
 from ..decider.ports import DeciderPort, JournalUnavailable
 from ..http.metrics import Metrics
@@ -30,6 +30,11 @@ RECORDS_WAITING_MAX = 5_000
 BYTES_WAITING_MAX = 8 * 1024 * 1024
 GROUP_RECORDS_MAX = 500
 RETRY_S_MIN, RETRY_S_MAX = 0.25, 5.0
+# A person who was seen is believed to be there this long; the decider is told so often while they are.
+PRESENCE_MS = 15 * 60_000
+PRESENCE_EVERY_MS = 60_000
+PRESENCE_LINES_MAX = 8
+PRESENCE_CHARS_MAX = 100
 
 
 @dataclass(slots=True)
@@ -52,6 +57,7 @@ class Intake:
         gauges: Gauges,
         metrics: Metrics,
         audits: Limiter,
+        presences: Limiter,
         clock: Callable[[], int],
     ) -> None:
         self._session = session
@@ -60,6 +66,8 @@ class Intake:
         self._gauges = gauges
         self._metrics = metrics
         self._audits = audits
+        self._presences = presences
+        self._who = ""
         self._clock = clock
         self._connected: Sent | None = None
         self._reports: deque[_Waiting] = deque()
@@ -116,6 +124,13 @@ class Intake:
         if self._evidence:
             self._work.set()
 
+    def present(self, beat: link_pb2.Heartbeat) -> None:
+        """Take a heartbeat's word on who is at work on the host."""
+        lines = (bounds.line(who, PRESENCE_CHARS_MAX) for who in beat.presence[:PRESENCE_LINES_MAX])
+        self._who = ", ".join(filter(None, lines))
+        if self._who and not self._presences.wait_ms(self._session.host, self._clock()):
+            self._work.set()
+
     async def run(self) -> None:
         """Hand over what comes, for as long as the stream lives."""
         delay_s = RETRY_S_MIN
@@ -139,8 +154,17 @@ class Intake:
             self._connected = None
         while self._reports:
             await self._hand_over_reports()
+        if self._who:
+            await self._hand_over_presence()
         if self._evidence:
             await self._hand_over_evidence()
+
+    async def _hand_over_presence(self) -> None:
+        host, now_ms = self._session.host, self._clock()
+        if self._presences.wait_ms(host, now_ms):
+            return
+        await self._decider.submit([PersonSeen(now_ms, host, self._who, now_ms + PRESENCE_MS)])
+        self._presences.take(host, now_ms)
 
     async def _hand_over_reports(self) -> None:
         group = self._next_group()

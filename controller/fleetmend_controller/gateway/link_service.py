@@ -65,6 +65,7 @@ class LinkParts:
     order_host: OrderHost
     metrics: Metrics
     audits: Limiter
+    presences: Limiter
     heartbeat_interval_ms: int
     clock: Callable[[], int]
     wall_ms: Callable[[], int]
@@ -144,7 +145,9 @@ class _Stream:
         self._context = context
         self._rate = Limiter(MESSAGES_BURST, MESSAGES_EVERY_MS)
         translator = Translator(host.id, session.outbox, parts.sealer, parts.order_host)
-        self._intake = Intake(session, translator, parts.decider, parts.gauges, parts.metrics, parts.audits, parts.clock)
+        self._intake = Intake(
+            session, translator, parts.decider, parts.gauges, parts.metrics, parts.audits, parts.presences, parts.clock
+        )
 
     def open(self, state: HostState, sent: Sent) -> None:
         """Make this the host's stream, welcome the agent and let the decider know."""
@@ -220,6 +223,7 @@ class _Stream:
                 sent = Sent(now_ms, bounds.identifier(beat.boot_id, "boot id"), bounds.clock_ms(beat.sent_clock_ms))
                 self._heard(sent)
                 parts.gauges.heartbeat(self._host.id, beat)
+                self._intake.present(beat)
                 self._intake.confirm(beat, sent)
             case "facts":
                 for problem in parts.inventory.offer(self._host.id, message.facts, parts.wall_ms()):

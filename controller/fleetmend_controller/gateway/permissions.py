@@ -51,7 +51,13 @@ PERMISSIONS: dict[str, Permission] = {
     "/fleetmend.v1.AdminService/GetIncident": _VIEWER,
     "/fleetmend.v1.AdminService/WatchIncidents": _VIEWER,
     "/fleetmend.v1.AdminService/Explain": _VIEWER,
+    "/fleetmend.v1.AdminService/ExplainHost": _VIEWER,
     "/fleetmend.v1.AdminService/ListPlaybooks": _VIEWER,
+    "/fleetmend.v1.AdminService/GetPlaybook": _VIEWER,
+    "/fleetmend.v1.AdminService/ListApprovals": _VIEWER,
+    "/fleetmend.v1.AdminService/ListMaintenance": _VIEWER,
+    "/fleetmend.v1.AdminService/GetRiskReport": _VIEWER,
+    "/fleetmend.v1.AdminService/GetToilReport": _VIEWER,
     "/fleetmend.v1.AdminService/ListActions": _VIEWER,
     "/fleetmend.v1.AdminService/ListPauses": _VIEWER,
     "/fleetmend.v1.AdminService/VerifyAudit": _VIEWER,
@@ -59,6 +65,13 @@ PERMISSIONS: dict[str, Permission] = {
     "/fleetmend.v1.AdminService/Pause": _RESPONDER,
     "/fleetmend.v1.AdminService/Resume": _RESPONDER,
     "/fleetmend.v1.AdminService/RunAction": _RESPONDER,
+    # A playbook may ask for more (approval.role), which the service judges.
+    "/fleetmend.v1.AdminService/Approve": _RESPONDER,
+    "/fleetmend.v1.AdminService/Deny": _RESPONDER,
+    "/fleetmend.v1.AdminService/AddMaintenance": _RESPONDER,
+    "/fleetmend.v1.AdminService/RemoveMaintenance": _RESPONDER,
+    # What failed three times may act again: not for whoever is on call tonight.
+    "/fleetmend.v1.AdminService/RestoreTrust": _ADMIN,
     # Labels decide groups, limits and rules; tokens decide who joins.
     "/fleetmend.v1.AdminService/LabelHost": _ADMIN,
     "/fleetmend.v1.AdminService/RemoveHost": _ADMIN,

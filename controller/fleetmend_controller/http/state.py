@@ -13,8 +13,11 @@ from prometheus_client.registry import Collector
 from ..core.gates.fleet_budget import allowance
 from ..core.model import Fleet, Phase, Trust
 from ..core.policy import Policy
+from ..core.standing import DEBT_WINDOW_MS, effective_trust
 
 TRUST_LEVELS = {Trust.OBSERVE: 0, Trust.SUGGEST: 1, Trust.ACT: 2}
+# Each is a series of its own: the rest is in `fleetmend report risk`.
+HEALS_SHOWN_MAX = 50
 OPEN_PHASES = tuple(phase for phase in Phase if phase is not Phase.RESOLVED)
 
 Family = CounterMetricFamily | GaugeMetricFamily
@@ -43,28 +46,35 @@ class Snapshot:
     pauses: dict[str, int]
     epoch: int
     orders: int
+    storms: int
+    approvals: int
+    heals: dict[tuple[str, str], int]
 
 
 def take(fleet: Fleet, policy: Policy, now_ms: int) -> Snapshot:
     """Count what there is. Must run where the fleet is changed, or it may change underneath."""
     phases: Counter[Phase] = Counter()
     since: dict[Phase, int] = {}
-    orders = 0
+    orders = approvals = 0
     for incident in fleet.incidents.values():
         if incident.phase not in OPEN_PHASES:
             continue
         phases[incident.phase] += 1
         since[incident.phase] = min(since.get(incident.phase, now_ms), incident.opened_ms)
         orders += incident.order is not None
+        approvals += incident.phase is Phase.HELD and incident.asked_ms is not None
     return Snapshot(
         incidents={phase: phases[phase] for phase in OPEN_PHASES},
         oldest_s={phase: max(0, now_ms - since.get(phase, now_ms)) / 1000 for phase in OPEN_PHASES},
         hosts=_hosts(fleet),
         budgets=_budgets(fleet, policy),
-        trust={playbook.name: TRUST_LEVELS[playbook.trust] for playbook in policy.playbooks},
+        trust={playbook.name: TRUST_LEVELS[effective_trust(fleet, playbook)] for playbook in policy.playbooks},
         pauses=_pauses(fleet),
         epoch=fleet.epoch,
         orders=orders,
+        storms=len(fleet.outbreaks),
+        approvals=approvals,
+        heals=_heals(fleet, now_ms),
     )
 
 
@@ -89,6 +99,17 @@ def _budgets(fleet: Fleet, policy: Policy) -> tuple[Budget, ...]:
         for (label, value), limit in sorted(limits.items())
         if value or (label, value) in fleet.in_flight or (label, value) in fleet.waiting
     )
+
+
+def _heals(fleet: Fleet, now_ms: int) -> dict[tuple[str, str], int]:
+    """Repairs within the window of debt by host and subject: those healed more than once, and of them the worst."""
+    counts: dict[tuple[str, str], int] = {}
+    for target, heals in fleet.heals.items():
+        recent = sum(1 for heal in heals if heal.at_ms > now_ms - DEBT_WINDOW_MS)
+        host = fleet.hosts.get(target.host)
+        if recent > 1 and host is not None:
+            counts[(host.name, f"{target.check} {target.key}".strip())] = recent
+    return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:HEALS_SHOWN_MAX])
 
 
 def _pauses(fleet: Fleet) -> dict[str, int]:
@@ -135,6 +156,7 @@ def _incident_families(s: Snapshot) -> Iterator[Family]:
         [([p.value], age) for p, age in s.oldest_s.items()],
     )
     yield _gauge("orders_open", "Orders whose outcome is not journalled.", [], [([], s.orders)])
+    yield _gauge("approvals_waiting", "Orders that wait for people's approval.", [], [([], s.approvals)])
 
 
 def _fleet_families(s: Snapshot, version: str) -> Iterator[Family]:
@@ -159,12 +181,19 @@ def _fleet_families(s: Snapshot, version: str) -> Iterator[Family]:
     )
     yield _gauge(
         "playbook_trust",
-        "How far a playbook may go: 0 observe, 1 suggest, 2 act.",
+        "How far a playbook may go now, after demotions: 0 observe, 1 suggest, 2 act.",
         ["playbook"],
         [([n], v) for n, v in s.trust.items()],
     )
     yield _gauge(
         "pauses", "Scopes in which healing is paused, by kind of scope.", ["kind"], [([k], n) for k, n in s.pauses.items()]
+    )
+    yield _gauge("storms", "Types of checks that many hosts fail together: their repairs are held.", [], [([], s.storms)])
+    yield _gauge(
+        "masking_heals",
+        "Repairs of one subject within 7 days, where there was more than one; the worst 50.",
+        ["host", "subject"],
+        [([host, subject], n) for (host, subject), n in s.heals.items()],
     )
     yield _gauge("decider_epoch", "Epoch of the active decider; it rises with each take-over.", [], [([], s.epoch)])
     yield _gauge("build_info", "1, with the version of the controller.", ["version"], [([version], 1)])

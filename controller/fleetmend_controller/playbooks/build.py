@@ -35,7 +35,7 @@ from .book import Book, declared_unit
 from .cel import LABELS_KIND, Condition, ConditionError, Variables
 from .judge import try_validate, validate
 from .params import ANY_FINDING, read_params
-from .schema import ActionModel, AnsweredModel, LimitsModel, PlaybookFile, ProveModel, WaitModel
+from .schema import ActionModel, AnsweredModel, ApprovalModel, LimitsModel, PlaybookFile, ProveModel, WaitModel
 from .text import Document, Path, did_you_mean, shown
 
 # Incidents that the controller itself opens; people answer them.
@@ -99,8 +99,12 @@ def _playbook(model: PlaybookFile, steps: tuple[Step, ...]) -> Playbook:
         limits=_limits(model.limits),
         escalate=EscalateTo(escalate.to, escalate.severity) if escalate else EscalateTo(model.owner, "ticket"),
         toil_minutes=model.toil_minutes,
-        approval=Approval(NeedApproval(model.approval.needed_for), model.approval.people, model.approval.within),
+        approval=_approval(model.approval),
     )
+
+
+def _approval(model: ApprovalModel) -> Approval:
+    return Approval(NeedApproval(model.needed_for), model.people, model.within, model.role)
 
 
 def _limits(model: LimitsModel) -> Limits:

@@ -69,18 +69,28 @@ def _steps(book: Book, each: BuiltPlaybook) -> None:
 
 
 def _reachable(book: Book, earlier: Sequence[BuiltPlaybook], each: BuiltPlaybook) -> None:
+    mine = (each.playbook.check, *each.playbook.also)
+    free, alike = set(mine), set(mine)
     for other in earlier:
-        if other.condition is not None:
-            continue
         taken = {other.playbook.check, *other.playbook.also}
-        mine = (each.playbook.check, *each.playbook.also)
-        if all(name in taken or book.check_types.get(name) in taken for name in mine):
-            text = (
-                f"cannot ever reach {each.playbook.name}: {other.playbook.name} ({other.document.file}) is tried before it, "
-                "answers the same checks and has no condition"
-            )
-            book.warnings.append(each.document.problem(("when", "check"), text))
-            return
+        names = {name for name in mine if name in taken or book.check_types.get(name) in taken}
+        if other.condition is None:
+            free -= names
+        if other.condition is None or _same_text(other, each):
+            alike -= names
+        if free and alike:
+            continue
+        why = "has no condition" if not free else "has the same condition"
+        text = (
+            f"cannot ever reach {each.playbook.name}: {other.playbook.name} ({other.document.file}) is tried before it, "
+            f"answers the same checks and {why}"
+        )
+        book.warnings.append(each.document.problem(("when", "check"), text))
+        return
+
+
+def _same_text(one: BuiltPlaybook, two: BuiltPlaybook) -> bool:
+    return one.playbook.where.split() == two.playbook.where.split()
 
 
 def _has_checks(book: Book, each: BuiltPlaybook) -> None:

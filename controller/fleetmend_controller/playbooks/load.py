@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from ..rules import Problem, RulesError, RuleSet
 from .book import Book
 from .build import BuiltPlaybook, build_playbook
 from .checks import build_checks
+from .hazards import lint_hazards, lint_permitted
 from .lint import lint_checks, lint_declarations, lint_playbooks
 from .text import FILE_BYTES_MAX, Document, parse
 
@@ -62,8 +63,13 @@ def read_documents(directories: Sequence[Path]) -> dict[str, str]:
     return documents
 
 
-def compile_rules(documents: Mapping[str, str], catalogue: Catalogue | None = None) -> RuleSet:
-    """The rules that the documents state. Pure. Raises RulesError with every problem of every document."""
+def compile_rules(
+    documents: Mapping[str, str], catalogue: Catalogue | None = None, host_policies: Mapping[str, Collection[str]] | None = None
+) -> RuleSet:
+    """The rules that the documents state. Pure. Raises RulesError with every problem of every document.
+
+    With `host_policies` (file to the actions that it lists) steps that none of them allows are warned about.
+    """
     book = Book(catalogue if catalogue is not None else load_catalogue())
     parsed = {folder: _parse_folder(book, documents, folder) for folder in FOLDERS}
     for file in sorted(documents):
@@ -82,6 +88,10 @@ def compile_rules(documents: Mapping[str, str], catalogue: Catalogue | None = No
     lint_declarations(book, declared)
     lint_checks(book, checks, declarations)
     lint_playbooks(book, playbooks, [gate.name for gate in policy.gates])
+    derived = [spec for declaration in declarations for spec in declaration.checks]
+    lint_hazards(book, playbooks, [*(built.selected.spec for built in checks), *derived])
+    if host_policies:
+        lint_permitted(book, playbooks, host_policies)
     return RuleSet(
         digest=policy.digest,
         documents=dict(documents),

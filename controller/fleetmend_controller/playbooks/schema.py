@@ -166,11 +166,12 @@ class FlappingModel(Model):
 
 
 class ApprovalModel(Model):
-    """Which steps a person must approve, how many people, and within what time."""
+    """Which steps people must approve, how many of them, within what time, and of which role at least."""
 
     needed_for: Literal["never", "destructive", "disruptive"] = "destructive"
     people: Annotated[int, Field(ge=1, le=5)] = 1
     within: PositiveDuration = 3_600_000
+    role: Literal["responder", "admin"] = "responder"
 
 
 class LimitsModel(Model):

@@ -55,9 +55,10 @@ def decode(kind: type, value: Any) -> Any:
 
 def decode_event(value: dict[str, Any]) -> events.Event:
     """An event from its tagged JSON values."""
-    kind = EVENTS.get(value.get("type", ""))
+    name = value.get("type") if isinstance(value, dict) else None
+    kind = EVENTS.get(name) if isinstance(name, str) else None
     if kind is None:
-        raise CodecError(f"cannot read a stored event: unknown type {value.get('type')!r}")
+        raise CodecError(f"cannot read a stored event: unknown type {name!r}")
     return typing.cast("events.Event", decode(kind, value))
 
 

@@ -196,6 +196,8 @@ class _ExplainTopicEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExplainT
     """Whether the fault was proved gone."""
     EXPLAIN_TOPIC_END: _ExplainTopic.ValueType  # 7
     """How it ended and who was told."""
+    EXPLAIN_TOPIC_HOST: _ExplainTopic.ValueType  # 8
+    """What holds for the whole host."""
 
 class ExplainTopic(_ExplainTopic, metaclass=_ExplainTopicEnumTypeWrapper):
     """What an explanation's section is about."""
@@ -215,7 +217,57 @@ EXPLAIN_TOPIC_PROOF: ExplainTopic.ValueType  # 6
 """Whether the fault was proved gone."""
 EXPLAIN_TOPIC_END: ExplainTopic.ValueType  # 7
 """How it ended and who was told."""
+EXPLAIN_TOPIC_HOST: ExplainTopic.ValueType  # 8
+"""What holds for the whole host."""
 Global___ExplainTopic: _TypeAlias = ExplainTopic  # noqa: Y015
+
+class _ApprovalNeed:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ApprovalNeedEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApprovalNeed.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    APPROVAL_NEED_UNSPECIFIED: _ApprovalNeed.ValueType  # 0
+    APPROVAL_NEED_NEVER: _ApprovalNeed.ValueType  # 1
+    """None, not even destructive ones."""
+    APPROVAL_NEED_DESTRUCTIVE: _ApprovalNeed.ValueType  # 2
+    """Those that cannot be undone."""
+    APPROVAL_NEED_DISRUPTIVE: _ApprovalNeed.ValueType  # 3
+    """Also those that interrupt."""
+
+class ApprovalNeed(_ApprovalNeed, metaclass=_ApprovalNeedEnumTypeWrapper):
+    """Which steps of a playbook people must approve. Where its trust is to suggest, they approve every step that is not harmless."""
+
+APPROVAL_NEED_UNSPECIFIED: ApprovalNeed.ValueType  # 0
+APPROVAL_NEED_NEVER: ApprovalNeed.ValueType  # 1
+"""None, not even destructive ones."""
+APPROVAL_NEED_DESTRUCTIVE: ApprovalNeed.ValueType  # 2
+"""Those that cannot be undone."""
+APPROVAL_NEED_DISRUPTIVE: ApprovalNeed.ValueType  # 3
+"""Also those that interrupt."""
+Global___ApprovalNeed: _TypeAlias = ApprovalNeed  # noqa: Y015
+
+class _ApprovalRole:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ApprovalRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApprovalRole.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    APPROVAL_ROLE_UNSPECIFIED: _ApprovalRole.ValueType  # 0
+    APPROVAL_ROLE_RESPONDER: _ApprovalRole.ValueType  # 1
+    """Responders and admins."""
+    APPROVAL_ROLE_ADMIN: _ApprovalRole.ValueType  # 2
+    """Admins only."""
+
+class ApprovalRole(_ApprovalRole, metaclass=_ApprovalRoleEnumTypeWrapper):
+    """Who may approve."""
+
+APPROVAL_ROLE_UNSPECIFIED: ApprovalRole.ValueType  # 0
+APPROVAL_ROLE_RESPONDER: ApprovalRole.ValueType  # 1
+"""Responders and admins."""
+APPROVAL_ROLE_ADMIN: ApprovalRole.ValueType  # 2
+"""Admins only."""
+Global___ApprovalRole: _TypeAlias = ApprovalRole  # noqa: Y015
 
 class _RunState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -290,6 +342,9 @@ class GetStatusResponse(_message.Message):
     PAUSES_FIELD_NUMBER: _builtins.int
     HEALING_FIELD_NUMBER: _builtins.int
     ESCALATED_FIELD_NUMBER: _builtins.int
+    APPROVALS_FIELD_NUMBER: _builtins.int
+    MAINTENANCE_FIELD_NUMBER: _builtins.int
+    STORMS_FIELD_NUMBER: _builtins.int
     hosts_up: _builtins.int
     """Hosts whose agents are connected."""
     hosts_lost: _builtins.int
@@ -316,6 +371,18 @@ class GetStatusResponse(_message.Message):
     def escalated(self) -> _containers.RepeatedCompositeFieldContainer[Global___Incident]:
         """Incidents that wait for people, oldest first, at most 100."""
 
+    @_builtins.property
+    def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApprovalRequest]:
+        """Orders that wait for people's approval, the one whose time ends first first, at most 100."""
+
+    @_builtins.property
+    def maintenance(self) -> _containers.RepeatedCompositeFieldContainer[Global___MaintenanceWindow]:
+        """Maintenance that is in force now."""
+
+    @_builtins.property
+    def storms(self) -> _containers.RepeatedCompositeFieldContainer[Global___Incident]:
+        """Open incidents that stand for many hosts failing in the same way."""
+
     def __init__(
         self,
         *,
@@ -327,10 +394,13 @@ class GetStatusResponse(_message.Message):
         pauses: _abc.Iterable[Global___HealingPause] | None = ...,
         healing: _abc.Iterable[Global___Incident] | None = ...,
         escalated: _abc.Iterable[Global___Incident] | None = ...,
+        approvals: _abc.Iterable[Global___ApprovalRequest] | None = ...,
+        maintenance: _abc.Iterable[Global___MaintenanceWindow] | None = ...,
+        storms: _abc.Iterable[Global___Incident] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["controller", b"controller"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["controller", b"controller", "escalated", b"escalated", "healing", b"healing", "hosts_lost", b"hosts_lost", "hosts_never_connected", b"hosts_never_connected", "hosts_up", b"hosts_up", "incidents_open", b"incidents_open", "pauses", b"pauses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "controller", b"controller", "escalated", b"escalated", "healing", b"healing", "hosts_lost", b"hosts_lost", "hosts_never_connected", b"hosts_never_connected", "hosts_up", b"hosts_up", "incidents_open", b"incidents_open", "maintenance", b"maintenance", "pauses", b"pauses", "storms", b"storms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -457,6 +527,8 @@ class Host(_message.Message):
     CERTIFICATE_NOT_AFTER_MS_FIELD_NUMBER: _builtins.int
     INCIDENTS_OPEN_FIELD_NUMBER: _builtins.int
     PAUSED_BY_FIELD_NUMBER: _builtins.int
+    MAINTENANCE_FIELD_NUMBER: _builtins.int
+    PRESENT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """For ever, and never reused."""
     name: _builtins.str
@@ -475,6 +547,8 @@ class Host(_message.Message):
     """End of its certificate."""
     incidents_open: _builtins.int
     """How many incidents are open on it."""
+    present: _builtins.str
+    """Who is at work there by what its agent sees; empty if nobody."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """From its join token and from operators, never from itself."""
@@ -482,6 +556,10 @@ class Host(_message.Message):
     @_builtins.property
     def paused_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Scopes of the pauses that cover it."""
+
+    @_builtins.property
+    def maintenance(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the maintenance windows in force there."""
 
     def __init__(
         self,
@@ -497,10 +575,12 @@ class Host(_message.Message):
         certificate_not_after_ms: _builtins.int = ...,
         incidents_open: _builtins.int = ...,
         paused_by: _abc.Iterable[_builtins.str] | None = ...,
+        maintenance: _abc.Iterable[_builtins.str] | None = ...,
+        present: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_last_seen_ms", b"_last_seen_ms", "_lost_since_ms", b"_lost_since_ms", "last_seen_ms", b"last_seen_ms", "lost_since_ms", b"lost_since_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_seen_ms", b"_last_seen_ms", "_lost_since_ms", b"_lost_since_ms", "agent_version", b"agent_version", "certificate_not_after_ms", b"certificate_not_after_ms", "enrolled_ms", b"enrolled_ms", "id", b"id", "incidents_open", b"incidents_open", "labels", b"labels", "last_seen_ms", b"last_seen_ms", "lost_since_ms", b"lost_since_ms", "name", b"name", "paused_by", b"paused_by", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_seen_ms", b"_last_seen_ms", "_lost_since_ms", b"_lost_since_ms", "agent_version", b"agent_version", "certificate_not_after_ms", b"certificate_not_after_ms", "enrolled_ms", b"enrolled_ms", "id", b"id", "incidents_open", b"incidents_open", "labels", b"labels", "last_seen_ms", b"last_seen_ms", "lost_since_ms", b"lost_since_ms", "maintenance", b"maintenance", "name", b"name", "paused_by", b"paused_by", "present", b"present", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__last_seen_ms: _TypeAlias = _typing.Literal["last_seen_ms"]  # noqa: Y015
     _WhichOneofArgType__last_seen_ms: _TypeAlias = _typing.Literal["_last_seen_ms", b"_last_seen_ms"]  # noqa: Y015
@@ -1252,19 +1332,23 @@ class ExplainRequest(_message.Message):
 
     INCIDENT_ID_FIELD_NUMBER: _builtins.int
     TIME_ZONE_FIELD_NUMBER: _builtins.int
+    ALL_GATES_FIELD_NUMBER: _builtins.int
     incident_id: _builtins.str
     """"inc-<n>"."""
     time_zone: _builtins.str
     """Time zone of the rendered text, an IANA name; empty or unknown: UTC."""
+    all_gates: _builtins.bool
+    """Whether the text tells the answer of each gate that allows; the sections always do."""
     def __init__(
         self,
         *,
         incident_id: _builtins.str = ...,
         time_zone: _builtins.str = ...,
+        all_gates: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["incident_id", b"incident_id", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_gates", b"all_gates", "incident_id", b"incident_id", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1402,6 +1486,70 @@ class ExplainLine(_message.Message):
 Global___ExplainLine: _TypeAlias = ExplainLine  # noqa: Y015
 
 @_typing.final
+class ExplainHostRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    ALL_GATES_FIELD_NUMBER: _builtins.int
+    host: _builtins.str
+    """Id or name."""
+    time_zone: _builtins.str
+    """Time zone of the rendered text, an IANA name; empty or unknown: UTC."""
+    all_gates: _builtins.bool
+    """Whether the text tells the answer of each gate that allows; the sections always do."""
+    def __init__(
+        self,
+        *,
+        host: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+        all_gates: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_gates", b"all_gates", "host", b"host", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainHostRequest: _TypeAlias = ExplainHostRequest  # noqa: Y015
+
+@_typing.final
+class ExplainHostResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_FIELD_NUMBER: _builtins.int
+    HEADLINE_FIELD_NUMBER: _builtins.int
+    SECTIONS_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    headline: _builtins.str
+    """The whole answer in a sentence."""
+    text: _builtins.str
+    """Headline and sections as plain text for a terminal."""
+    @_builtins.property
+    def host(self) -> Global___Host:
+        """The host that is explained."""
+
+    @_builtins.property
+    def sections(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExplainSection]:
+        """First what holds for the whole host, then a section for each open incident, at most 100."""
+
+    def __init__(
+        self,
+        *,
+        host: Global___Host | None = ...,
+        headline: _builtins.str = ...,
+        sections: _abc.Iterable[Global___ExplainSection] | None = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["host", b"host"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["headline", b"headline", "host", b"host", "sections", b"sections", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainHostResponse: _TypeAlias = ExplainHostResponse  # noqa: Y015
+
+@_typing.final
 class ListPlaybooksRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1462,6 +1610,12 @@ class Playbook(_message.Message):
     ESCALATE_TO_FIELD_NUMBER: _builtins.int
     ESCALATE_SEVERITY_FIELD_NUMBER: _builtins.int
     TOIL_MINUTES_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_TRUST_FIELD_NUMBER: _builtins.int
+    DEMOTED_BECAUSE_FIELD_NUMBER: _builtins.int
+    APPROVAL_NEEDED_FOR_FIELD_NUMBER: _builtins.int
+    APPROVAL_PEOPLE_FIELD_NUMBER: _builtins.int
+    APPROVAL_WITHIN_MS_FIELD_NUMBER: _builtins.int
+    APPROVAL_ROLE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Unique among playbooks."""
     summary: _builtins.str
@@ -1492,6 +1646,18 @@ class Playbook(_message.Message):
     """page or ticket."""
     toil_minutes: _builtins.int
     """What a person would have spent."""
+    effective_trust: Global___PlaybookTrust.ValueType
+    """How far it may go now: its trust, or less after a demotion."""
+    demoted_because: _builtins.str
+    """Why it was demoted; empty if it was not."""
+    approval_needed_for: Global___ApprovalNeed.ValueType
+    """Which steps people must approve."""
+    approval_people: _builtins.int
+    """How many different people."""
+    approval_within_ms: _builtins.int
+    """Within which time."""
+    approval_role: Global___ApprovalRole.ValueType
+    """Of which role."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlaybookStep]:
         """In order."""
@@ -1515,14 +1681,146 @@ class Playbook(_message.Message):
         escalate_to: _builtins.str = ...,
         escalate_severity: _builtins.str = ...,
         toil_minutes: _builtins.int = ...,
+        effective_trust: Global___PlaybookTrust.ValueType = ...,
+        demoted_because: _builtins.str = ...,
+        approval_needed_for: Global___ApprovalNeed.ValueType = ...,
+        approval_people: _builtins.int = ...,
+        approval_within_ms: _builtins.int = ...,
+        approval_role: Global___ApprovalRole.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "escalate_severity", b"escalate_severity", "escalate_to", b"escalate_to", "fleet_at_most", b"fleet_at_most", "fleet_by", b"fleet_by", "fleet_percent", b"fleet_percent", "for_ms", b"for_ms", "name", b"name", "owner", b"owner", "per_host_count", b"per_host_count", "per_host_window_ms", b"per_host_window_ms", "steps", b"steps", "summary", b"summary", "toil_minutes", b"toil_minutes", "trust", b"trust", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_needed_for", b"approval_needed_for", "approval_people", b"approval_people", "approval_role", b"approval_role", "approval_within_ms", b"approval_within_ms", "check", b"check", "demoted_because", b"demoted_because", "effective_trust", b"effective_trust", "escalate_severity", b"escalate_severity", "escalate_to", b"escalate_to", "fleet_at_most", b"fleet_at_most", "fleet_by", b"fleet_by", "fleet_percent", b"fleet_percent", "for_ms", b"for_ms", "name", b"name", "owner", b"owner", "per_host_count", b"per_host_count", "per_host_window_ms", b"per_host_window_ms", "steps", b"steps", "summary", b"summary", "toil_minutes", b"toil_minutes", "trust", b"trust", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Playbook: _TypeAlias = Playbook  # noqa: Y015
+
+@_typing.final
+class GetPlaybookRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPlaybookRequest: _TypeAlias = GetPlaybookRequest  # noqa: Y015
+
+@_typing.final
+class GetPlaybookResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAYBOOK_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def playbook(self) -> Global___Playbook:
+        """The playbook."""
+
+    @_builtins.property
+    def record(self) -> Global___PlaybookRecord:
+        """What became of its repairs since its trust was last restored."""
+
+    def __init__(
+        self,
+        *,
+        playbook: Global___Playbook | None = ...,
+        record: Global___PlaybookRecord | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["playbook", b"playbook", "record", b"record"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["playbook", b"playbook", "record", b"record"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPlaybookResponse: _TypeAlias = GetPlaybookResponse  # noqa: Y015
+
+@_typing.final
+class PlaybookRecord(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    FAILED_IN_ROW_FIELD_NUMBER: _builtins.int
+    COULD_BE_FIELD_NUMBER: _builtins.int
+    ADVICE_FIELD_NUMBER: _builtins.int
+    proved: _builtins.int
+    """Repairs whose proof held."""
+    failed: _builtins.int
+    """Repairs whose proof failed."""
+    failed_in_row: _builtins.int
+    """Of these, the ones since the newest proof that held."""
+    could_be: Global___PlaybookTrust.ValueType
+    """The trust that its record would justify; unspecified if there is nothing to propose. Only people raise trust, in its file."""
+    advice: _builtins.str
+    """What follows from the record, a sentence."""
+    def __init__(
+        self,
+        *,
+        proved: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        failed_in_row: _builtins.int = ...,
+        could_be: Global___PlaybookTrust.ValueType = ...,
+        advice: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "could_be", b"could_be", "failed", b"failed", "failed_in_row", b"failed_in_row", "proved", b"proved"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlaybookRecord: _TypeAlias = PlaybookRecord  # noqa: Y015
+
+@_typing.final
+class RestoreTrustRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the playbook."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreTrustRequest: _TypeAlias = RestoreTrustRequest  # noqa: Y015
+
+@_typing.final
+class RestoreTrustResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAYBOOK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def playbook(self) -> Global___Playbook:
+        """The playbook as it is in force."""
+
+    def __init__(
+        self,
+        *,
+        playbook: Global___Playbook | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["playbook", b"playbook"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["playbook", b"playbook"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreTrustResponse: _TypeAlias = RestoreTrustResponse  # noqa: Y015
 
 @_typing.final
 class PlaybookStep(_message.Message):
@@ -1906,6 +2204,662 @@ class ListPausesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListPausesResponse: _TypeAlias = ListPausesResponse  # noqa: Y015
+
+@_typing.final
+class ApprovalRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ParamsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    INCIDENT_ID_FIELD_NUMBER: _builtins.int
+    HOST_ID_FIELD_NUMBER: _builtins.int
+    HOST_NAME_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    PARAMS_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    PLAYBOOK_FIELD_NUMBER: _builtins.int
+    ASKED_FIELD_NUMBER: _builtins.int
+    ASKED_MS_FIELD_NUMBER: _builtins.int
+    UNTIL_MS_FIELD_NUMBER: _builtins.int
+    PEOPLE_NEEDED_FIELD_NUMBER: _builtins.int
+    APPROVED_BY_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    """"ord-<n>-<k>"."""
+    incident_id: _builtins.str
+    """"inc-<n>"."""
+    host_id: _builtins.str
+    """Id of the host."""
+    host_name: _builtins.str
+    """Name of the host."""
+    summary: _builtins.str
+    """What is wrong, one line."""
+    action: _builtins.str
+    """Name of the action."""
+    cost: Global___ActionCost.ValueType
+    """What it may cost when it is wrong."""
+    playbook: _builtins.str
+    """The playbook that wants it."""
+    asked: _builtins.str
+    """Who was asked."""
+    asked_ms: _builtins.int
+    """When they were asked."""
+    until_ms: _builtins.int
+    """Without approval until then the incident goes to people."""
+    people_needed: _builtins.int
+    """How many different people must approve."""
+    role: Global___ApprovalRole.ValueType
+    """Of which role."""
+    @_builtins.property
+    def params(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Parameters as text."""
+
+    @_builtins.property
+    def approved_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who approved, in order."""
+
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+        incident_id: _builtins.str = ...,
+        host_id: _builtins.str = ...,
+        host_name: _builtins.str = ...,
+        summary: _builtins.str = ...,
+        action: _builtins.str = ...,
+        params: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        cost: Global___ActionCost.ValueType = ...,
+        playbook: _builtins.str = ...,
+        asked: _builtins.str = ...,
+        asked_ms: _builtins.int = ...,
+        until_ms: _builtins.int = ...,
+        people_needed: _builtins.int = ...,
+        approved_by: _abc.Iterable[_builtins.str] | None = ...,
+        role: Global___ApprovalRole.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "approved_by", b"approved_by", "asked", b"asked", "asked_ms", b"asked_ms", "cost", b"cost", "host_id", b"host_id", "host_name", b"host_name", "incident_id", b"incident_id", "order_id", b"order_id", "params", b"params", "people_needed", b"people_needed", "playbook", b"playbook", "role", b"role", "summary", b"summary", "until_ms", b"until_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalRequest: _TypeAlias = ApprovalRequest  # noqa: Y015
+
+@_typing.final
+class ListApprovalsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListApprovalsRequest: _TypeAlias = ListApprovalsRequest  # noqa: Y015
+
+@_typing.final
+class ListApprovalsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApprovalRequest]:
+        """The one whose time ends first first."""
+
+    def __init__(
+        self,
+        *,
+        approvals: _abc.Iterable[Global___ApprovalRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListApprovalsResponse: _TypeAlias = ListApprovalsResponse  # noqa: Y015
+
+@_typing.final
+class ApproveRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    """"ord-<n>-<k>"."""
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_id", b"order_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApproveRequest: _TypeAlias = ApproveRequest  # noqa: Y015
+
+@_typing.final
+class ApproveResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVAL_FIELD_NUMBER: _builtins.int
+    ORDERED_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    ordered: _builtins.bool
+    """Enough people approved, and the order was given."""
+    text: _builtins.str
+    """What happens next, a sentence."""
+    @_builtins.property
+    def approval(self) -> Global___ApprovalRequest:
+        """As it stands with this approval."""
+
+    def __init__(
+        self,
+        *,
+        approval: Global___ApprovalRequest | None = ...,
+        ordered: _builtins.bool = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "ordered", b"ordered", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApproveResponse: _TypeAlias = ApproveResponse  # noqa: Y015
+
+@_typing.final
+class DenyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    """"ord-<n>-<k>"."""
+    reason: _builtins.str
+    """Why; required, at most 500 characters."""
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_id", b"order_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DenyRequest: _TypeAlias = DenyRequest  # noqa: Y015
+
+@_typing.final
+class DenyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    INCIDENT_ID_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    """The order that is not given."""
+    incident_id: _builtins.str
+    """Its incident, which people have now."""
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+        incident_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incident_id", b"incident_id", "order_id", b"order_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DenyResponse: _TypeAlias = DenyResponse  # noqa: Y015
+
+@_typing.final
+class MaintenanceWindow(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ID_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    HOST_IDS_FIELD_NUMBER: _builtins.int
+    HOST_NAMES_FIELD_NUMBER: _builtins.int
+    START_MS_FIELD_NUMBER: _builtins.int
+    LENGTH_MS_FIELD_NUMBER: _builtins.int
+    REPEAT_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ENDS_MS_FIELD_NUMBER: _builtins.int
+    NEXT_MS_FIELD_NUMBER: _builtins.int
+    HOSTS_COVERED_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Names it."""
+    start_ms: _builtins.int
+    """When it begins; with repeat, the instant before which no occurrence begins."""
+    length_ms: _builtins.int
+    """How long it lasts, each time."""
+    repeat: _builtins.str
+    """"daily HH:MM ZONE" or "weekly DAY[,DAY...] HH:MM ZONE"; empty: once."""
+    by: _builtins.str
+    """Who announced it."""
+    reason: _builtins.str
+    """Why."""
+    ends_ms: _builtins.int
+    """When the occurrence that is in force ends; unset if none is."""
+    next_ms: _builtins.int
+    """When the next occurrence begins; unset if none does."""
+    hosts_covered: _builtins.int
+    """How many hosts it covers now."""
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Labels that a host must have, with the values that fit; empty with hosts."""
+
+    @_builtins.property
+    def host_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Hosts by id; empty with labels."""
+
+    @_builtins.property
+    def host_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The same hosts by name, in the same order."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        host_ids: _abc.Iterable[_builtins.str] | None = ...,
+        host_names: _abc.Iterable[_builtins.str] | None = ...,
+        start_ms: _builtins.int = ...,
+        length_ms: _builtins.int = ...,
+        repeat: _builtins.str = ...,
+        by: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        ends_ms: _builtins.int | None = ...,
+        next_ms: _builtins.int | None = ...,
+        hosts_covered: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ends_ms", b"_ends_ms", "_next_ms", b"_next_ms", "ends_ms", b"ends_ms", "next_ms", b"next_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ends_ms", b"_ends_ms", "_next_ms", b"_next_ms", "by", b"by", "ends_ms", b"ends_ms", "host_ids", b"host_ids", "host_names", b"host_names", "hosts_covered", b"hosts_covered", "id", b"id", "labels", b"labels", "length_ms", b"length_ms", "next_ms", b"next_ms", "reason", b"reason", "repeat", b"repeat", "start_ms", b"start_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__ends_ms: _TypeAlias = _typing.Literal["ends_ms"]  # noqa: Y015
+    _WhichOneofArgType__ends_ms: _TypeAlias = _typing.Literal["_ends_ms", b"_ends_ms"]  # noqa: Y015
+    _WhichOneofReturnType__next_ms: _TypeAlias = _typing.Literal["next_ms"]  # noqa: Y015
+    _WhichOneofArgType__next_ms: _TypeAlias = _typing.Literal["_next_ms", b"_next_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ends_ms) -> _WhichOneofReturnType__ends_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__next_ms) -> _WhichOneofReturnType__next_ms | None: ...
+
+Global___MaintenanceWindow: _TypeAlias = MaintenanceWindow  # noqa: Y015
+
+@_typing.final
+class AddMaintenanceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SELECTOR_FIELD_NUMBER: _builtins.int
+    HOSTS_FIELD_NUMBER: _builtins.int
+    START_MS_FIELD_NUMBER: _builtins.int
+    LENGTH_MS_FIELD_NUMBER: _builtins.int
+    REPEAT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    selector: _builtins.str
+    """Terms `label=value` joined by commas, all of which must hold; or hosts, never both and never neither."""
+    start_ms: _builtins.int
+    """When it begins; 0: now."""
+    length_ms: _builtins.int
+    """How long it lasts, each time; at most 31 days."""
+    repeat: _builtins.str
+    """As in MaintenanceWindow; empty: once."""
+    reason: _builtins.str
+    """Why; required, at most 500 characters."""
+    @_builtins.property
+    def hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Hosts by id or name."""
+
+    def __init__(
+        self,
+        *,
+        selector: _builtins.str = ...,
+        hosts: _abc.Iterable[_builtins.str] | None = ...,
+        start_ms: _builtins.int = ...,
+        length_ms: _builtins.int = ...,
+        repeat: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hosts", b"hosts", "length_ms", b"length_ms", "reason", b"reason", "repeat", b"repeat", "selector", b"selector", "start_ms", b"start_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddMaintenanceRequest: _TypeAlias = AddMaintenanceRequest  # noqa: Y015
+
+@_typing.final
+class AddMaintenanceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOW_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def window(self) -> Global___MaintenanceWindow:
+        """As it was announced."""
+
+    def __init__(
+        self,
+        *,
+        window: Global___MaintenanceWindow | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddMaintenanceResponse: _TypeAlias = AddMaintenanceResponse  # noqa: Y015
+
+@_typing.final
+class ListMaintenanceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMaintenanceRequest: _TypeAlias = ListMaintenanceRequest  # noqa: Y015
+
+@_typing.final
+class ListMaintenanceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def windows(self) -> _containers.RepeatedCompositeFieldContainer[Global___MaintenanceWindow]:
+        """Those in force first, then by their next beginning."""
+
+    def __init__(
+        self,
+        *,
+        windows: _abc.Iterable[Global___MaintenanceWindow] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["windows", b"windows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMaintenanceResponse: _TypeAlias = ListMaintenanceResponse  # noqa: Y015
+
+@_typing.final
+class RemoveMaintenanceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Id of the window."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveMaintenanceRequest: _TypeAlias = RemoveMaintenanceRequest  # noqa: Y015
+
+@_typing.final
+class RemoveMaintenanceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOW_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def window(self) -> Global___MaintenanceWindow:
+        """The window that is gone."""
+
+    def __init__(
+        self,
+        *,
+        window: Global___MaintenanceWindow | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveMaintenanceResponse: _TypeAlias = RemoveMaintenanceResponse  # noqa: Y015
+
+@_typing.final
+class GetRiskReportRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRiskReportRequest: _TypeAlias = GetRiskReportRequest  # noqa: Y015
+
+@_typing.final
+class GetRiskReportResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    WINDOW_MS_FIELD_NUMBER: _builtins.int
+    window_ms: _builtins.int
+    """The time that is looked back."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RiskEntry]:
+        """Worst first, at most 500."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___RiskEntry] | None = ...,
+        window_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "window_ms", b"window_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRiskReportResponse: _TypeAlias = GetRiskReportResponse  # noqa: Y015
+
+@_typing.final
+class RiskEntry(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOST_ID_FIELD_NUMBER: _builtins.int
+    HOST_NAME_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    HEALS_FIELD_NUMBER: _builtins.int
+    HIDDEN_MS_FIELD_NUMBER: _builtins.int
+    LAST_MS_FIELD_NUMBER: _builtins.int
+    PLAYBOOK_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    TRIES_LEFT_FIELD_NUMBER: _builtins.int
+    host_id: _builtins.str
+    """Id of the host."""
+    host_name: _builtins.str
+    """Name of the host."""
+    target: _builtins.str
+    """What was healed: a unit, or a check and its key."""
+    heals: _builtins.int
+    """How often."""
+    hidden_ms: _builtins.int
+    """For how long faults were hidden from people, all together."""
+    last_ms: _builtins.int
+    """When it was healed last."""
+    playbook: _builtins.str
+    """The playbook that healed it last; empty if unknown."""
+    owner: _builtins.str
+    """Who answers for it; empty if unknown."""
+    tries_left: _builtins.int
+    """How many tries are left now, after what its debt takes away; unset if the playbook is not in force."""
+    def __init__(
+        self,
+        *,
+        host_id: _builtins.str = ...,
+        host_name: _builtins.str = ...,
+        target: _builtins.str = ...,
+        heals: _builtins.int = ...,
+        hidden_ms: _builtins.int = ...,
+        last_ms: _builtins.int = ...,
+        playbook: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        tries_left: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tries_left", b"_tries_left", "tries_left", b"tries_left"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tries_left", b"_tries_left", "heals", b"heals", "hidden_ms", b"hidden_ms", "host_id", b"host_id", "host_name", b"host_name", "last_ms", b"last_ms", "owner", b"owner", "playbook", b"playbook", "target", b"target", "tries_left", b"tries_left"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__tries_left: _TypeAlias = _typing.Literal["tries_left"]  # noqa: Y015
+    _WhichOneofArgType__tries_left: _TypeAlias = _typing.Literal["_tries_left", b"_tries_left"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tries_left) -> _WhichOneofReturnType__tries_left | None: ...
+
+Global___RiskEntry: _TypeAlias = RiskEntry  # noqa: Y015
+
+@_typing.final
+class GetToilReportRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_MS_FIELD_NUMBER: _builtins.int
+    since_ms: _builtins.int
+    """Repairs since this instant; 0: all."""
+    def __init__(
+        self,
+        *,
+        since_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["since_ms", b"since_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetToilReportRequest: _TypeAlias = GetToilReportRequest  # noqa: Y015
+
+@_typing.final
+class GetToilReportResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    MINUTES_FIELD_NUMBER: _builtins.int
+    HEALS_FIELD_NUMBER: _builtins.int
+    minutes: _builtins.int
+    """All together."""
+    heals: _builtins.int
+    """Repairs all together."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToilEntry]:
+        """Most spared first."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___ToilEntry] | None = ...,
+        minutes: _builtins.int = ...,
+        heals: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "heals", b"heals", "minutes", b"minutes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetToilReportResponse: _TypeAlias = GetToilReportResponse  # noqa: Y015
+
+@_typing.final
+class ToilEntry(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAYBOOK_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    HEALS_FIELD_NUMBER: _builtins.int
+    MINUTES_EACH_FIELD_NUMBER: _builtins.int
+    MINUTES_FIELD_NUMBER: _builtins.int
+    playbook: _builtins.str
+    """Name of the playbook."""
+    owner: _builtins.str
+    """Who answers for it; empty if it is not in force."""
+    heals: _builtins.int
+    """Repairs that were proved."""
+    minutes_each: _builtins.int
+    """What a person would have spent on one; 0 if unknown."""
+    minutes: _builtins.int
+    """What was spared."""
+    def __init__(
+        self,
+        *,
+        playbook: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        heals: _builtins.int = ...,
+        minutes_each: _builtins.int = ...,
+        minutes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heals", b"heals", "minutes", b"minutes", "minutes_each", b"minutes_each", "owner", b"owner", "playbook", b"playbook"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToilEntry: _TypeAlias = ToilEntry  # noqa: Y015
 
 @_typing.final
 class RunActionRequest(_message.Message):

@@ -84,10 +84,25 @@ class AdminServiceStub:
                 request_serializer=fleetmend_dot_v1_dot_admin__pb2.ExplainRequest.SerializeToString,
                 response_deserializer=fleetmend_dot_v1_dot_admin__pb2.ExplainResponse.FromString,
                 _registered_method=True)
+        self.ExplainHost = channel.unary_unary(
+                '/fleetmend.v1.AdminService/ExplainHost',
+                request_serializer=fleetmend_dot_v1_dot_admin__pb2.ExplainHostRequest.SerializeToString,
+                response_deserializer=fleetmend_dot_v1_dot_admin__pb2.ExplainHostResponse.FromString,
+                _registered_method=True)
         self.ListPlaybooks = channel.unary_unary(
                 '/fleetmend.v1.AdminService/ListPlaybooks',
                 request_serializer=fleetmend_dot_v1_dot_admin__pb2.ListPlaybooksRequest.SerializeToString,
                 response_deserializer=fleetmend_dot_v1_dot_admin__pb2.ListPlaybooksResponse.FromString,
+                _registered_method=True)
+        self.GetPlaybook = channel.unary_unary(
+                '/fleetmend.v1.AdminService/GetPlaybook',
+                request_serializer=fleetmend_dot_v1_dot_admin__pb2.GetPlaybookRequest.SerializeToString,
+                response_deserializer=fleetmend_dot_v1_dot_admin__pb2.GetPlaybookResponse.FromString,
+                _registered_method=True)
+        self.RestoreTrust = channel.unary_unary(
+                '/fleetmend.v1.AdminService/RestoreTrust',
+                request_serializer=fleetmend_dot_v1_dot_admin__pb2.RestoreTrustRequest.SerializeToString,
+                response_deserializer=fleetmend_dot_v1_dot_admin__pb2.RestoreTrustResponse.FromString,
                 _registered_method=True)
         self.ListActions = channel.unary_unary(
                 '/fleetmend.v1.AdminService/ListActions',
@@ -108,6 +123,46 @@ class AdminServiceStub:
                 '/fleetmend.v1.AdminService/ListPauses',
                 request_serializer=fleetmend_dot_v1_dot_admin__pb2.ListPausesRequest.SerializeToString,
                 response_deserializer=fleetmend_dot_v1_dot_admin__pb2.ListPausesResponse.FromString,
+                _registered_method=True)
+        self.ListApprovals = channel.unary_unary(
+                '/fleetmend.v1.AdminService/ListApprovals',
+                request_serializer=fleetmend_dot_v1_dot_admin__pb2.ListApprovalsRequest.SerializeToString,
+                response_deserializer=fleetmend_dot_v1_dot_admin__pb2.ListApprovalsResponse.FromString,
+                _registered_method=True)
+        self.Approve = channel.unary_unary(
+                '/fleetmend.v1.AdminService/Approve',
+                request_serializer=fleetmend_dot_v1_dot_admin__pb2.ApproveRequest.SerializeToString,
+                response_deserializer=fleetmend_dot_v1_dot_admin__pb2.ApproveResponse.FromString,
+                _registered_method=True)
+        self.Deny = channel.unary_unary(
+                '/fleetmend.v1.AdminService/Deny',
+                request_serializer=fleetmend_dot_v1_dot_admin__pb2.DenyRequest.SerializeToString,
+                response_deserializer=fleetmend_dot_v1_dot_admin__pb2.DenyResponse.FromString,
+                _registered_method=True)
+        self.AddMaintenance = channel.unary_unary(
+                '/fleetmend.v1.AdminService/AddMaintenance',
+                request_serializer=fleetmend_dot_v1_dot_admin__pb2.AddMaintenanceRequest.SerializeToString,
+                response_deserializer=fleetmend_dot_v1_dot_admin__pb2.AddMaintenanceResponse.FromString,
+                _registered_method=True)
+        self.ListMaintenance = channel.unary_unary(
+                '/fleetmend.v1.AdminService/ListMaintenance',
+                request_serializer=fleetmend_dot_v1_dot_admin__pb2.ListMaintenanceRequest.SerializeToString,
+                response_deserializer=fleetmend_dot_v1_dot_admin__pb2.ListMaintenanceResponse.FromString,
+                _registered_method=True)
+        self.RemoveMaintenance = channel.unary_unary(
+                '/fleetmend.v1.AdminService/RemoveMaintenance',
+                request_serializer=fleetmend_dot_v1_dot_admin__pb2.RemoveMaintenanceRequest.SerializeToString,
+                response_deserializer=fleetmend_dot_v1_dot_admin__pb2.RemoveMaintenanceResponse.FromString,
+                _registered_method=True)
+        self.GetRiskReport = channel.unary_unary(
+                '/fleetmend.v1.AdminService/GetRiskReport',
+                request_serializer=fleetmend_dot_v1_dot_admin__pb2.GetRiskReportRequest.SerializeToString,
+                response_deserializer=fleetmend_dot_v1_dot_admin__pb2.GetRiskReportResponse.FromString,
+                _registered_method=True)
+        self.GetToilReport = channel.unary_unary(
+                '/fleetmend.v1.AdminService/GetToilReport',
+                request_serializer=fleetmend_dot_v1_dot_admin__pb2.GetToilReportRequest.SerializeToString,
+                response_deserializer=fleetmend_dot_v1_dot_admin__pb2.GetToilReportResponse.FromString,
                 _registered_method=True)
         self.RunAction = channel.unary_stream(
                 '/fleetmend.v1.AdminService/RunAction',
@@ -214,8 +269,29 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainHost(self, request, context):
+        """Why nothing is done on a host now: what holds there, and what every gate says to each of its open incidents at this moment.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListPlaybooks(self, request, context):
         """The playbooks in force.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPlaybook(self, request, context):
+        """One playbook with its record.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreTrust(self, request, context):
+        """Lifts a playbook's demotion; its record begins anew. FAILED_PRECONDITION if it is not demoted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -244,6 +320,64 @@ class AdminServiceServicer:
 
     def ListPauses(self, request, context):
         """The pauses in force.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListApprovals(self, request, context):
+        """Orders that wait for people.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Approve(self, request, context):
+        """Approves an order that waits for people. FAILED_PRECONDITION if nobody asks for it, its time is over, the caller approved it
+        before, or the playbook wants a higher role.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Deny(self, request, context):
+        """Says no to an order that waits for people: its incident goes to them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddMaintenance(self, request, context):
+        """Announces maintenance: nothing is healed on these hosts meanwhile. Detection goes on, and what still fails at the end is handled
+        then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMaintenance(self, request, context):
+        """Announced maintenance that is not over.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveMaintenance(self, request, context):
+        """Ends or withdraws maintenance.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRiskReport(self, request, context):
+        """What is healed again and again: debt that healing hides.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetToilReport(self, request, context):
+        """What healing spared people, by playbook.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -345,10 +479,25 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=fleetmend_dot_v1_dot_admin__pb2.ExplainRequest.FromString,
                     response_serializer=fleetmend_dot_v1_dot_admin__pb2.ExplainResponse.SerializeToString,
             ),
+            'ExplainHost': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainHost,
+                    request_deserializer=fleetmend_dot_v1_dot_admin__pb2.ExplainHostRequest.FromString,
+                    response_serializer=fleetmend_dot_v1_dot_admin__pb2.ExplainHostResponse.SerializeToString,
+            ),
             'ListPlaybooks': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPlaybooks,
                     request_deserializer=fleetmend_dot_v1_dot_admin__pb2.ListPlaybooksRequest.FromString,
                     response_serializer=fleetmend_dot_v1_dot_admin__pb2.ListPlaybooksResponse.SerializeToString,
+            ),
+            'GetPlaybook': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPlaybook,
+                    request_deserializer=fleetmend_dot_v1_dot_admin__pb2.GetPlaybookRequest.FromString,
+                    response_serializer=fleetmend_dot_v1_dot_admin__pb2.GetPlaybookResponse.SerializeToString,
+            ),
+            'RestoreTrust': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreTrust,
+                    request_deserializer=fleetmend_dot_v1_dot_admin__pb2.RestoreTrustRequest.FromString,
+                    response_serializer=fleetmend_dot_v1_dot_admin__pb2.RestoreTrustResponse.SerializeToString,
             ),
             'ListActions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListActions,
@@ -369,6 +518,46 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListPauses,
                     request_deserializer=fleetmend_dot_v1_dot_admin__pb2.ListPausesRequest.FromString,
                     response_serializer=fleetmend_dot_v1_dot_admin__pb2.ListPausesResponse.SerializeToString,
+            ),
+            'ListApprovals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListApprovals,
+                    request_deserializer=fleetmend_dot_v1_dot_admin__pb2.ListApprovalsRequest.FromString,
+                    response_serializer=fleetmend_dot_v1_dot_admin__pb2.ListApprovalsResponse.SerializeToString,
+            ),
+            'Approve': grpc.unary_unary_rpc_method_handler(
+                    servicer.Approve,
+                    request_deserializer=fleetmend_dot_v1_dot_admin__pb2.ApproveRequest.FromString,
+                    response_serializer=fleetmend_dot_v1_dot_admin__pb2.ApproveResponse.SerializeToString,
+            ),
+            'Deny': grpc.unary_unary_rpc_method_handler(
+                    servicer.Deny,
+                    request_deserializer=fleetmend_dot_v1_dot_admin__pb2.DenyRequest.FromString,
+                    response_serializer=fleetmend_dot_v1_dot_admin__pb2.DenyResponse.SerializeToString,
+            ),
+            'AddMaintenance': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddMaintenance,
+                    request_deserializer=fleetmend_dot_v1_dot_admin__pb2.AddMaintenanceRequest.FromString,
+                    response_serializer=fleetmend_dot_v1_dot_admin__pb2.AddMaintenanceResponse.SerializeToString,
+            ),
+            'ListMaintenance': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMaintenance,
+                    request_deserializer=fleetmend_dot_v1_dot_admin__pb2.ListMaintenanceRequest.FromString,
+                    response_serializer=fleetmend_dot_v1_dot_admin__pb2.ListMaintenanceResponse.SerializeToString,
+            ),
+            'RemoveMaintenance': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveMaintenance,
+                    request_deserializer=fleetmend_dot_v1_dot_admin__pb2.RemoveMaintenanceRequest.FromString,
+                    response_serializer=fleetmend_dot_v1_dot_admin__pb2.RemoveMaintenanceResponse.SerializeToString,
+            ),
+            'GetRiskReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRiskReport,
+                    request_deserializer=fleetmend_dot_v1_dot_admin__pb2.GetRiskReportRequest.FromString,
+                    response_serializer=fleetmend_dot_v1_dot_admin__pb2.GetRiskReportResponse.SerializeToString,
+            ),
+            'GetToilReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetToilReport,
+                    request_deserializer=fleetmend_dot_v1_dot_admin__pb2.GetToilReportRequest.FromString,
+                    response_serializer=fleetmend_dot_v1_dot_admin__pb2.GetToilReportResponse.SerializeToString,
             ),
             'RunAction': grpc.unary_stream_rpc_method_handler(
                     servicer.RunAction,
@@ -682,6 +871,33 @@ class AdminService:
             _registered_method=True)
 
     @staticmethod
+    def ExplainHost(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmend.v1.AdminService/ExplainHost',
+            fleetmend_dot_v1_dot_admin__pb2.ExplainHostRequest.SerializeToString,
+            fleetmend_dot_v1_dot_admin__pb2.ExplainHostResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListPlaybooks(request,
             target,
             options=(),
@@ -698,6 +914,60 @@ class AdminService:
             '/fleetmend.v1.AdminService/ListPlaybooks',
             fleetmend_dot_v1_dot_admin__pb2.ListPlaybooksRequest.SerializeToString,
             fleetmend_dot_v1_dot_admin__pb2.ListPlaybooksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPlaybook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmend.v1.AdminService/GetPlaybook',
+            fleetmend_dot_v1_dot_admin__pb2.GetPlaybookRequest.SerializeToString,
+            fleetmend_dot_v1_dot_admin__pb2.GetPlaybookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreTrust(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmend.v1.AdminService/RestoreTrust',
+            fleetmend_dot_v1_dot_admin__pb2.RestoreTrustRequest.SerializeToString,
+            fleetmend_dot_v1_dot_admin__pb2.RestoreTrustResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -806,6 +1076,222 @@ class AdminService:
             '/fleetmend.v1.AdminService/ListPauses',
             fleetmend_dot_v1_dot_admin__pb2.ListPausesRequest.SerializeToString,
             fleetmend_dot_v1_dot_admin__pb2.ListPausesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListApprovals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmend.v1.AdminService/ListApprovals',
+            fleetmend_dot_v1_dot_admin__pb2.ListApprovalsRequest.SerializeToString,
+            fleetmend_dot_v1_dot_admin__pb2.ListApprovalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Approve(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmend.v1.AdminService/Approve',
+            fleetmend_dot_v1_dot_admin__pb2.ApproveRequest.SerializeToString,
+            fleetmend_dot_v1_dot_admin__pb2.ApproveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Deny(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmend.v1.AdminService/Deny',
+            fleetmend_dot_v1_dot_admin__pb2.DenyRequest.SerializeToString,
+            fleetmend_dot_v1_dot_admin__pb2.DenyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddMaintenance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmend.v1.AdminService/AddMaintenance',
+            fleetmend_dot_v1_dot_admin__pb2.AddMaintenanceRequest.SerializeToString,
+            fleetmend_dot_v1_dot_admin__pb2.AddMaintenanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMaintenance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmend.v1.AdminService/ListMaintenance',
+            fleetmend_dot_v1_dot_admin__pb2.ListMaintenanceRequest.SerializeToString,
+            fleetmend_dot_v1_dot_admin__pb2.ListMaintenanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveMaintenance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmend.v1.AdminService/RemoveMaintenance',
+            fleetmend_dot_v1_dot_admin__pb2.RemoveMaintenanceRequest.SerializeToString,
+            fleetmend_dot_v1_dot_admin__pb2.RemoveMaintenanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRiskReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmend.v1.AdminService/GetRiskReport',
+            fleetmend_dot_v1_dot_admin__pb2.GetRiskReportRequest.SerializeToString,
+            fleetmend_dot_v1_dot_admin__pb2.GetRiskReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetToilReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmend.v1.AdminService/GetToilReport',
+            fleetmend_dot_v1_dot_admin__pb2.GetToilReportRequest.SerializeToString,
+            fleetmend_dot_v1_dot_admin__pb2.GetToilReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

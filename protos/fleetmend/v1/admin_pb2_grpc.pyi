@@ -63,8 +63,14 @@ class AdminServiceStub:
     """Open incidents as they stand, then every change, until the caller leaves."""
     Explain: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ExplainRequest, _admin_pb2.ExplainResponse]
     """Why an incident went the way it did, told from the journal; works for incidents of any age that the journal holds."""
+    ExplainHost: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ExplainHostRequest, _admin_pb2.ExplainHostResponse]
+    """Why nothing is done on a host now: what holds there, and what every gate says to each of its open incidents at this moment."""
     ListPlaybooks: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListPlaybooksRequest, _admin_pb2.ListPlaybooksResponse]
     """The playbooks in force."""
+    GetPlaybook: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetPlaybookRequest, _admin_pb2.GetPlaybookResponse]
+    """One playbook with its record."""
+    RestoreTrust: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RestoreTrustRequest, _admin_pb2.RestoreTrustResponse]
+    """Lifts a playbook's demotion; its record begins anew. FAILED_PRECONDITION if it is not demoted."""
     ListActions: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListActionsRequest, _admin_pb2.ListActionsResponse]
     """The actions that hosts can be ordered to take."""
     Pause: _grpc.UnaryUnaryMultiCallable[_admin_pb2.PauseRequest, _admin_pb2.PauseResponse]
@@ -73,6 +79,26 @@ class AdminServiceStub:
     """Switches healing on again in a scope. NOT_FOUND if that scope is not paused."""
     ListPauses: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListPausesRequest, _admin_pb2.ListPausesResponse]
     """The pauses in force."""
+    ListApprovals: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListApprovalsRequest, _admin_pb2.ListApprovalsResponse]
+    """Orders that wait for people."""
+    Approve: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ApproveRequest, _admin_pb2.ApproveResponse]
+    """Approves an order that waits for people. FAILED_PRECONDITION if nobody asks for it, its time is over, the caller approved it
+    before, or the playbook wants a higher role.
+    """
+    Deny: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DenyRequest, _admin_pb2.DenyResponse]
+    """Says no to an order that waits for people: its incident goes to them."""
+    AddMaintenance: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AddMaintenanceRequest, _admin_pb2.AddMaintenanceResponse]
+    """Announces maintenance: nothing is healed on these hosts meanwhile. Detection goes on, and what still fails at the end is handled
+    then.
+    """
+    ListMaintenance: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListMaintenanceRequest, _admin_pb2.ListMaintenanceResponse]
+    """Announced maintenance that is not over."""
+    RemoveMaintenance: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RemoveMaintenanceRequest, _admin_pb2.RemoveMaintenanceResponse]
+    """Ends or withdraws maintenance."""
+    GetRiskReport: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetRiskReportRequest, _admin_pb2.GetRiskReportResponse]
+    """What is healed again and again: debt that healing hides."""
+    GetToilReport: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetToilReportRequest, _admin_pb2.GetToilReportResponse]
+    """What healing spared people, by playbook."""
     RunAction: _grpc.UnaryStreamMultiCallable[_admin_pb2.RunActionRequest, _admin_pb2.RunActionResponse]
     """Asks for one action on chosen hosts. It passes the gates like any other; the stream ends when every host has an answer or the
     request's wait is over. Leaving the stream early takes nothing back.
@@ -111,8 +137,14 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Open incidents as they stand, then every change, until the caller leaves."""
     Explain: _aio.UnaryUnaryMultiCallable[_admin_pb2.ExplainRequest, _admin_pb2.ExplainResponse]  # type: ignore[assignment]
     """Why an incident went the way it did, told from the journal; works for incidents of any age that the journal holds."""
+    ExplainHost: _aio.UnaryUnaryMultiCallable[_admin_pb2.ExplainHostRequest, _admin_pb2.ExplainHostResponse]  # type: ignore[assignment]
+    """Why nothing is done on a host now: what holds there, and what every gate says to each of its open incidents at this moment."""
     ListPlaybooks: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListPlaybooksRequest, _admin_pb2.ListPlaybooksResponse]  # type: ignore[assignment]
     """The playbooks in force."""
+    GetPlaybook: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetPlaybookRequest, _admin_pb2.GetPlaybookResponse]  # type: ignore[assignment]
+    """One playbook with its record."""
+    RestoreTrust: _aio.UnaryUnaryMultiCallable[_admin_pb2.RestoreTrustRequest, _admin_pb2.RestoreTrustResponse]  # type: ignore[assignment]
+    """Lifts a playbook's demotion; its record begins anew. FAILED_PRECONDITION if it is not demoted."""
     ListActions: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListActionsRequest, _admin_pb2.ListActionsResponse]  # type: ignore[assignment]
     """The actions that hosts can be ordered to take."""
     Pause: _aio.UnaryUnaryMultiCallable[_admin_pb2.PauseRequest, _admin_pb2.PauseResponse]  # type: ignore[assignment]
@@ -121,6 +153,26 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Switches healing on again in a scope. NOT_FOUND if that scope is not paused."""
     ListPauses: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListPausesRequest, _admin_pb2.ListPausesResponse]  # type: ignore[assignment]
     """The pauses in force."""
+    ListApprovals: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListApprovalsRequest, _admin_pb2.ListApprovalsResponse]  # type: ignore[assignment]
+    """Orders that wait for people."""
+    Approve: _aio.UnaryUnaryMultiCallable[_admin_pb2.ApproveRequest, _admin_pb2.ApproveResponse]  # type: ignore[assignment]
+    """Approves an order that waits for people. FAILED_PRECONDITION if nobody asks for it, its time is over, the caller approved it
+    before, or the playbook wants a higher role.
+    """
+    Deny: _aio.UnaryUnaryMultiCallable[_admin_pb2.DenyRequest, _admin_pb2.DenyResponse]  # type: ignore[assignment]
+    """Says no to an order that waits for people: its incident goes to them."""
+    AddMaintenance: _aio.UnaryUnaryMultiCallable[_admin_pb2.AddMaintenanceRequest, _admin_pb2.AddMaintenanceResponse]  # type: ignore[assignment]
+    """Announces maintenance: nothing is healed on these hosts meanwhile. Detection goes on, and what still fails at the end is handled
+    then.
+    """
+    ListMaintenance: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListMaintenanceRequest, _admin_pb2.ListMaintenanceResponse]  # type: ignore[assignment]
+    """Announced maintenance that is not over."""
+    RemoveMaintenance: _aio.UnaryUnaryMultiCallable[_admin_pb2.RemoveMaintenanceRequest, _admin_pb2.RemoveMaintenanceResponse]  # type: ignore[assignment]
+    """Ends or withdraws maintenance."""
+    GetRiskReport: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetRiskReportRequest, _admin_pb2.GetRiskReportResponse]  # type: ignore[assignment]
+    """What is healed again and again: debt that healing hides."""
+    GetToilReport: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetToilReportRequest, _admin_pb2.GetToilReportResponse]  # type: ignore[assignment]
+    """What healing spared people, by playbook."""
     RunAction: _aio.UnaryStreamMultiCallable[_admin_pb2.RunActionRequest, _admin_pb2.RunActionResponse]  # type: ignore[assignment]
     """Asks for one action on chosen hosts. It passes the gates like any other; the stream ends when every host has an answer or the
     request's wait is over. Leaving the stream early takes nothing back.
@@ -218,12 +270,36 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Why an incident went the way it did, told from the journal; works for incidents of any age that the journal holds."""
 
     @_abc_1.abstractmethod
+    def ExplainHost(
+        self,
+        request: _admin_pb2.ExplainHostRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ExplainHostResponse, _abc.Awaitable[_admin_pb2.ExplainHostResponse]]:
+        """Why nothing is done on a host now: what holds there, and what every gate says to each of its open incidents at this moment."""
+
+    @_abc_1.abstractmethod
     def ListPlaybooks(
         self,
         request: _admin_pb2.ListPlaybooksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ListPlaybooksResponse, _abc.Awaitable[_admin_pb2.ListPlaybooksResponse]]:
         """The playbooks in force."""
+
+    @_abc_1.abstractmethod
+    def GetPlaybook(
+        self,
+        request: _admin_pb2.GetPlaybookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetPlaybookResponse, _abc.Awaitable[_admin_pb2.GetPlaybookResponse]]:
+        """One playbook with its record."""
+
+    @_abc_1.abstractmethod
+    def RestoreTrust(
+        self,
+        request: _admin_pb2.RestoreTrustRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.RestoreTrustResponse, _abc.Awaitable[_admin_pb2.RestoreTrustResponse]]:
+        """Lifts a playbook's demotion; its record begins anew. FAILED_PRECONDITION if it is not demoted."""
 
     @_abc_1.abstractmethod
     def ListActions(
@@ -256,6 +332,74 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ListPausesResponse, _abc.Awaitable[_admin_pb2.ListPausesResponse]]:
         """The pauses in force."""
+
+    @_abc_1.abstractmethod
+    def ListApprovals(
+        self,
+        request: _admin_pb2.ListApprovalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListApprovalsResponse, _abc.Awaitable[_admin_pb2.ListApprovalsResponse]]:
+        """Orders that wait for people."""
+
+    @_abc_1.abstractmethod
+    def Approve(
+        self,
+        request: _admin_pb2.ApproveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ApproveResponse, _abc.Awaitable[_admin_pb2.ApproveResponse]]:
+        """Approves an order that waits for people. FAILED_PRECONDITION if nobody asks for it, its time is over, the caller approved it
+        before, or the playbook wants a higher role.
+        """
+
+    @_abc_1.abstractmethod
+    def Deny(
+        self,
+        request: _admin_pb2.DenyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.DenyResponse, _abc.Awaitable[_admin_pb2.DenyResponse]]:
+        """Says no to an order that waits for people: its incident goes to them."""
+
+    @_abc_1.abstractmethod
+    def AddMaintenance(
+        self,
+        request: _admin_pb2.AddMaintenanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.AddMaintenanceResponse, _abc.Awaitable[_admin_pb2.AddMaintenanceResponse]]:
+        """Announces maintenance: nothing is healed on these hosts meanwhile. Detection goes on, and what still fails at the end is handled
+        then.
+        """
+
+    @_abc_1.abstractmethod
+    def ListMaintenance(
+        self,
+        request: _admin_pb2.ListMaintenanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListMaintenanceResponse, _abc.Awaitable[_admin_pb2.ListMaintenanceResponse]]:
+        """Announced maintenance that is not over."""
+
+    @_abc_1.abstractmethod
+    def RemoveMaintenance(
+        self,
+        request: _admin_pb2.RemoveMaintenanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.RemoveMaintenanceResponse, _abc.Awaitable[_admin_pb2.RemoveMaintenanceResponse]]:
+        """Ends or withdraws maintenance."""
+
+    @_abc_1.abstractmethod
+    def GetRiskReport(
+        self,
+        request: _admin_pb2.GetRiskReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetRiskReportResponse, _abc.Awaitable[_admin_pb2.GetRiskReportResponse]]:
+        """What is healed again and again: debt that healing hides."""
+
+    @_abc_1.abstractmethod
+    def GetToilReport(
+        self,
+        request: _admin_pb2.GetToilReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetToilReportResponse, _abc.Awaitable[_admin_pb2.GetToilReportResponse]]:
+        """What healing spared people, by playbook."""
 
     @_abc_1.abstractmethod
     def RunAction(

@@ -468,6 +468,7 @@ class Heartbeat(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     ENDED_SERIES_IDS_FIELD_NUMBER: _builtins.int
     STATS_FIELD_NUMBER: _builtins.int
+    PRESENCE_FIELD_NUMBER: _builtins.int
     boot_id: _builtins.str
     sent_clock_ms: _builtins.int
     @_builtins.property
@@ -490,6 +491,10 @@ class Heartbeat(_message.Message):
 
     @_builtins.property
     def stats(self) -> Global___AgentStats: ...
+    @_builtins.property
+    def presence(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who is at work on the host now, a line for people each: logins with a terminal, package managers. Nobody: empty. At most 8."""
+
     def __init__(
         self,
         *,
@@ -501,10 +506,11 @@ class Heartbeat(_message.Message):
         values: _abc.Iterable[_builtins.float] | None = ...,
         ended_series_ids: _abc.Iterable[_builtins.int] | None = ...,
         stats: Global___AgentStats | None = ...,
+        presence: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["stats", b"stats"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_id", b"boot_id", "ended_series_ids", b"ended_series_ids", "sent_clock_ms", b"sent_clock_ms", "series", b"series", "series_ids", b"series_ids", "stats", b"stats", "unhealthy", b"unhealthy", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_id", b"boot_id", "ended_series_ids", b"ended_series_ids", "presence", b"presence", "sent_clock_ms", b"sent_clock_ms", "series", b"series", "series_ids", b"series_ids", "stats", b"stats", "unhealthy", b"unhealthy", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

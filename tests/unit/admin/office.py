@@ -22,7 +22,20 @@ from fleetmend_controller.admin.desk import Desk
 from fleetmend_controller.admin.service import AdminService
 from fleetmend_controller.clock import now_ms
 from fleetmend_controller.core.events import Event, HostConnected, Observed, OrderEnded, OrderStarted
-from fleetmend_controller.core.model import Order, Outcome, Proof, Scalar, Status, Subject
+from fleetmend_controller.core.model import (
+    Approval,
+    Attempts,
+    FleetBudget,
+    Limits,
+    NeedApproval,
+    Order,
+    Outcome,
+    Proof,
+    Rate,
+    Scalar,
+    Status,
+    Subject,
+)
 from fleetmend_controller.decider.loop import Decider
 from fleetmend_controller.gateway.authz import Gatekeeper, Judge, caller
 from fleetmend_controller.gateway.permissions import Door
@@ -52,6 +65,9 @@ ACTIONS = {
 PLAIN = playbook().steps[0]
 RESTART = playbook(for_ms=0, steps=(replace(PLAIN, prove=Proof(30_000, 0)),))
 
+# Tries may follow each other at once.
+GENEROUS = Limits(Rate(100, 3_600_000), FleetBudget("role", 10, 20), Attempts(100, 3_600_000, 0, 1))
+
 
 class Office:
     """Everything behind one admin socket. The controller's side runs on a thread of its own; tests may call every method."""
@@ -78,13 +94,15 @@ class Office:
         engine = open_engine(f"sqlite:///{self.folder / 'fleetmend.db'}")
         metadata.create_all(engine)
         self.store = Store(engine)
-        rules = SimpleNamespace(policy=policy(RESTART, playbook("never")), digest="sha256:" + "0" * 64, documents={})
+        self.rules = rules = SimpleNamespace(
+            policy=policy(RESTART, playbook("never")), digest="sha256:" + "0" * 64, documents={}
+        )
         metrics = Metrics()
         self.decider = Decider(self.store, MASTER, lambda _documents: rules, metrics, now_ms)
         self.registry = Registry(self.store, self.decider, now_ms)
         await self.registry.load()
         await self.decider.start("test", self)
-        desk = Desk(
+        desk = self.desk = Desk(
             store=self.store,
             decider=self.decider,
             registry=self.registry,
@@ -159,10 +177,19 @@ class Office:
             self.submit(HostConnected(now_ms(), host, BOOT, clock_ms()))
         return host
 
-    def observe(self, host: str, status: Status, key: str = "nginx.service", summary: str = "", **finding: Scalar) -> None:
-        """A result of unit_failed."""
+    def observe(
+        self,
+        host: str,
+        status: Status,
+        key: str = "nginx.service",
+        summary: str = "",
+        *,
+        ahead_ms: int = 0,
+        **finding: Scalar,
+    ) -> None:
+        """A result of unit_failed, sampled so much later than now that it is after whatever ended before."""
         summary = summary or (f"{key} failed (signal)" if status is Status.CRIT else f"{key} is well")
-        clock = clock_ms()
+        clock = clock_ms() + ahead_ms
         box = ("box", next(self._seq))
         known = finding or {"unit": key}
         self.submit(
@@ -198,6 +225,30 @@ class Office:
         finally:
             done.set()
             thread.join()
+
+    def follow(self, **changes: Any) -> None:
+        """The playbook is another one from now on."""
+        rules = policy(replace(RESTART, **changes), playbook("never"))
+
+        async def load() -> None:
+            self.rules.policy = rules
+
+        self.do(load())
+
+    def want_approval(self, people: int = 1, within_ms: int = 3_600_000, role: str = "responder") -> None:
+        """Whatever interrupts must be approved from now on."""
+        self.follow(approval=Approval(NeedApproval.DISRUPTIVE, people, within_ms, role))
+
+    def fail_proofs(self, host: str) -> None:
+        """Three repairs that do not hold, each ended by a person: the playbook is demoted."""
+        self.follow(steps=(replace(PLAIN, prove=Proof(30_000, 10_000)),), limits=GENEROUS)
+        for number in range(3):
+            unit = f"weak-{number}.service"
+            self.observe(host, Status.CRIT, unit)
+            self.obey(host)
+            for status in (Status.OK, Status.CRIT, Status.OK):
+                self.observe(host, status, unit, ahead_ms=1)
+        self.follow()
 
     def heal(self, host: str) -> str:
         """A unit fails, is restarted and proves itself; the incident."""

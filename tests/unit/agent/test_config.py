@@ -56,6 +56,7 @@ state_dir: /srv/state
 executor_socket: /srv/executor.sock
 dbus_socket: /srv/bus
 outbox_bytes_max: 64M
+report_presence: false
 roots: {proc: /fixture/proc, tools: /fixture/tools}
 """
     found = settings(tmp_path, text, load_apart)
@@ -63,6 +64,7 @@ roots: {proc: /fixture/proc, tools: /fixture/tools}
     assert found.controller == "[2001:db8::1]:9443"
     assert found.enroll_address == "[2001:db8::1]:9444"
     assert found.outbox_bytes_max == 64 << 20
+    assert found.report_presence is False
     assert found.roots == {"proc": "/fixture/proc", "tools": "/fixture/tools"}
 
 
@@ -117,3 +119,10 @@ def test_addresses_and_sizes():
     for text in ("0", "-1", "1T", "M", "1.5M"):
         with pytest.raises(ValueError, match="cannot read size"):
             parse_size(text)
+
+
+def test_people_are_reported_unless_the_host_says_no(tmp_path):
+    assert settings(tmp_path, "controller: a\n").report_presence is True
+    assert settings(tmp_path, "controller: a\nreport_presence: true\n").report_presence is True
+    (wrong,) = errors(tmp_path, "controller: a\nreport_presence: maybe\n")
+    assert wrong == "2:18: cannot read 'maybe' as a flag: write true or false"

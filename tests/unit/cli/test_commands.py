@@ -12,6 +12,7 @@ import yaml
 
 from fleetmend_controller.core.events import HostSilent
 from fleetmend_controller.core.model import Status
+from tests.unit.admin.office import GENEROUS
 
 from .shell import COLUMNS, all_commands
 
@@ -26,6 +27,16 @@ CALLS = {
     ("incidents", "show"): (("inc-1",), ["restart_unit unit=nginx.service", "fleet_budget", "Decisions"]),
     ("incidents", "watch"): (("--count", "1"), ["inc-2", "ordered", "inc-3"]),
     ("explain",): (("inc-1",), ["What the gates said", "healed by restart_unit"]),
+    ("approvals", "ls"): ((), ["ord-2-1", "web-1", "restart_unit", "unit=cron.service", "0 of 1"]),
+    ("approve",): (("ord-2-1",), ["you approved ord-2-1: restart_unit unit=cron.service on web-1", "is given to web-1"]),
+    ("deny",): (("ord-2-1", "--reason", "still needed"), ["ord-2-1 is not given", "inc-2"]),
+    ("maintenance", "add"): (("--on", "role=web", "--for", "2h", "--reason", "kernel"), ["role=web (2 hosts), until"]),
+    ("maintenance", "ls"): ((), ["WINDOW", "db-1", "until", "local", "disk swap"]),
+    ("maintenance", "rm"): (("WINDOW",), ["healing goes on for db-1"]),
+    ("playbooks", "show"): (("restart-failed-unit",), ["Trust", "act", "what cannot be undone", "1 proved, 0 not proved"]),
+    ("playbooks", "trust"): (("restart-failed-unit", "--restore"), ["has the trust act again"]),
+    ("report", "risk"): ((), ["web-1", "nginx.service", "platform", "TRIES LEFT"]),
+    ("report", "toil"): (("--since", "1h"), ["restart-failed-unit", "15m", "1 repairs spared people 15m"]),
     ("pause",): (("host:web-1", "--reason", "disk swap", "--until", "2h"), ["healing is paused for host:", "(in "]),
     ("resume",): (("global",), ["healing goes on for global"]),
     ("facts",): (("web-1",), ["kernel", "release", "6.1.0-13-amd64", "cpus.1.model"]),
@@ -49,6 +60,16 @@ FIELDS = {
     ("incidents", "show"): "attempts",
     ("incidents", "watch"): "listed",
     ("explain",): "sections",
+    ("approvals", "ls"): "approvals",
+    ("approve",): "ordered",
+    ("deny",): "incident_id",
+    ("maintenance", "add"): "window",
+    ("maintenance", "ls"): "windows",
+    ("maintenance", "rm"): "window",
+    ("playbooks", "show"): "record",
+    ("playbooks", "trust"): "playbook",
+    ("report", "risk"): "entries",
+    ("report", "toil"): "minutes",
     ("pause",): "pause",
     ("resume",): "pause",
     ("facts",): "sections",
@@ -72,13 +93,16 @@ def fleet(office, fleetmend):
     office.heal(web)
     office.facts(web, "kernel", {"release": "6.1.0-13-amd64", "cpus": [{"model": "a"}, {"model": "b"}], "flags": ["x", "y"]})
     fleetmend("pause", "global", "--reason", "test")
+    window = fleetmend("maintenance", "add", "--host", "db-1", "--for", "1h", "--reason", "disk swap", "--output", "json")
+    office.window = window.json["window"]["id"]
     office.token = fleetmend("token", "create", "--label", "role=db", "--output", "json").json["token"]["id"]
     return office
 
 
 def call(fleetmend, office, words: tuple[str, ...], *more: str):
     """A command with what it needs around it."""
-    arguments = tuple(office.token if word == "TOKEN" else word for word in CALLS[words][0])
+    named = {"TOKEN": office.token, "WINDOW": office.window}
+    arguments = tuple(named.get(word, word) for word in CALLS[words][0])
     host = office.registry.find("web-1").id
     if words != ("resume",):
         fleetmend("resume", "global")
@@ -93,7 +117,14 @@ def call(fleetmend, office, words: tuple[str, ...], *more: str):
         with office.obeying():
             done = fleetmend(*words, *arguments, *more)
         return done.code, done.out, done.err
-    if words in {("status",), ("hosts", "show"), ("incidents", "ls")}:
+    if words in {("approvals", "ls"), ("approve",), ("deny",)}:
+        office.want_approval()
+    if words == ("playbooks", "trust"):
+        office.fail_proofs(host)
+    if words == ("report", "risk"):
+        office.follow(limits=GENEROUS)
+        office.heal(host)
+    if words in {("status",), ("hosts", "show"), ("incidents", "ls"), ("approvals", "ls"), ("approve",), ("deny",)}:
         office.observe(host, Status.CRIT, "cron.service")
     done = fleetmend(*words, *arguments, *more)
     return done.code, done.out, done.err
@@ -122,7 +153,7 @@ def test_json_and_yaml_are_the_same_document(fleet, fleetmend, words):
     assert code == 0, err
     document = json.loads(out)
     assert FIELDS[words] in document
-    if words[-1] in {"rm", "run", "resume"}:
+    if words[-1] in {"rm", "run", "resume", "approve", "deny", "trust"}:
         return  # They can be done once.
     _, text, _ = call(fleetmend, fleet, words, "--output", "yaml")
     assert shape(yaml.safe_load(text)) == shape(document)
@@ -248,6 +279,80 @@ def test_what_servers_wrote_cannot_steer_the_terminal(fleet, fleetmend):
             assert not steering & set(out), (words, form)
     shown = fleetmend("incidents", "show", "inc-2", "--output", "json").json
     assert shown["incident"]["summary"] == f"bad{evil}", "programs get what was said, unchanged"
+
+
+def test_explain_says_why_nothing_is_done_on_a_host(fleet, fleetmend):
+    done = fleetmend("explain", "--why-not", "web-2")
+    assert (done.code, "no fault is known there; if one came now: local paused global: test" in " ".join(done.out.split())) == (
+        0,
+        True,
+    )
+    assert fleetmend("explain", "--why-not", "web-2", "--output", "json").json["sections"][0]["topic"] == "host"
+    assert fleetmend("explain").code == 2
+    assert fleetmend("explain", "inc-1", "--why-not", "web-2").code == 2
+    assert "storm: no storm of this check" in fleetmend("explain", "inc-1", "--gates").out
+    assert "storm: no storm of this check" not in fleetmend("explain", "inc-1").out
+
+
+@pytest.mark.parametrize(
+    ("words", "repeat", "length_h"),
+    [
+        (("--every", "Sat 02:00", "--tz", "Europe/Berlin", "--for", "4h"), "weekly Sat 02:00 Europe/Berlin", 4),
+        (("--every", "Sat,Sun 02:00", "--for", "1h"), "weekly Sat,Sun 02:00 UTC", 1),
+        (("--every", "02:00", "--for", "1h"), "daily 02:00 UTC", 1),
+        (("--every", "daily 02:00", "--for", "1h"), "daily 02:00 UTC", 1),
+        (("--from", "2999-01-01T10:00", "--until", "13:00"), None, 3),
+        (("--until", "2h"), "", 2),
+    ],
+)
+def test_maintenance_is_announced_in_peoples_words(fleet, fleetmend, words, repeat, length_h):
+    done = fleetmend("maintenance", "add", "--host", "web-1", "--reason", "x", *words, "--output", "json")
+    if repeat is None:
+        assert (done.code, "so far away" in done.err) == (2, True)
+        return
+    window = done.json["window"]
+    assert (window["repeat"], window["length_ms"]) == (repeat, length_h * 3_600_000)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--for", "1h", "--reason", "x"),
+        ("--on", "role=web", "--host", "web-1", "--for", "1h", "--reason", "x"),
+        ("--on", "role=web", "--reason", "x"),
+        ("--on", "role=web", "--for", "1h", "--until", "2h", "--reason", "x"),
+        ("--on", "role=web", "--for", "1h"),
+        ("--on", "role=web", "--for", "1h", "--tz", "UTC", "--reason", "x"),
+        ("--on", "role=web", "--until", "2001-01-01", "--reason", "x"),
+    ],
+)
+def test_half_an_announcement_is_wrong_usage(fleet, fleetmend, words):
+    done = fleetmend("maintenance", "add", *words)
+    assert (done.code, "cannot " in done.err) == (2, True)
+
+
+def test_an_order_that_nobody_asks_for_and_half_a_denial_are_said(fleet, fleetmend):
+    done = fleetmend("approve", "ord-1-1")
+    assert (done.code, "inc-1 is over (healed)" in done.err) == (1, True)
+    assert fleetmend("deny", "ord-1-1").code == 2
+    assert fleetmend("playbooks", "trust", "restart-failed-unit").code == 2
+    refused = fleetmend("playbooks", "trust", "restart-failed-unit", "--restore")
+    assert (refused.code, "it is not demoted" in refused.err) == (1, True)
+
+
+def test_status_shows_what_waits_for_people_and_maintenance(fleet, fleetmend):
+    fleetmend("resume", "global")
+    fleet.want_approval()
+    fleet.observe(fleet.registry.find("web-1").id, Status.CRIT, "cron.service")
+    out = fleetmend("status").out
+    assert "Waiting for approval" in out
+    assert "ord-2-1" in out
+    assert f"{fleet.window} on db-1 by local, until" in " ".join(out.split())
+    fleet.fail_proofs(fleet.registry.find("web-2").id)
+    assert "suggest (demoted)" in fleetmend("playbooks", "ls").out
+    assert "demoted from act: 3 repairs in a row were not proved" in " ".join(
+        fleetmend("playbooks", "show", "restart-failed-unit").out.split()
+    )
 
 
 def test_a_watch_ends_well_when_interrupted(fleet, fleetmend):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -116,6 +117,54 @@ def test_orders_that_could_still_run_survive_compaction_in_any_number(folder):
     ledger.close()
 
 
+class Died(BaseException):
+    """The process ended here: nothing after it runs."""
+
+
+@contextlib.contextmanager
+def interrupted(at: str, error: BaseException):
+    """The first write, sync, rename or sync of the folder fails, or half of the first write is done before it does."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    def half(fd: int, data: bytes) -> None:
+        os.write(fd, data[: len(data) // 2])
+        raise error
+
+    real = os.fsync
+    calls = iter((fail,))
+
+    def fsync(fd: int) -> None:
+        # What cleans up after the first failure works again.
+        next(calls, real)(fd)
+
+    with pytest.MonkeyPatch.context() as patch:
+        if at == "fsync":
+            patch.setattr("fleetmend_executor.ledger.os.fsync", fsync)
+        elif at == "replace":
+            patch.setattr("fleetmend_executor.ledger.os.replace", fail)
+        else:
+            name = "write_all" if at == "half" else at
+            patch.setattr(f"fleetmend_executor.ledger.{name}", half if at == "half" else fail)
+        yield
+
+
+def test_a_compacted_file_whose_name_may_be_lost_takes_nothing_more(folder):
+    """After the rename the old file has no name: an order noted there would run again after a restart."""
+    ledger = Ledger(folder)
+    fill(ledger, 3)
+    with pytest.raises(LedgerUnavailable, match="cannot compact"), interrupted("sync_folder", OSError(5, "Input/output error")):
+        ledger.compact("b", 0, over_bytes=0)
+    with pytest.raises(LedgerUnavailable, match="restart after repair"):
+        ledger.begin(entry(7))
+    ledger.close()
+    again = Ledger(folder)
+    assert again.get("ord-2-1") is not None
+    again.begin(entry(7))
+    again.close()
+
+
 class Crashes(RuleBasedStateMachine):
     """Every write may be cut off at any byte by a crash; the model remembers what was confirmed and what may have been."""
 
@@ -184,6 +233,60 @@ class Crashes(RuleBasedStateMachine):
             self.ended[order.order_id] = "cut"
         if not ends and kept is not None:
             self.begun.add(order.order_id)
+
+    @rule(order=orders, ends=st.booleans(), at=st.sampled_from(["write_all", "half", "fsync"]))
+    def die_inside_a_write(self, order, ends, at):
+        if not self._may(order, ends):
+            return
+        with pytest.raises(Died), interrupted(at, Died()):
+            self._do(order, ends)
+        self._come_back()
+        kept = self.ledger.get(order.order_id)
+        if ends and kept is not None and kept.ended:
+            self.ended[order.order_id] = "cut"
+        if not ends and kept is not None:
+            self.begun.add(order.order_id)
+        assert at == "fsync" or kept is None or order.order_id in self.begun | set(self.ended)
+
+    @rule(order=orders, ends=st.booleans(), at=st.sampled_from(["write_all", "half", "fsync"]))
+    def the_disk_refuses(self, order, ends, at):
+        """Refused means not done, now and after a reopening."""
+        if not self._may(order, ends):
+            return
+        before = dict(self.ledger.entries)
+        with pytest.raises(LedgerUnavailable, match="cannot write"), interrupted(at, OSError(28, "No space left on device")):
+            self._do(order, ends)
+        assert self.ledger.entries == before
+        self._come_back()
+        assert self.ledger.entries == before
+
+    @precondition(lambda self: bool(self.begun or self.ended))
+    @rule(at=st.sampled_from(["write_all", "half", "fsync", "replace", "sync_folder"]), dies=st.booleans())
+    def compaction_is_interrupted(self, at, dies):
+        error = Died() if dies else OSError(28, "No space left on device")
+        with pytest.raises(Died if dies else LedgerUnavailable), interrupted(at, error):
+            self.ledger.compact("b", 0, over_bytes=0)
+        if dies:
+            self._come_back()
+        elif at == "sync_folder":
+            # Which of the two files the folder will name after a power cut is open: nothing more is taken on before a restart.
+            with pytest.raises(LedgerUnavailable, match="restart"):
+                self.ledger.begin(entry(10**6))
+            self._come_back()
+
+    def _may(self, order, ends):
+        known = self.ledger.get(order.order_id)
+        return (known is None or not known.ended) if ends else known is None
+
+    def _do(self, order, ends):
+        if ends:
+            self.ledger.end(order, "cut", "cd")
+        else:
+            self.ledger.begin(order)
+
+    def _come_back(self):
+        self.ledger.close()
+        self.ledger = Ledger(self.folder)
 
     @precondition(lambda self: self.count > 0)
     @rule()

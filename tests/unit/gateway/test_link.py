@@ -12,6 +12,7 @@ from fleetmend_controller.core.events import (
     Observed,
     OrderEnded,
     OrderStarted,
+    PersonSeen,
 )
 from fleetmend_controller.core.model import Cost, Order, Outcome, Status, Subject
 from fleetmend_controller.pki.authority import read_master_secret
@@ -313,6 +314,65 @@ def test_hostile_text_is_made_harmless_at_the_edge(tmp_path):
         assert len(seen.summary) <= 500
         assert seen.finding == {"unit": "n  ginx", "pid": 12}
         assert world.rejected("malformed") == 5
+        await link.close()
+
+    run(scenario, tmp_path)
+
+
+def test_people_at_work_are_told_once_a_minute_while_they_are_there(tmp_path):
+    async def scenario(world):
+        answer, identity = await world.enrol()
+        link = Link(world, identity)
+        await link.hello()
+        await link.beat(presence=["anna at pts/0", "apt-get at work"])
+        await eventually(lambda: world.decider.of(PersonSeen))
+        (seen,) = world.decider.of(PersonSeen)
+        assert (seen.host, seen.who) == (answer.host_id, "anna at pts/0, apt-get at work")
+        assert seen.until_ms == seen.at_ms + 15 * 60_000
+
+        await link.beat(presence=["anna at pts/0"])
+        await link.report((1, observation()))
+        await link.acked(1)
+        assert len(world.decider.of(PersonSeen)) == 1
+
+        world.clock.now_ms += 60_000
+        await link.beat(presence=["anna at pts/0"])
+        await eventually(lambda: len(world.decider.of(PersonSeen)) == 2)
+        world.clock.now_ms += 60_000
+        await link.beat()
+        await link.report((2, observation(status=OK)))
+        await link.acked(2)
+        assert len(world.decider.of(PersonSeen)) == 2
+        await link.close()
+
+    run(scenario, tmp_path)
+
+
+def test_what_an_agent_says_of_people_is_cleaned_and_bounded(tmp_path):
+    async def scenario(world):
+        _, identity = await world.enrol()
+        link = Link(world, identity)
+        await link.hello()
+        await link.beat(presence=["\x1b[31m\u202eanna", "", "\n", *["x" * 5_000] * 50])
+        await eventually(lambda: world.decider.of(PersonSeen))
+        (seen,) = world.decider.of(PersonSeen)
+        assert seen.who == ", ".join(["[31m anna", *["x" * 100] * 5])
+        await link.close()
+
+    run(scenario, tmp_path)
+
+
+def test_people_at_work_are_not_forgotten_over_a_journal_outage(tmp_path):
+    async def scenario(world):
+        _, identity = await world.enrol()
+        link = Link(world, identity)
+        await link.hello()
+        await eventually(lambda: world.decider.of(HostConnected))
+        world.decider.down = True
+        await link.beat(presence=["anna at pts/0"])
+        await asyncio.sleep(0.05)
+        world.decider.down = False
+        await eventually(lambda: world.decider.of(PersonSeen))
         await link.close()
 
     run(scenario, tmp_path)

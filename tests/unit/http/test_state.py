@@ -7,18 +7,22 @@ from fleetmend_controller.core.model import (
     EscalateTo,
     Fleet,
     FleetBudget,
+    Heal,
     Host,
     Incident,
     Limits,
+    Outbreak,
     Pause,
     Phase,
     Playbook,
     Rate,
+    Standing,
     Status,
     Subject,
     Trust,
 )
 from fleetmend_controller.core.policy import Policy
+from fleetmend_controller.core.standing import DEBT_WINDOW_MS
 from fleetmend_controller.http.state import Budget, render, take
 
 NOW_MS = 1_000_000
@@ -83,6 +87,36 @@ def test_hosts_without_the_label_appear_once_they_hold_budget():
     assert take(fleet, policy, NOW_MS).budgets == ()
     fleet.in_flight = {("site", ""): {"h-1": 1}}
     assert take(fleet, policy, NOW_MS).budgets == (Budget("site", "", 1, 0, 2),)
+
+
+def test_trust_is_what_is_left_of_it_after_a_demotion():
+    fleet = fleet_of()
+    fleet.standing["a"] = Standing(failed=3, lowered=Trust.SUGGEST, why="3 repairs in a row were not proved")
+    policy = policy_of(*(playbook(name, Trust.ACT, FleetBudget("role", 10, 5)) for name in "ab"))
+    assert take(fleet, policy, NOW_MS).trust == {"a": 1, "b": 2}
+
+
+def test_what_waits_for_people_and_storms_are_counted():
+    waits, held, over = incident(1, Phase.HELD, 0), incident(2, Phase.HELD, 0), incident(3, Phase.ESCALATED, 0)
+    waits.asked_ms = over.asked_ms = NOW_MS
+    fleet = fleet_of(waits, held, over)
+    fleet.outbreaks["unit_failed"] = Outbreak("inc-9", NOW_MS, NOW_MS, {"role=web": 9})
+    text = render(take(fleet, policy_of(), NOW_MS), "1.0").decode()
+    assert "fleetmend_approvals_waiting 1.0" in text
+    assert "fleetmend_storms 1.0" in text
+
+
+def test_debt_is_shown_for_the_worst_fifty_subjects_only():
+    fleet = fleet_of()
+    for number in range(60):
+        fleet.heals[Subject("h-1", "", f"{number:02}.service")] = [Heal(NOW_MS - 1, 5)] * (number + 1)
+    fleet.heals[Subject("h-2", "", "old.service")] = [Heal(NOW_MS - DEBT_WINDOW_MS, 5)] * 99
+    fleet.heals[Subject("h-gone", "", "a.service")] = [Heal(NOW_MS - 1, 5)] * 99
+    snapshot = take(fleet, policy_of(), NOW_MS)
+    assert len(snapshot.heals) == 50
+    assert snapshot.heals[("web-1", "59.service")] == 60
+    assert 'fleetmend_masking_heals{host="web-1",subject="59.service"} 60.0' in render(snapshot, "1.0").decode()
+    assert {host for host, _ in snapshot.heals} == {"web-1"}
 
 
 def test_pauses_are_counted_by_kind_and_names_are_escaped():

@@ -2,10 +2,14 @@
 
 from fleetmend_controller.core.model import (
     ActionStep,
+    Approval,
     Attempts,
     Cost,
     EscalateTo,
+    Flapping,
     FleetBudget,
+    Floor,
+    NeedApproval,
     Proof,
     Rate,
     Storm,
@@ -220,3 +224,25 @@ def test_no_rules_at_all_are_rules():
     made = rules()
     assert (made.checks_for({}), made.policy.playbooks, made.declarations) == ((), (), ())
     assert problems() == []
+
+
+def test_floors_flapping_and_approval_are_what_the_file_says():
+    limits = "limits: {minimum_healthy: {by: rack, percent: 80}, flapping: {count: 4, within: 5m, quiet: 20m}}"
+    approval = "approval: {needed_for: disruptive, people: 2, within: 10m, role: admin}"
+    text = PLAYBOOK.replace("limits: {per_host: 3 per 1h}", f"{limits}\n{approval}")
+    (playbook,) = rules(checks=CHECKS, playbooks=text, declarations=DECLARATION).policy.playbooks
+    assert playbook.limits.floor == Floor("rack", 80)
+    assert playbook.limits.flapping == Flapping(4, 300_000, 1_200_000)
+    assert playbook.approval == Approval(NeedApproval.DISRUPTIVE, 2, 600_000, "admin")
+
+
+def test_what_destroys_is_approved_by_one_responder_within_an_hour_unless_the_file_says_otherwise():
+    (playbook,) = rules(checks=CHECKS, playbooks=PLAYBOOK, declarations=DECLARATION).policy.playbooks
+    assert playbook.approval == Approval(NeedApproval.DESTRUCTIVE, 1, 3_600_000, "responder")
+    assert playbook.limits.floor is None
+
+
+def test_an_approval_that_nobody_could_give_is_refused():
+    for wrong in ("{people: 0}", "{people: 6}", "{role: viewer}", "{needed_for: always}", "{within: 0s}", "{persons: 2}"):
+        (said,) = problems(checks=CHECKS, playbooks=f"{PLAYBOOK}approval: {wrong}\n", declarations=DECLARATION)
+        assert "cannot " in said, wrong

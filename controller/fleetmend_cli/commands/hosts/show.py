@@ -25,6 +25,8 @@ def _print(answer: pb.GetHostResponse, now_ms: int) -> None:
             *([("Lost since", when(host.lost_since_ms, now_ms))] if host.HasField("lost_since_ms") else []),
             ("Labels", labels_text(host.labels)),
             ("Paused by", ", ".join(host.paused_by) or "-"),
+            *([("Maintenance", ", ".join(host.maintenance))] if host.maintenance else []),
+            *([("At work there", host.present)] if host.present else []),
             ("Enrolled", when(host.enrolled_ms, now_ms)),
             ("Last seen", when(host.last_seen_ms if host.HasField("last_seen_ms") else None, now_ms)),
             ("Agent", host.agent_version or "-"),

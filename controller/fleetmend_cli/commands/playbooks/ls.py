@@ -25,7 +25,7 @@ def _print(answer: pb.ListPlaybooksResponse, _now_ms: int) -> None:
     rows = [
         (
             playbook.name,
-            word(pb.PlaybookTrust.DESCRIPTOR, playbook.trust),
+            word(pb.PlaybookTrust.DESCRIPTOR, playbook.effective_trust) + (" (demoted)" if playbook.demoted_because else ""),
             playbook.check,
             short(playbook.for_ms),
             ", ".join(_step(step) for step in playbook.steps),

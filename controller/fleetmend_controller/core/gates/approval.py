@@ -32,7 +32,9 @@ def _ask(c: Candidate) -> Answer:
         return allow(f"{order} is approved by {', '.join(people)}")
     asked_ms = c.incident.asked_ms
     if asked_ms is not None and c.now_ms >= asked_ms + wanted.within_ms:
-        return refuse(Why.APPROVAL_EXPIRED, f"nobody approved {order} within {wanted.within_ms // 60_000} min")
+        given = list(dict.fromkeys(a.by for a in c.incident.approvals if a.order == order))
+        who = f"only {', '.join(given)}" if given else "nobody"
+        return refuse(Why.APPROVAL_EXPIRED, f"{who} approved {order} within {wanted.within_ms // 60_000} min")
     until_ms = (c.now_ms if asked_ms is None else asked_ms) + wanted.within_ms
     return hold(Why.APPROVAL_NEEDED, f"{len(people)} of {wanted.people} people approved {order} ({c.step.action})", until_ms)
 
