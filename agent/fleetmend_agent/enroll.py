@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import tenacity
 
 from fleetmend.v1 import enroll_pb2, enroll_pb2_grpc
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 DONE, FAILED, UNREACHABLE = 0, 1, 3
 CALL_TIMEOUT_S = 30.0
+CALL_TRIES_MAX = 4
+CALL_PAUSE_MAX_S = 1.0
 TOKEN_BYTES_MAX = 4096
 _HOSTNAME = re.compile(r"[a-z0-9.-]{1,253}")
 
@@ -127,8 +130,16 @@ def _renew(settings: config.Settings) -> int:
 
 
 def _call(method: Callable[..., Any], request: Any, address: str) -> Any:
+    # A controller that restarts is back within seconds. Only what did not arrive is tried again: a join token that was
+    # spent by an answer nobody got must not look like a forged one.
+    tries = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_never_arrived),
+        stop=tenacity.stop_after_attempt(CALL_TRIES_MAX),
+        wait=tenacity.wait_random_exponential(multiplier=0.2, max=CALL_PAUSE_MAX_S),
+        reraise=True,
+    )
     try:
-        return method(request, timeout=CALL_TIMEOUT_S, wait_for_ready=False)
+        return tries(method, request, timeout=CALL_TIMEOUT_S, wait_for_ready=False)
     except grpc.RpcError as error:
         code, details = error.code(), error.details()
         if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
@@ -137,6 +148,10 @@ def _call(method: Callable[..., Any], request: Any, address: str) -> Any:
                 UNREACHABLE,
             ) from error
         raise EnrolError(f"cannot get a certificate: the controller refused: {details} ({code.name})") from error
+
+
+def _never_arrived(error: BaseException) -> bool:
+    return isinstance(error, grpc.RpcError) and error.code() is grpc.StatusCode.UNAVAILABLE
 
 
 def _channel(address: str, tls: grpc.ChannelCredentials) -> grpc.Channel:

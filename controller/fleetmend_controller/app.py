@@ -246,8 +246,8 @@ async def _watchdog(parts: Parts) -> None:
 
 async def _serve_metrics(parts: Parts) -> None:
     def not_ready() -> list[str]:
-        reasons = [] if parts.decider.writable else [f"journal not writable: {parts.decider.failure}"]
-        return reasons + ([f"newest rules refused: {parts.rules.problem}"] if parts.rules.problem else [])
+        # Rules that were refused keep nobody from work: those in force stay. Status, log and metric tell of them.
+        return [] if parts.decider.writable else [f"journal not writable: {parts.decider.failure}"]
 
     def fleet() -> tuple[Fleet, Policy]:
         return parts.decider.fleet, parts.decider.rules.policy
