@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,7 +120,8 @@ def test_heal_latency_and_cost_beside_rivals(fleet: Fleet):
     together = series(fleet, OURS, "hang", 3, *TOGETHER, pause_s=3.0)
     systemd, floor = rival_systemd(fleet), rival_watcher(fleet)
     monit_killed, monit_hung = rival_monit(fleet)
-    print("\n\nseconds until it answers again" + " " * 14 + "   n   median      p95      min      max  goal")
+    print(f"\n\nload average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; rivals on the same machine in the same run")
+    print("seconds until it answers again" + " " * 14 + "   n   median      p95      min      max  goal")
     print(row("Fleetmend, killed, executor warm", warm, "median 0.15, p95 0.5"))
     print(row("Fleetmend, killed, executor cold", cold, "median 0.25, p95 0.5"))
     print(row("systemd Restart=always", systemd))
