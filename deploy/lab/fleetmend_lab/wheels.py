@@ -12,6 +12,7 @@ from .faults import REPOSITORY
 from .machine import LabError, remove_tree, run
 
 BUILD_TIMEOUT_S = 900.0
+KEPT = 2
 EXTRAS = "agent,controller,cli"
 SOURCES = ("pyproject.toml", "agent", "controller", "protos", "deploy")
 
@@ -59,6 +60,8 @@ def _dependencies(cache: Path) -> Path:
     remove_tree(building)
     _pip("wheel", "--prefer-binary", "--wheel-dir", str(building), f"{REPOSITORY}[{EXTRAS}]")
     building.rename(kept)
+    for old in sorted(cache.glob("wheels-*"), key=lambda path: path.stat().st_mtime, reverse=True)[KEPT:]:
+        remove_tree(old)
     return kept
 
 
