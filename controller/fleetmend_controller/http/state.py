@@ -102,12 +102,12 @@ def _budgets(fleet: Fleet, policy: Policy) -> tuple[Budget, ...]:
 
 
 def _heals(fleet: Fleet, now_ms: int) -> dict[tuple[str, str], int]:
-    """Repairs within the window of debt by host and subject: those healed more than once, and of them the worst."""
+    """Repairs within the window of debt by host and subject, the worst ones."""
     counts: dict[tuple[str, str], int] = {}
     for target, heals in fleet.heals.items():
         recent = sum(1 for heal in heals if heal.at_ms > now_ms - DEBT_WINDOW_MS)
         host = fleet.hosts.get(target.host)
-        if recent > 1 and host is not None:
+        if recent and host is not None:
             counts[(host.name, f"{target.check} {target.key}".strip())] = recent
     return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:HEALS_SHOWN_MAX])
 
@@ -191,7 +191,7 @@ def _fleet_families(s: Snapshot, version: str) -> Iterator[Family]:
     yield _gauge("storms", "Types of checks that many hosts fail together: their repairs are held.", [], [([], s.storms)])
     yield _gauge(
         "masking_heals",
-        "Repairs of one subject within 7 days, where there was more than one; the worst 50.",
+        "Proved repairs of one subject within 7 days; the worst 50.",
         ["host", "subject"],
         [([host, subject], n) for (host, subject), n in s.heals.items()],
     )
