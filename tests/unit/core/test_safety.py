@@ -317,3 +317,10 @@ def test_budget_that_never_comes_free_ends_with_a_person():
     t.wait(700_000)
     assert [e.why for e in t.escalated] == [Why.FLEET_BUDGET]
     assert t.fleet.incidents["inc-1"].phase is Phase.ORDERED
+
+
+def test_maintenance_does_not_stop_the_people_who_do_it():
+    t = Timeline()
+    t.feed(WindowAdded(t.now_ms, window(t)))
+    t.run()
+    assert len(t.orders) == 1

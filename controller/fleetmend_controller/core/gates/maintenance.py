@@ -7,6 +7,8 @@ from . import Answer, Candidate, Gate, allow, hold
 
 
 def _ask(c: Candidate) -> Answer:
+    if c.incident.run is not None:
+        return allow("an operator asked for it")
     for window in c.fleet.windows.values():
         if not window.covers(c.host.id, c.host.labels):
             continue
