@@ -336,7 +336,7 @@ def test_more_connections_than_its_bound_are_turned_away(host, server_for):
 
 
 def _has_room(host) -> bool:
-    """While the held ones are still being let go, a further one is turned away: with a word, or cut before its request is read."""
+    """While the held ones are being let go, a further one is turned away: with a word, or cut before it is read."""
     try:
         return host.ask({"op": "hello"})[0]["event"] == "hello"
     except (ConnectionResetError, BrokenPipeError):
