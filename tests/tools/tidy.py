@@ -91,8 +91,8 @@ WORDS = tuple(
         ("npmjs", ".org"),
         ("pythonhosted", ".org"),
         ("/tmp/", "team"),
-        ("/work/", "main"),
-        ("/work/", "shared"),
+        ("/wo", "rk/main"),
+        ("/wo", "rk/shared"),
         ("black", "list"),
         ("white", "list"),
     )
