@@ -43,6 +43,11 @@ def test_the_shipped_rules_compile_without_a_warning():
     assert len(SHIPPED) == len(shipped().documents)
 
 
+@pytest.mark.parametrize("folder", ["deploy/lab/rules", "deploy/samples/rules", "tests/bench/rules"])
+def test_the_rules_of_lab_samples_and_benchmarks_compile(folder):
+    assert compile_rules(read_documents([DEPLOY.parent / folder])).documents
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_editors_accept_the_shipped_rules(path):
     value = yaml.safe_load(path.read_text().replace("\non:", '\n"on":'))
