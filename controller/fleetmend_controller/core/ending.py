@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .effects import RequestCheck, Why
-from .events import Observed
-from .incidents import close, escalate, open_incident
-from .model import Incident, Status, Symptom
+from .incidents import close, escalate
+from .model import Incident
 from .transitions import Trigger
 from .turn import Turn
 
@@ -18,28 +17,15 @@ def reconsider(turn: Turn, incidents: Iterable[str]) -> None:
 
 
 def end(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str) -> None:
-    """Close an incident; symptoms that are still sick become incidents of their own, and who waited may go on."""
+    """Close an incident; symptoms that still seem sick are looked at anew, and who waited may go on."""
     host_id, groups = incident.subject.host, incident.groups
     host = turn.fleet.hosts.get(host_id)
-    ended = (incident.ended_boot, incident.ended_clock_ms)
     for symptom in close(turn, incident, trigger, why, text):
-        if host is None or symptom.boot != host.boot:
-            continue
-        if symptom.boot == ended[0] and symptom.sampled_clock_ms <= ended[1]:
-            # Seen before the repair: whether it is still so is not known. Acting on it would repair one fault twice.
+        # It may date from before the repair, or from the moment in which the service was not yet up. Only a fresh result can
+        # make it a fault of its own: acting on what it last said would repair one fault twice.
+        if host is not None:
             turn.do(RequestCheck(symptom.subject))
-            continue
-        reconsider(turn, [open_incident(turn, _as_event(turn, symptom)).id])
     freed(turn, host_id, groups)
-
-
-def _as_event(turn: Turn, symptom: Symptom) -> Observed:
-    s = symptom.subject
-    clock_ms = symptom.sampled_clock_ms + turn.now_ms - symptom.sampled_ms
-    return Observed(
-        turn.now_ms, s.host, s.check, symptom.check_type, s.key, Status.CRIT, symptom.finding, symptom.summary,
-        symptom.boot, symptom.sampled_clock_ms, clock_ms,
-    )  # fmt: skip
 
 
 def give_up(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str) -> None:

@@ -166,7 +166,7 @@ def escalate(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: s
 
 
 def close(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str) -> list[Symptom]:
-    """End an incident. Returns the symptoms that are still sick: each becomes an incident of its own."""
+    """End an incident. Returns the symptoms that still seem sick: each must be looked at anew."""
     fleet = turn.fleet
     release(turn, incident)
     turn.move(incident, trigger)

@@ -118,9 +118,11 @@ def test_a_symptom_joins_the_story_and_one_that_outlives_it_has_its_own(make_wor
     ]
     assert "found: fault=refused, unit=nginx.service" in seen.lines[1].evidence
     world.observe(host, Status.OK)
+    world.wait(1)
+    world.observe(host, Status.CRIT, "http://127.0.0.1/", "http_endpoint", unit="nginx.service", fault="refused")
     outlived = told(world, "inc-2")
     assert outlived.case.check == "http_endpoint"
-    assert outlived.sections[0].lines[0].evidence == (), "the result that closed the other incident is not evidence of this one"
+    assert "found: fault=refused, unit=nginx.service" in outlived.sections[0].lines[0].evidence
 
 
 def test_a_lost_host_names_who_is_told(make_world):

@@ -377,6 +377,10 @@ def test_a_symptom_that_outlives_the_incident_becomes_one():
     t.seen(Status.OK)
     t.wait(10_000)
     t.seen(Status.OK)
+    assert t.fleet.incidents == {}
+    assert t.asked[-1].subject.check == "health"
+    assert len(t.orders) == 1
+    t.seen(Status.CRIT, check="health")
     assert t.only.subject.check == "health"
 
 
