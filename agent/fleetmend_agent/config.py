@@ -21,7 +21,7 @@ CONFIG_BYTES_MAX = 64 * 1024
 _SIZE = re.compile(r"^(\d{1,12})([KMG]?)$")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _TEXT_KEYS = ("controller", "state_dir", "executor_socket", "dbus_socket")
-_ROOT_KEYS = ("proc", "sys", "etc", "root", "tools", "kmsg")
+_ROOT_KEYS = ("proc", "sys", "etc", "root", "tools", "kmsg", "overlay")
 
 
 class ConfigError(ValueError):

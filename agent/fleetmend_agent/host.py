@@ -31,7 +31,11 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class Roots:
-    """Where the machine is. `tools` is a folder in which tools without a slash are looked for; empty: the usual folders."""
+    """Where the machine is. `tools` is a folder in which tools without a slash are looked for; empty: the usual folders.
+
+    `overlay`: a folder whose files, where there are any, are seen in place of the machine's (`overlay/proc/meminfo` for
+    /proc/meminfo, `overlay/bin/smartctl` for the tool): to try what a check says of hardware that is not there.
+    """
 
     proc: str = "/proc"
     sys: str = "/sys"
@@ -39,6 +43,7 @@ class Roots:
     root: str = "/"
     tools: str = ""
     kmsg: str = "/dev/kmsg"
+    overlay: str = ""
 
     @classmethod
     def under(cls, folder: str) -> Roots:
@@ -116,6 +121,11 @@ class Host:
 
     def path(self, path: str) -> str:
         """Where an absolute path of the machine lies under the roots."""
+        if self.roots.overlay and os.path.lexists(laid := self.roots.overlay + path):
+            return laid
+        return self._own_path(path)
+
+    def _own_path(self, path: str) -> str:
         for name, root in (("/proc", self.roots.proc), ("/sys", self.roots.sys), ("/etc", self.roots.etc)):
             if path == name or path.startswith(f"{name}/"):
                 return root + path[len(name) :]
@@ -142,7 +152,11 @@ class Host:
 
     def listdir(self, path: str) -> list[str]:
         """The names in a folder, unsorted."""
-        return [entry.name for entry in Path(self.path(path)).iterdir()]
+        names = os.listdir(self.path(path))
+        laid_over = self.roots.overlay and self.path(path) != self._own_path(path)
+        if laid_over and os.path.isdir(own := self._own_path(path)):
+            names += [name for name in os.listdir(own) if name not in set(names)]
+        return names
 
     def stat(self, path: str) -> os.stat_result:
         """What a path leads to, links followed. May hang on a dead mount: only from a worker thread."""
@@ -192,17 +206,22 @@ class Host:
         if "/" in name:
             return name
         # shutil.which would load the compression libraries for good.
-        for folder in (self.roots.tools or _TOOL_PATH).split(":"):
+        for folder in self._tool_path().split(":"):
             path = f"{folder}/{name}"
             if os.access(path, os.X_OK) and Path(path).is_file():
                 return path
         raise FileNotFoundError(errno.ENOENT, "no such tool", name)
 
+    def _tool_path(self) -> str:
+        path = self.roots.tools or _TOOL_PATH
+        return f"{self.roots.overlay}/bin:{path}" if self.roots.overlay else path
+
     def run(self, argv: tuple[str, ...], timeout_s: float, output_bytes_max: int = OUTPUT_BYTES_MAX) -> tools.Finished:
         """Runs a tool in a session of its own, without a shell, and leaves none of its processes behind. Raises OSError."""
         if not argv:
             raise OSError(errno.EINVAL, "no command")
-        environment = {"PATH": self.roots.tools + ":" + _TOOL_PATH if self.roots.tools else _TOOL_PATH, "LC_ALL": "C"}
+        path = self._tool_path()
+        environment = {"PATH": path if path.endswith(_TOOL_PATH) else f"{path}:{_TOOL_PATH}", "LC_ALL": "C"}
         return tools.run((self.tool(argv[0]), *argv[1:]), environment, timeout_s, output_bytes_max)
 
     def units(self, fresh: bool = False) -> Mapping[str, UnitState]:

@@ -41,6 +41,8 @@ class Declaration:
     units: dict[str, UnitRule] = field(default_factory=dict)
     disposable: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
+    parts: dict[str, Any] = field(default_factory=dict)
+    """What the other sections of the declarations say, by key: an action reads its own and refuses what it cannot."""
 
 
 NONE = Declaration()
@@ -56,9 +58,11 @@ def parse(document: dict[str, Any], host_id: str) -> Declaration:
     if not _is_count(version) or not _is_count(epoch) or not isinstance(units, dict):
         raise DeclarationError("bad_parameter", "cannot use declaration: version, epoch or units are missing")
     rules = {str(name): _unit_rule(str(name), rule) for name, rule in units.items()}
-    return Declaration(
-        int(version or 0), int(epoch or 0), rules, _paths(document, "disposable"), _paths(document, "protected", units_too=True)
-    )
+    parts = document.get("parts", {})
+    if not isinstance(parts, dict):
+        raise DeclarationError("bad_parameter", "cannot use declaration: its parts are not a mapping")
+    disposable, protected = _paths(document, "disposable"), _paths(document, "protected", units_too=True)
+    return Declaration(int(version or 0), int(epoch or 0), rules, disposable, protected, parts)
 
 
 def load(path: str, key: bytes, host_id: str) -> Declaration:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 COMMAND_OUTPUT_BYTES_MAX = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Run one argument vector. `optional`: its failure is noted, but fails nothing (evidence)."""
+    """Run one argument vector. `optional`: its failure is noted, but fails nothing (evidence).
+
+    `hosted`: what needs more than the executor's own sandbox permits (routes, mounts, packages) is run by systemd as a
+    transient unit, `fleetmend-repair-*.service`, with root's powers and the host's network. The executor itself stays shut in.
+    """
 
     argv: tuple[str, ...]
     timeout_s: float | None = None
     output_bytes_max: int = COMMAND_OUTPUT_BYTES_MAX
     optional: bool = False
     title: str = ""
+    hosted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,4 +85,10 @@ class ReadEvidence:
     lines_max: int = 30
 
 
-Effect = Command | UnitGuard | UnitJob | KillProcess | ClearFiles | ReadEvidence
+class Special(Protocol):
+    """An effect that lives with its performer: `fleetmend_executor.<performer>` has `perform(effect, run)` for it."""
+
+    performer: ClassVar[str]
+
+
+Effect = Command | UnitGuard | UnitJob | KillProcess | ClearFiles | ReadEvidence | Special

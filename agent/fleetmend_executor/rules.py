@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from .actions import Refused
 from .declaration import NONE, Declaration, UnitRule
@@ -87,6 +88,10 @@ class HostRules:
         if command is None or (permitted and name not in permitted):
             raise Refused("not_permitted", f"cannot run command {name!r}: this host's policy file does not offer it")
         return command
+
+    def part(self, name: str) -> Any:
+        """What a section of the declarations says to this host; None when nothing is declared there."""
+        return self.declaration.parts.get(name)
 
     def _is_killable(self, action: str, name: str) -> bool:
         try:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import import_module
 
 from .actions import Refused
 from .commands import Finished, plain, run_argv
@@ -113,13 +116,28 @@ def _perform(effect: Effect, run: Run) -> None:
         from . import evidence
 
         evidence.read(effect, run)
+    else:
+        import_module(f"fleetmend_executor.{effect.performer}").perform(effect, run)
 
 
 def _command(effect: Command, run: Run) -> None:
-    finished = run.argv(*effect.argv, timeout_s=effect.timeout_s, output_bytes_max=effect.output_bytes_max)
+    argv = hosted_argv(effect.argv, min(effect.timeout_s or run.left_s(), run.left_s())) if effect.hosted else effect.argv
+    finished = run.argv(*argv, timeout_s=effect.timeout_s, output_bytes_max=effect.output_bytes_max)
     run.output.append(f"== {effect.title}\n{finished.output}" if effect.title else finished.output)
     if finished.exit and not effect.optional:
         raise failure(finished)
+
+
+def hosted_argv(argv: tuple[str, ...], timeout_s: float) -> tuple[str, ...]:
+    """The command as a transient unit of systemd, which ends with its time even if this executor dies before it."""
+    name = f"--unit=fleetmend-repair-{os.getpid()}-{time.monotonic_ns()}"
+    bounds = (
+        f"--property=RuntimeMaxSec={max(1, math.ceil(timeout_s))}",
+        "--property=TimeoutStopSec=5s",
+        "--property=Restart=no",
+    )
+    how = ("--quiet", "--pipe", "--wait", "--collect", "--service-type=exec", "--setenv=LC_ALL=C.UTF-8")
+    return ("systemd-run", name, *how, *bounds, "--", *argv)
 
 
 def failure(finished: Finished) -> ActionFailed:

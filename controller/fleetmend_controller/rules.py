@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from .core.policy import Policy
+from .declarations.merge import merged
 
 Labels = Mapping[str, str]
 LabelSet = tuple[tuple[str, str], ...]
@@ -87,7 +88,7 @@ class UnitRule:
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What should be true on some hosts, and what may be touched there."""
+    """What should be true on some hosts, and what may be touched there. `parts`: what sections tell executors, by key."""
 
     name: str
     owner: str
@@ -96,6 +97,7 @@ class Declaration:
     disposable: tuple[str, ...]
     protected: tuple[str, ...]
     checks: tuple[CheckSpec, ...]
+    parts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ class RuleSet:
         return _kept(self._checks_of, labels, self._work_out_checks)
 
     def declaration_for(self, labels: Labels) -> dict[str, Any]:
-        """What the executor of a host with these labels is told: units, disposable, protected. Do not change what you get."""
+        """What the executor of a host with these labels is told: units, disposable, protected, parts. Do not change it."""
         return _kept(self._document_of, labels, self._work_out_declaration)
 
     def owner_for(self, labels: Labels, unit: str = "") -> str:
@@ -148,6 +150,7 @@ class RuleSet:
             "units": {name: {"desired": units[name].desired, "restart": units[name].restart} for name in sorted(units)},
             "disposable": sorted({pattern for d in selected for pattern in d.disposable}),
             "protected": sorted({pattern for d in selected for pattern in d.protected}),
+            "parts": merged(d.parts for d in selected),
         }
 
 

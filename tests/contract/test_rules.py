@@ -59,7 +59,7 @@ def test_any_server_gets_the_base_checks_and_declares_nothing():
         "unit_failed", "filesystem_space", "filesystem_inodes", "filesystem_readonly", "memory_available", "memory_pressure",
         "cpu_load", "process_count",
     }  # fmt: skip
-    assert shipped().declaration_for({}) == {"units": {}, "disposable": [], "protected": []}
+    assert shipped().declaration_for({}) == {"units": {}, "disposable": [], "protected": [], "parts": {}}
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,15 @@ from ._units import FIELDS, finding, is_masked
 if TYPE_CHECKING:
     from ..host import UnitState
 
+# Repairs that the executor hands to systemd; what becomes of them is the outcome of their order.
+_REPAIRS = "fleetmend-repair-"
 _BETWEEN = frozenset({"activating", "deactivating"})
 
 
 def _run(context: Context) -> Iterable[Result]:
     units = context.host.units(context.fresh)
     ignore: list[str] = context.params["ignore"]
-    failed = [unit for unit in units.values() if _is_failed(unit) and not _matches(unit.name, ignore)]
+    failed = [unit for unit in units.values() if _is_failed(unit) and not _matches(unit.name, [*ignore, f"{_REPAIRS}*"])]
     yield Result(
         Status.OK,
         f"{len(failed)} of {len(units)} units failed" if failed else f"no failed unit among {len(units)}",

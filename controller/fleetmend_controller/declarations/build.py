@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,8 +13,10 @@ from ..playbooks.judge import validate
 from ..playbooks.params import with_defaults
 from ..playbooks.text import Document, shown
 from ..rules import CheckSpec, Declaration, Problem, UnitRule
-from .derive import Derived, derive
+from .derive import derive
+from .merge import disagreements
 from .schema import DeclarationFile
+from .section import Derived, told_to_hosts, whole_file
 
 # Several declarations meet in one sealed document, which holds 256 KiB.
 DECLARED_BYTES_MAX = 64 * 1024
@@ -32,14 +35,16 @@ class Built:
 
 def build_declaration(book: Book, document: Document) -> Built | None:
     """The declaration of one file; None when it cannot be understood, and then why is in the book."""
-    model = validate(document, (), DeclarationFile, book.problems)
+    model = validate(document, (), whole_file(), book.problems)
     if model is None:
         book.complete = False
         return None
     book.claim("declaration", model.declare, document, ("declare",))
+    told = told_to_hosts(model)
     size_bytes = sum(len(text.encode()) + TEXT_OVERHEAD_BYTES for text in (*model.units, *model.disposable, *model.protected))
+    size_bytes += len(json.dumps(told))
     if size_bytes > DECLARED_BYTES_MAX:
-        text = f"cannot send this to hosts: units and patterns take {size_bytes} bytes, limit {DECLARED_BYTES_MAX}"
+        text = f"cannot send this to hosts: what it declares takes {size_bytes} bytes, limit {DECLARED_BYTES_MAX}"
         book.problems.append(document.problem(("declare",), text))
     derived = derive(model)
     checks = tuple(check for each in derived if (check := _check(book, document, each)) is not None)
@@ -53,6 +58,7 @@ def build_declaration(book: Book, document: Document) -> Built | None:
         disposable=tuple(model.disposable),
         protected=tuple(model.protected),
         checks=checks,
+        parts=told,
     )
     return Built(document, model, derived, rule)
 
@@ -66,6 +72,8 @@ def find_conflicts(book: Book, built: Sequence[Built]) -> None:
             units.setdefault(name, []).append(each)
         for check in each.derived:
             checks.setdefault(check.name, []).append((each, check))
+    for index, later in enumerate(built):
+        _check_parts(book, built[:index], later)
     for name, declaring in units.items():
         for index, later in enumerate(declaring):
             _check_unit(book, name, declaring[:index], later)
@@ -101,6 +109,14 @@ def _check_unit(book: Book, name: str, earlier: Sequence[Built], later: Built) -
         if differing and later.rule.on.may_overlap(other.rule.on):
             text = f"cannot declare {shown(name)} here: {_named(other)} says otherwise about {', '.join(differing)}"
             book.problems.append(_conflict(later, ("units", name), text))
+
+
+def _check_parts(book: Book, earlier: Sequence[Built], later: Built) -> None:
+    for other in earlier:
+        for path in disagreements(later.rule.parts, other.rule.parts):
+            if later.rule.on.may_overlap(other.rule.on):
+                text = f"cannot declare {shown('.'.join(map(str, path)))} here: {_named(other)} says otherwise"
+                book.problems.append(_conflict(later, path, text))
 
 
 def _check_derived(book: Book, earlier: Sequence[tuple[Built, Derived]], later: Built, check: Derived) -> None:

@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
-from ..playbooks.schema import ConfirmModel
-from ..playbooks.text import Path
 from .schema import DeclarationFile, HttpHealth, MountModel, SpaceModel, TcpHealth, UnitModel
+from .section import Derived, sections
 
 # systemd tells about units at once; this is the safety net behind it.
 UNIT_EVERY_MS = 30_000
 FILESYSTEM_EVERY_MS = 15_000
-AT_ONCE = ConfirmModel()
-
 
 # A service that is asked every second is asked for speed: a hang shows after half a second.
 TIMEOUT_MIN_MS, TIMEOUT_MAX_MS = 500, 2_000
-
-
-@dataclass(frozen=True, slots=True)
-class Derived:
-    """One check as it follows from a declaration. `origin` is the part that it follows from; None means as the type says."""
-
-    origin: Path
-    name: str
-    type: str
-    params: dict[str, Any]
-    every_ms: int
-    timeout_ms: int | None = None
-    confirm: ConfirmModel = AT_ONCE
 
 
 def derive(declaration: DeclarationFile) -> tuple[Derived, ...]:
@@ -46,6 +29,8 @@ def derive(declaration: DeclarationFile) -> tuple[Derived, ...]:
     ):
         if space is not None:
             checks += _of_space(origin, check_type, space, list(declaration.mounts))
+    for name, section in sections().items():
+        checks += section.derive(getattr(declaration, name), declaration)
     return tuple(checks)
 
 

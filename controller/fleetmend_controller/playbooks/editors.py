@@ -11,12 +11,12 @@ from pydantic import BaseModel
 
 from fleetmend.catalogue import Catalogue, ParamSpec
 
-from ..declarations.schema import DeclarationFile
+from ..declarations.section import whole_file
 from .schema import ChecksFile, PlaybookFile
 from .values import DURATION_PATTERN, RATE_PATTERN, duration_text
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
-KINDS: dict[str, type[BaseModel]] = {"checks": ChecksFile, "playbooks": PlaybookFile, "declarations": DeclarationFile}
+KINDS: dict[str, type[BaseModel]] = {"checks": ChecksFile, "playbooks": PlaybookFile, "declarations": whole_file()}
 
 _JSON_TYPES: dict[str, dict[str, Any]] = {
     "text": {"type": "string"},

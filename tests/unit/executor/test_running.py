@@ -270,3 +270,29 @@ def test_evidence_names_processes_and_listening_sockets(tmp_path):
     (line,) = evidence.processes(str(tmp_path), 10)
     assert "pid=7 state=S rss_kib=1024 cpu_s=3.0 name=my (odd) name" in line
     assert evidence.sockets(str(tmp_path), 10) == ["listen 127.0.0.1:8080", "listen [::1]:80"]
+
+
+def test_a_hosted_command_is_a_unit_of_systemd_that_ends_with_its_time(tmp_path, monkeypatch):
+    fake = tmp_path / "systemd-run"
+    fake.write_text('#!/bin/sh\nfor word; do echo "$word"; done\n')
+    fake.chmod(0o755)
+    monkeypatch.setitem(commands.ENVIRONMENT, "PATH", f"{tmp_path}:/usr/bin:/bin")
+    runner = Runner(say=print)
+    result = runner.carry_out(lambda: (Command(("/sbin/ip", "route", "del", "blackhole 1"), timeout_s=7.2, hosted=True),), 60.0)
+    words = result.output.splitlines()
+    assert result.outcome == "done"
+    assert words[0].startswith("--unit=fleetmend-repair-")
+    assert {"--wait", "--pipe", "--collect", "--property=RuntimeMaxSec=8"} <= set(words)
+    assert words[words.index("--") + 1 :] == ["/sbin/ip", "route", "del", "blackhole 1"]
+
+
+def test_an_effect_may_live_with_its_performer(monkeypatch):
+    done = []
+
+    class Special:
+        performer = "killing"
+
+    monkeypatch.setattr(killing, "perform", lambda effect, run: done.append(effect), raising=False)
+    effect = Special()
+    assert Runner(say=print).carry_out(lambda: (effect,), 10.0).outcome == "done"
+    assert done == [effect]

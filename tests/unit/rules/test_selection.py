@@ -73,6 +73,7 @@ def test_what_may_be_touched_follows_the_labels():
         "units": {"shop.service": {"desired": "running", "restart": "allowed"}},
         "disposable": ["/srv/cache/**"],
         "protected": ["/srv/cache/keep/**", "sshd.service"],
+        "parts": {},
     }
     assert made.declaration_for({"role": "db"}) == {"units": {}, "disposable": [], "protected": []}
 

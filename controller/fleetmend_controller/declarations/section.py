@@ -1,0 +1,81 @@
+"""What may stand in a declaration beside units, mounts and space: one file in sections/ for each top-level key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from pydantic import create_model
+
+from fleetmend import registry
+
+from ..playbooks.schema import ConfirmModel
+from ..playbooks.text import Path
+from . import sections as folder
+from .schema import DeclarationFile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+AT_ONCE = ConfirmModel()
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """One check as it follows from a declaration. `origin` is the part that it follows from; None means as the type says."""
+
+    origin: Path
+    name: str
+    type: str
+    params: dict[str, Any]
+    every_ms: int
+    timeout_ms: int | None = None
+    confirm: ConfirmModel = AT_ONCE
+
+
+def _tells_nothing(_value: Any) -> None:
+    """The default of `host`: what the section says is for checks only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One top-level key of a declaration file.
+
+    `kind` is its type as pydantic understands it, `default` makes the value where the key is left away, `doc` is for editors.
+    `derive(value, declaration)` gives the checks that follow; `host(value)` what the executors of these hosts are told: values
+    of JSON without fractions, None for nothing. Of several declarations for one host, mappings are merged by their keys (two
+    that say different things under one key are an error at load), lists are united, and anything else must be the same.
+    """
+
+    name: str
+    doc: str
+    kind: Any
+    default: Callable[[], Any]
+    derive: Callable[[Any, DeclarationFile], Iterable[Derived]]
+    host: Callable[[Any], Any] = _tells_nothing
+
+
+@cache
+def sections() -> Mapping[str, Section]:
+    """Every section, by its key."""
+    return registry.load(folder, "SECTION", Section)
+
+
+@cache
+def whole_file() -> type[DeclarationFile]:
+    """The model of a declaration file with every section in it."""
+    from pydantic import Field
+
+    fields: dict[str, Any] = {
+        name: (section.kind, Field(default_factory=section.default, description=section.doc))
+        for name, section in sections().items()
+    }
+    return create_model("DeclarationFile", __base__=DeclarationFile, __doc__=DeclarationFile.__doc__, **fields)
+
+
+def told_to_hosts(declaration: DeclarationFile) -> dict[str, Any]:
+    """What executors are told of the sections, by key; sections with nothing to tell are left out."""
+    told = {name: section.host(getattr(declaration, name)) for name, section in sections().items()}
+    return {name: value for name, value in told.items() if value not in (None, {}, [])}
