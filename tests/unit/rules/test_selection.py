@@ -75,7 +75,7 @@ def test_what_may_be_touched_follows_the_labels():
         "protected": ["/srv/cache/keep/**", "sshd.service"],
         "parts": {},
     }
-    assert made.declaration_for({"role": "db"}) == {"units": {}, "disposable": [], "protected": []}
+    assert made.declaration_for({"role": "db"}) == {"units": {}, "disposable": [], "protected": [], "parts": {}}
 
 
 def test_two_declarations_on_one_host_are_put_together():
