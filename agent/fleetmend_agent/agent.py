@@ -435,12 +435,20 @@ class Agent:
         now_ms = self.host.wall_ms()
         if not self._identity.not_after_ms or now_ms < self._identity.renew_at_ms:
             return
-        async with asyncio.timeout(RENEW_TIMEOUT_S):
-            code = await self._renew()
-        if code != 0:
-            LOG.warning("cannot renew the certificate (exit code %d); trying again in %d s", code, RENEW_CHECK_MS // 1000)
+        try:
+            async with asyncio.timeout(RENEW_TIMEOUT_S):
+                code = await self._renew()
+            problem = "" if code == 0 else f"exit code {code}"
+            if code == 0:
+                self._identity = identity.load(self._state_dir)
+        except TimeoutError:
+            problem = f"it took longer than {RENEW_TIMEOUT_S:.0f} s"
+        except (OSError, identity.IdentityError) as error:
+            # A host short of memory or processes is the one that needs its agent most.
+            problem = str(error) or type(error).__name__
+        if problem:
+            LOG.warning("cannot renew the certificate: %s; trying again in %d s", problem, RENEW_CHECK_MS // 1000)
             return
-        self._identity = identity.load(self._state_dir)
         LOG.info("certificate renewed")
         self.link.rotate()
 

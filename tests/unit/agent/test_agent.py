@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import struct
 
@@ -72,9 +73,12 @@ class World:
         self.executor = Executor(self.settings.executor_socket)
         self.renewals = 0
         self.renew_code = 0
+        self.renew_trouble = None
 
     async def renew(self):
         self.renewals += 1
+        if self.renew_trouble is not None and self.renewals == 1:
+            return await self.renew_trouble(self)
         identity.save(self.state, identity.Identity("h-1", "web-1", 1 << 60, 1 << 61))
         return self.renew_code
 
@@ -278,6 +282,52 @@ def test_a_certificate_past_its_half_life_is_renewed_and_the_stream_moves(tmp_pa
             await second.until(lambda each: each.seqs)
             await agent._renew_if_due()
             assert world.renewals == 1
+
+    run(tmp_path, scenario)
+
+
+async def _no_process(_):
+    raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+
+async def _hangs(_):
+    await asyncio.Event().wait()
+
+
+async def _leaves_no_identity(world):
+    (world.state / identity.IDENTITY).write_text("{")
+    return 0
+
+
+async def _fails(_):
+    return 1
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        (_no_process, "Resource temporarily unavailable"),
+        (_hangs, "it took longer than"),
+        (_leaves_no_identity, "identity.json"),
+        (_fails, "exit code 1"),
+    ],
+    ids=["no process", "hangs", "no identity", "fails"],
+)
+def test_a_renewal_that_fails_is_said_and_tried_again_and_ends_nothing(tmp_path, monkeypatch, caplog, trouble, said):
+    monkeypatch.setattr(module, "RENEW_CHECK_MS", 300)
+    monkeypatch.setattr(module, "RENEW_TIMEOUT_S", 0.1)
+
+    async def scenario(world):
+        identity.save(world.state, identity.Identity("h-1", "web-1", 0, 1))
+        world.renew_trouble = trouble
+        async with world.agent() as agent:
+            first = await world.gateway.stream(1)
+            await until(lambda: "cannot renew the certificate" in caplog.text)
+            assert said in caplog.text
+            assert agent.link.connected
+            assert not first.ended.is_set()
+            await world.gateway.stream(2)
+            assert (world.renewals, agent.failed) == (2, False)
 
     run(tmp_path, scenario)
 
