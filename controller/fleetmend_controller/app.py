@@ -43,6 +43,8 @@ from .store.migrate import SchemaError, ensure_schema
 log = logging.getLogger("fleetmend.controller")
 
 EXIT_OK, EXIT_FAILED = 0, 1
+# Another controller took over this database. The unit does not start this one again: the two would chase each other.
+EXIT_SUPERSEDED = 10
 
 
 @dataclass(slots=True)
@@ -217,6 +219,8 @@ async def _until_the_end(parts: Parts, tasks: list[asyncio.Task[None]]) -> int:
         task.cancel()
     for text in failed:
         log.critical("the controller stops: %s", text)
+    if parts.decider.superseded:
+        return EXIT_SUPERSEDED
     return EXIT_FAILED if failed else EXIT_OK
 
 

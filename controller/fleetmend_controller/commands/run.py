@@ -37,7 +37,8 @@ def _log_to_stderr(level: str) -> None:
 @click.command(
     "run",
     help="Run the controller until it gets SIGTERM. SIGHUP reloads the rules; a broken rule file keeps those in force.",
-    epilog="Example: fleetmend-controller run --config /etc/fleetmend/controller.yaml",
+    epilog="Exit codes: 0 told to stop, 1 failed, 10 another controller took over its database.\n\n"
+    "Example: fleetmend-controller run --config /etc/fleetmend/controller.yaml",
 )
 @config_option
 @click.option(

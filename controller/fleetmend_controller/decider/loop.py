@@ -1,7 +1,9 @@
 """The active decider: takes events in groups, runs the core, journals both in one transaction, then performs the effects.
 
 Nothing leaves the process before the commit. If the commit fails, what the core did in memory is thrown away and the fleet is
-read back from the journal: no order was sent, nothing was acknowledged, agents keep and resend.
+read back from the journal: no order was sent, nothing was acknowledged, agents keep and resend. A commit that is reported as
+failed may be durable all the same; so the journal, not this process, says where it ends. If another decider took over, this one
+dies.
 """
 
 from __future__ import annotations
@@ -69,6 +71,7 @@ class Decider:
         self.rules = compile_rules({})
         self.writable = True
         self.failure = ""
+        self.superseded = False
         self._store = store
         self._master = master
         self._compile = compile_rules
@@ -183,13 +186,19 @@ class Decider:
         return incident.phase in (Phase.OPEN, Phase.HELD) and self._now_ms() - incident.evidence_ms > limit_ms
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """A defect ended the loop: who waits must hear of it, and the process must end (`died`) and begin again."""
+        """A defect or a successor ended the loop: who waits must hear of it, and the process must end (`died`)."""
         error = None if task.cancelled() else task.exception()
         if error is None:
             return
         self.writable = False
-        self.failure = f"the decider stopped: {error!r}"
-        log.critical("the decider stopped", exc_info=error)
+        self._metrics.journal_writable.set(0)
+        if isinstance(error, ledger.StaleEpoch):
+            self.superseded = True
+            self.failure = f"another controller took over: {error}"
+            log.critical("another controller took over, this one commands nobody and ends: %s", error)
+        else:
+            self.failure = f"the decider stopped: {error!r}"
+            log.critical("the decider stopped", exc_info=error)
         while not self._queue.empty():
             self._in_work.append(self._queue.get_nowait())
         for work in self._in_work:
@@ -216,7 +225,7 @@ class Decider:
             self._doubt_first(group)
             try:
                 steps = await self._decide_and_commit(group)
-            except (StoreUnavailable, ledger.StaleEpoch, sa.exc.SQLAlchemyError) as error:
+            except (StoreUnavailable, sa.exc.SQLAlchemyError) as error:
                 await self._journal_failed(group, error)
                 continue
             for step in steps:
@@ -260,7 +269,7 @@ class Decider:
         return steps
 
     async def _journal_failed(self, group: list[_Work], error: Exception) -> None:
-        """No row was written: forget what was decided on top, refuse everything, and wait until the store takes rows again."""
+        """Forget what was decided on top, refuse everything, and wait until the store takes rows again."""
         self.writable = False
         self.failure = str(error)
         since_ms = self._now_ms()
@@ -318,22 +327,23 @@ class Decider:
             "",
             codec.dumps({"what": "journal_recovered", "who": "controller", "detail": {"after": self.failure}}),
         )
-        head = self._head
 
-        def commit(connection: Connection) -> Head:
+        def commit(connection: Connection) -> None:
             ledger.check_epoch(connection, self._epoch)
-            return journal.append(connection, self._master, head, self._epoch, [row])
+            head = journal.read_head(connection, self._master)
+            journal.append(connection, self._master, head, self._epoch, [row])
 
         try:
-            self._head = await self._store.write(commit)
+            await self._store.write(commit)
             await self._store.read(self._recover)
-        except (StoreUnavailable, ledger.StaleEpoch, sa.exc.SQLAlchemyError) as error:
+        except (StoreUnavailable, sa.exc.SQLAlchemyError) as error:
             self.failure = str(error)
             return
         self.writable = True
         self.failure = ""
         self._metrics.journal_writable.set(1)
         log.warning("journal writable again; the fleet was read back from it up to row %d", self._head.seq)
+        self._performer.repeat(self.fleet)
 
     def _recover(self, connection: Connection) -> ledger.Recovered:
         compiled: list[RuleSet] = [self.rules]

@@ -21,6 +21,7 @@ from ..core.effects import (
     WakeAt,
     Why,
 )
+from ..core.model import Fleet, Phase
 from ..core.storms import STORM_CHECK
 from ..http.metrics import Metrics
 from .ports import GatewayPort
@@ -49,6 +50,15 @@ class Performer:
             self._count_reason(reason)
         for effect in step.effects:
             self._perform(effect)
+
+    def repeat(self, fleet: Fleet) -> None:
+        """After an outage of the journal: what it holds may be more than was performed. To hear it twice harms nobody."""
+        if self.gateway is None:
+            return
+        for incident in fleet.incidents.values():
+            if incident.order is not None and incident.phase in (Phase.ORDERED, Phase.RUNNING):
+                self.gateway.send_order(incident.order, self.epoch)
+        self.gateway.rules_changed()
 
     def _perform(self, effect: Effect) -> None:
         match effect:

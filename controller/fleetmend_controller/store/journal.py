@@ -91,24 +91,38 @@ def append(connection: Connection, master: bytes, head: Head, epoch: int, entrie
 
 
 def read_head(connection: Connection, master: bytes) -> Head:
-    """The sealed end of the chain; JournalDamaged if the seal is wrong or missing."""
+    """The sealed end of the chain; JournalDamaged if the seal is wrong or missing, or not that of the newest row."""
+    head = _sealed_end(connection, master)
+    newest = _newest(connection)
+    if newest != head.seq:
+        raise _wrong_end(newest, head)
+    return head
+
+
+def _sealed_end(connection: Connection, master: bytes) -> Head:
     row = connection.execute(sa.select(journal_head.c.seq, journal_head.c.hash, journal_head.c.mac)).one_or_none()
-    newest = connection.execute(sa.select(sa.func.max(journal.c.seq))).scalar() or 0
     if row is None:
+        newest = _newest(connection)
         if newest:
             raise JournalDamaged(newest, f"there are {newest} rows and no sealed end")
         return Head(0, GENESIS)
     head = Head(row.seq, bytes(row.hash))
     if not hmac.compare_digest(head_mac(master, head), bytes(row.mac)):
         raise JournalDamaged(head.seq, f"the seal of its end, row {head.seq}, does not match")
-    if newest != head.seq:
-        raise JournalDamaged(min(newest, head.seq) + 1, f"it ends at row {newest}, its sealed end is row {head.seq}")
     return head
+
+
+def _newest(connection: Connection) -> int:
+    return connection.execute(sa.select(sa.func.max(journal.c.seq))).scalar() or 0
+
+
+def _wrong_end(newest: int, head: Head) -> JournalDamaged:
+    return JournalDamaged(min(newest, head.seq) + 1, f"it ends at row {newest}, its sealed end is row {head.seq}")
 
 
 def verify(connection: Connection, master: bytes, progress: Callable[[int, int], None] | None = None) -> Head:
     """Walk the whole chain; JournalDamaged names the first row that is wrong."""
-    head = read_head(connection, master)
+    head = _sealed_end(connection, master)
     link, expected = GENESIS, 0
     for seq, epoch, entry, stored in _readable(connection):
         expected += 1
@@ -119,6 +133,8 @@ def verify(connection: Connection, master: bytes, progress: Callable[[int, int],
             raise JournalDamaged(seq, f"row {seq} ({entry.kind}) does not match its hash")
         if progress is not None and seq % VERIFY_CHUNK_ROWS == 0:
             progress(seq, head.seq)
+    if expected != head.seq:
+        raise _wrong_end(expected, head)
     if link != head.hash:
         raise JournalDamaged(head.seq, f"row {head.seq} is not the sealed end")
     if progress is not None:

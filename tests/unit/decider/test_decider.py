@@ -14,13 +14,15 @@ import sqlalchemy as sa
 
 from fleetmend_controller.core.events import Event, HostConnected, HostEnrolled, Observed
 from fleetmend_controller.core.model import Order, Phase, Status, Subject
+from fleetmend_controller.decider import ledger, loop
 from fleetmend_controller.decider.loop import Decider
 from fleetmend_controller.decider.ports import JournalUnavailable
 from fleetmend_controller.http.metrics import Metrics
 from fleetmend_controller.store import codec, journal
-from fleetmend_controller.store.engine import Store, open_engine
+from fleetmend_controller.store.engine import Store, StoreUnavailable, open_engine
 from fleetmend_controller.store.migrate import upgrade
 from fleetmend_controller.store.tables import incidents as incidents_table
+from fleetmend_controller.store.tables import snapshots
 
 from ..core.timeline import policy
 
@@ -33,6 +35,7 @@ class Gateway:
     def __init__(self) -> None:
         self.orders: list[tuple[Order, int]] = []
         self.checks: list[Subject] = []
+        self.rule_changes = 0
 
     def send_order(self, order: Order, epoch: int) -> None:
         self.orders.append((order, epoch))
@@ -44,7 +47,7 @@ class Gateway:
         raise AssertionError(f"not expected: {host} {reason}")
 
     def rules_changed(self) -> None:
-        raise AssertionError("not expected")
+        self.rule_changes += 1
 
 
 def compile_rules(documents: Mapping[str, str]) -> SimpleNamespace:
@@ -156,50 +159,148 @@ def test_a_snapshot_gives_the_same_fleet_as_the_journal(database: Path):
     run(story())
 
 
-def test_a_stale_decider_can_neither_write_nor_command(database: Path):
+def test_a_snapshot_taken_while_running_shortens_the_next_start(database: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(loop, "SNAPSHOT_ROWS", 5)
+
+    async def story():
+        first = Running(database)
+        await first.decider.start("test", first.gateway)
+        await first.decider.submit(first.joined())
+        for seq in range(1, 21):
+            await first.decider.submit([first.crit(seq, f"u{seq}.service")])
+        # A group begins after the snapshot of the one before it is written.
+        await first.decider.audit("asked", "ann", "", {})
+        before = codec.encode(first.decider.fleet)
+        taken = await first.store.read(lambda c: c.execute(sa.select(snapshots.c.seq).order_by(snapshots.c.seq)).scalars().all())
+        rows = await first.store.read(lambda c: list(journal.scan(c, 0)))
+        first.kill()
+        assert len(taken) == ledger.SNAPSHOTS_KEPT
+        later = sum(entry.kind == "event" and seq > taken[-1] for seq, _, entry, _ in rows)
+        second = Running(database)
+        recovered = await second.decider.start("test", second.gateway)
+        after = codec.encode(second.decider.fleet)
+        second.kill()
+        assert recovered.replayed == later <= 5
+        assert after.pop("epoch") == before.pop("epoch") + 1
+        assert after == before
+
+    run(story())
+
+
+def test_a_stale_decider_can_neither_write_nor_command_and_ends(database: Path, caplog: pytest.LogCaptureFixture):
     async def story():
         old = Running(database)
         await old.decider.start("old", old.gateway)
         await old.decider.submit(old.joined())
         async with Running(database) as new:
             assert new.decider.epoch == 2
-            with pytest.raises(JournalUnavailable):
+            with pytest.raises(JournalUnavailable, match="another controller took over"):
                 await old.decider.submit([old.crit()])
+            async with asyncio.timeout(5):
+                await old.decider.died.wait()
             assert old.gateway.orders == []
             assert not old.decider.writable
+            assert old.decider.superseded
+            await new.decider.submit([new.crit()])
+            assert len(new.gateway.orders) == 1
+        old.kill()
+
+    run(story())
+    assert "another controller took over, this one commands nobody" in caplog.text
+
+
+def test_a_decider_that_became_stale_while_its_journal_was_out_ends(database: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(loop, "PROBE_EVERY_S", 0.01)
+
+    async def story():
+        old = Running(database)
+        await old.decider.start("old", old.gateway)
+        await old.decider.submit(old.joined())
+        write = old.store.write
+
+        async def failing(_):
+            raise StoreUnavailable("cannot write: the server is gone")
+
+        monkeypatch.setattr(old.store, "write", failing)
+        with pytest.raises(JournalUnavailable):
+            await old.decider.submit([old.crit()])
+        async with Running(database):
+            monkeypatch.setattr(old.store, "write", write)
+            async with asyncio.timeout(5):
+                await old.decider.died.wait()
+        assert old.decider.superseded
+        assert old.gateway.orders == []
         old.kill()
 
     run(story())
 
 
-def test_a_full_disk_stops_orders_and_nothing_is_lost(database: Path):
+def test_a_commit_that_was_durable_though_it_was_reported_as_failed_is_found(database: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(loop, "PROBE_EVERY_S", 0.01)
+
     async def story():
         async with Running(database) as r:
             await r.decider.submit(r.joined())
+            write, losing = r.store.write, True
+
+            async def answer_is_lost(job):
+                nonlocal losing
+                value = await write(job)
+                if losing:
+                    losing = False
+                    raise StoreUnavailable("the commit was durable, its answer was lost")
+                return value
+
+            monkeypatch.setattr(r.store, "write", answer_is_lost)
+            with pytest.raises(JournalUnavailable):
+                await r.decider.submit([r.crit()])
+            assert r.gateway.orders == []
+            await recovered(r)
+            assert [(s.key, len(r.gateway.orders)) for s in r.decider.fleet.by_subject] == [("a.service", 1)]
+            # The agent was told nothing and sends it again: that is no second fault.
+            await r.decider.submit([r.crit()])
+            assert len(r.gateway.orders) == 1
+            # Whatever was pushed to agents meanwhile is made true again.
+            assert r.gateway.rule_changes == 1
+            await r.store.read(lambda c: journal.verify(c, MASTER))
+
+    run(story())
+
+
+async def recovered(r: Running) -> None:
+    """Waits until the journal takes rows again."""
+    async with asyncio.timeout(10):
+        while not r.decider.writable:
+            await asyncio.sleep(0.01)
+
+
+def test_a_full_disk_stops_orders_and_nothing_is_lost(database: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(loop, "PROBE_EVERY_S", 0.05)
+
+    async def story():
+        async with Running(database) as r:
+            await r.decider.submit(r.joined())
+            # More than what is left of the newest pages can hold, in one transaction.
+            report = lambda: [*(r.crit(seq, "noise.service", Status.OK) for seq in range(1, 500)), r.crit(500)]  # noqa: E731
             limit = await r.store.write(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar())
-
-            def fill(connection: sa.engine.Connection) -> None:
-                connection.exec_driver_sql(f"PRAGMA max_page_count={limit}")
-
-            await r.store.write(fill)
-            failed = None
-            for seq in range(1, 400):
-                try:
-                    await r.decider.submit([r.crit(seq, f"u{seq}.service")])
-                except JournalUnavailable as error:
-                    failed = (seq, str(error))
-                    break
-            assert failed is not None
-            assert "full" in failed[1]
-            orders = len(r.gateway.orders)
-            assert f"u{failed[0]}.service" not in [s.key for s in r.decider.fleet.by_subject] or not r.decider.writable
+            await r.store.write(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={limit}").scalar())
+            with pytest.raises(JournalUnavailable, match="full"):
+                await r.decider.submit(report())
+            with pytest.raises(JournalUnavailable):
+                await r.decider.submit([r.crit(501, "b.service")])
+            assert r.gateway.orders == []
             assert r.metrics.registry.get_sample_value("fleetmend_journal_writable") == 0
             await r.store.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=1073741823").scalar())
-            while not r.decider.writable:
-                await asyncio.sleep(0.05)
-            assert f"u{failed[0]}.service" not in [s.key for s in r.decider.fleet.by_subject]
-            await r.decider.submit([r.crit(failed[0], f"u{failed[0]}.service")])
-            assert len(r.gateway.orders) >= orders
+            await recovered(r)
+            assert r.metrics.registry.get_sample_value("fleetmend_journal_writable") == 1
+            assert r.decider.fleet.incidents == {}
+            assert r.decider.fleet.hosts["h-1"].outbox_seq == 0
+            assert r.gateway.orders == []
+            r.now += 1_000
+            await r.decider.submit(report())
+            assert [(order.host, order.action, order.key) for order, _ in r.gateway.orders] == [
+                ("h-1", "restart_unit", "a.service")
+            ]
             await r.store.read(lambda c: journal.verify(c, MASTER))
 
     run(story())
@@ -251,8 +352,10 @@ def test_a_damaged_row_is_refused_at_start_and_named(database: Path, damage: str
 
     async def story():
         r = Running(database)
-        with pytest.raises(journal.JournalDamaged, match=f"row {row}|seal|ends at"):
+        with pytest.raises(journal.JournalDamaged, match=f"row {row}\\b") as damaged:
             await r.decider.start("test", r.gateway)
+        assert damaged.value.seq == row
+        assert r.gateway.orders == []
         r.store.close()
 
     run(story())
