@@ -9,6 +9,7 @@ import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import grpc
@@ -129,9 +130,8 @@ class Judge:
         if who is None:
             text = "cannot serve the call: the certificate names no agent and no operator"
             raise _Refused("no_identity", grpc.StatusCode.UNAUTHENTICATED, text, None)
-        if who.kind is Kind.OPERATOR:
-            return Caller(who.kind, who.name, who.role, _serial(auth))
-        return who
+        serial, not_after_ms = _certificate(auth)
+        return replace(who, serial=serial, not_after_ms=not_after_ms)
 
 
 class Gatekeeper(grpc.aio.ServerInterceptor):
@@ -247,12 +247,14 @@ def _tolerant(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return attempt
 
 
-def _serial(auth: Any) -> str:
+def _certificate(auth: Any) -> tuple[str, int]:
+    """Serial number and end of the peer's certificate."""
     pem = next(iter(auth.get("x509_pem_cert", ())), b"")
     try:
-        return serial_text(x509.load_pem_x509_certificate(bytes(pem)).serial_number)
+        certificate = x509.load_pem_x509_certificate(bytes(pem))
     except ValueError:
-        return ""
+        return "", 0
+    return serial_text(certificate.serial_number), int(certificate.not_valid_after_utc.timestamp() * 1000)
 
 
 def _wants(need: Permission) -> str:

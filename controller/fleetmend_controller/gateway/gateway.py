@@ -223,6 +223,7 @@ class Gateway:
             await asyncio.sleep(TICK_S)
             count += 1
             self._handshakes.sweep()
+            self._end_expired()
             await self._tell_silence()
             await given.registry.announce()
             await self.inventory.flush()
@@ -233,6 +234,14 @@ class Gateway:
             if count % PRUNE_EVERY == 0:
                 with contextlib.suppress(StoreUnavailable):
                     await given.tokens.prune(given.wall_ms() - TOKEN_KEPT_MS)
+
+    def _end_expired(self) -> None:
+        """An agent that renewed in time is on a newer stream; one that could not must not go on under a name that has ended."""
+        now_ms = self._given.wall_ms()
+        for session in self.sessions.all():
+            if 0 < session.not_after_ms <= now_ms:
+                log.warning("the stream of %s ends with its certificate", session.host)
+                session.end("expired", "the certificate with which this stream began has ended; renew it: fleetmend-agent renew")
 
     async def _tell_silence(self) -> None:
         silent = self.silence.look(self._given.clock())

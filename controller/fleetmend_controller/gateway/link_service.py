@@ -41,6 +41,7 @@ MESSAGES_BURST, MESSAGES_EVERY_MS = 500, 20
 
 _CODES = {
     "removed": grpc.StatusCode.PERMISSION_DENIED,
+    "expired": grpc.StatusCode.UNAUTHENTICATED,
     "replaced": grpc.StatusCode.ABORTED,
     "shutting_down": grpc.StatusCode.UNAVAILABLE,
     "slow": grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -82,7 +83,8 @@ class LinkService(link_pb2_grpc.LinkServiceServicer):
         parts = self._parts
         hello = await self._hello(request_iterator, context)
         received_ms = parts.clock()
-        session = Session(caller().name, hello, context.peer(), parts.wall_ms())
+        who = caller()
+        session = Session(who.name, hello, context.peer(), parts.wall_ms(), who.not_after_ms)
         await self._refuse_twin(session, context)
         await parts.registry.announce(session.host)
         state = await parts.decider.host_state(session.host, session.outbox)

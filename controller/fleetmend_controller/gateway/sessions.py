@@ -34,8 +34,10 @@ class Ending:
 class Session:
     """One open stream. What is to be sent waits in a bounded queue: a slow agent is cut off, not buffered for ever."""
 
-    def __init__(self, host: str, hello: link_pb2.Hello, peer: str, now_ms: int) -> None:
+    def __init__(self, host: str, hello: link_pb2.Hello, peer: str, now_ms: int, not_after_ms: int) -> None:
+        """`not_after_ms` is the end of the certificate with which it was opened: TLS asks for it at the handshake only."""
         self.host = host
+        self.not_after_ms = not_after_ms
         self.peer = peer
         self.boot = hello.boot_id
         self.outbox = hello.outbox_id

@@ -41,12 +41,16 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls. `name` is the host id of an agent, the name of an operator, `local` on the Unix socket, empty if anonymous."""
+    """Who calls. `name` is the host id of an agent, the name of an operator, `local` on the Unix socket, empty if anonymous.
+
+    `not_after_ms` is the end of the certificate that said so, 0 if there was none.
+    """
 
     kind: Kind
     name: str
     role: Role | None = None
     serial: str = ""
+    not_after_ms: int = 0
 
     def __str__(self) -> str:
         if self.kind is Kind.OPERATOR and self.role is not None:

@@ -38,6 +38,26 @@ def test_removing_a_host_ends_its_stream_and_every_later_call(tmp_path):
     run(scenario, tmp_path)
 
 
+def test_a_stream_ends_with_the_certificate_that_opened_it(tmp_path):
+    async def scenario(world):
+        answer, identity = await world.enrol()
+        link = Link(world, identity)
+        await link.hello()
+        ends_ms = world.registry.get(answer.host_id).certificate_not_after_ms
+        world.clock.now_ms = ends_ms - 1
+        world.gateway._end_expired()
+        await link.beat()
+        assert world.gateway.sessions.get(answer.host_id).ending is None
+        world.clock.now_ms = ends_ms
+        messages, code = await link.end()
+        assert messages[-1].bye.reason == "expired"
+        assert "renew" in messages[-1].bye.detail
+        assert code is grpc.StatusCode.UNAUTHENTICATED
+        assert not world.gateway.sessions.is_online(answer.host_id)
+
+    run(scenario, tmp_path)
+
+
 def test_a_newer_stream_replaces_the_older_one(tmp_path):
     async def scenario(world):
         answer, identity = await world.enrol()
