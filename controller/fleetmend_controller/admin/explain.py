@@ -309,14 +309,16 @@ def _answer(event: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _told(row: StoryRow, effect: dict[str, Any]) -> Line:
-    verb = "paged" if effect["severity"] == "page" else "given a ticket"
+    # What the journal knows: to whom it went. Whether anybody was reached, their channel knows.
+    what = "handed over" if _handed_over(effect) else "a note"
     known = any(reason["text"] == effect["text"] for reason in row.reasons)
-    return Line(row.at_ms, f"{effect['to']} is {verb}" + ("" if known else f": {effect['text']}"), why=effect["why"])
+    text = f"{what} to {effect['to']}, severity {effect['severity']}"
+    return Line(row.at_ms, text + ("" if known else f": {effect['text']}"), why=effect["why"])
 
 
 def _asked(row: StoryRow, effect: dict[str, Any]) -> Line:
     people = "1 person" if effect["people"] == 1 else f"{effect['people']} people"
-    text = f"{effect['to']} is asked to approve {effect['order']}: {people}, within {span(effect['until_ms'] - row.at_ms)}"
+    text = f"{effect['order']} waits for approval by {people} of {effect['to']}, within {span(effect['until_ms'] - row.at_ms)}"
     return Line(row.at_ms, text, why="approval_needed")
 
 

@@ -165,6 +165,6 @@ def test_explain_tells_who_was_asked_and_who_approved(office, admin):
     approve(office, ANN)
     approve(office, BOB)
     text = " ".join(admin.Explain(pb.ExplainRequest(incident_id="inc-1")).text.split())
-    assert "platform-oncall is asked to approve ord-1-1: 2 people, within 1 h" in text
+    assert "ord-1-1 waits for approval by 2 people of platform-oncall, within 1 h" in text
     assert "ann (responder) approved ord-1-1" in text
     assert "allow approval: ord-1-1 is approved by ann (responder), bob (responder)" in text

@@ -81,7 +81,7 @@ def test_approval_says_who_was_asked_who_approved_and_when(make_world):
     world.observe(world.enrol("web-1", role="web"), Status.CRIT)
     held = text_of(world)
     assert "nothing is done now, because approval holds: 0 of 2 people approved ord-1-1 (restart_unit)" in held
-    assert "platform-oncall is asked to approve ord-1-1: 2 people, within 10 min" in held
+    assert "ord-1-1 waits for approval by 2 people of platform-oncall, within 10 min" in held
     for person in ("ann (responder)", "bob (admin)"):
         world.wait(2)
         world.feed(Approve(world.now_ms, "ord-1-1", person))
@@ -153,7 +153,7 @@ def test_a_demotion_is_told_with_the_incident_that_caused_it_and_is_not_its_head
     text = text_of(world)
     assert "restart-failed-unit is demoted to suggest: 3 repairs in a row were not proved" in text
     assert "in the hands of platform-oncall after 3 orders: every step of the playbook was tried" in text
-    assert "platform is given a ticket" in text
+    assert "a note to platform, severity ticket" in text
 
 
 def test_debt_is_told_where_it_grew(make_world):
@@ -164,7 +164,7 @@ def test_debt_is_told_where_it_grew(make_world):
     world.heal(host)
     text = text_of(world)
     assert "healed 10 times within 7 days, 9 min of fault hidden: the cause needs its owner" in text
-    assert "platform is given a ticket" in text
+    assert "a note to platform, severity ticket" in text
     assert "healed by restart_unit and proved" in text
 
 
