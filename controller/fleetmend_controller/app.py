@@ -23,7 +23,7 @@ from .core.policy import Policy
 from .decider.loop import Decider
 from .decider.ports import JournalUnavailable
 from .gateway.authz import caller
-from .gateway.gateway import Gateway, Surroundings, order_host_in
+from .gateway.gateway import Gateway, Surroundings
 from .gateway.servers import CannotListen
 from .http.app import program_version, serve
 from .http.metrics import Metrics
@@ -33,7 +33,7 @@ from .pki.operators import Operators
 from .pki.registry import Registry
 from .pki.tokens import Tokens
 from .playbooks.load import compile_rules, read_documents
-from .rules import RulesError, RuleSet
+from .rules import RulesError
 from .sdnotify import notify, watchdog_interval_s
 from .store import journal
 from .store.engine import Store, StoreUnavailable, open_engine
@@ -133,9 +133,6 @@ def build(config: Config) -> Parts:
     registry = Registry(store, decider, clock.now_ms, clock.wall_ms)
     tokens, operators, catalogue = Tokens(store), Operators(store), load_catalogue()
 
-    def rules_in_force() -> RuleSet:
-        return decider.rules
-
     gateway = Gateway(
         Surroundings(
             config=config,
@@ -148,8 +145,6 @@ def build(config: Config) -> Parts:
             registry=registry,
             tokens=tokens,
             operators=operators,
-            rules=rules_in_force,
-            order_host=order_host_in(lambda: decider.fleet),
             clock=clock.now_ms,
             wall_ms=clock.wall_ms,
         )
@@ -184,7 +179,7 @@ async def _run(parts: Parts, reload_wanted: asyncio.Event) -> int:
     if not await parts.rules.load("start") and not recovered.policy:
         raise RulesError(())
     await parts.registry.load()
-    await parts.gateway.start(parts.decider.fleet)
+    await parts.gateway.start()
     tasks = [
         asyncio.create_task(_reload_on_hup(parts, reload_wanted), name="reload"),
         asyncio.create_task(_watchdog(parts), name="watchdog"),

@@ -65,6 +65,19 @@ def test_a_forbidden_import_in_the_core_is_caught(source, tmp_path):
     assert outside_core(path)
 
 
+def model_names(path: Path) -> set[str]:
+    """What a file takes from the core's model by name."""
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    return {alias.name for node in nodes if (node.module or "").endswith("core.model") for alias in node.names}
+
+
+@pytest.mark.parametrize("folder", ["gateway", "pki"])
+def test_gateway_and_pki_hold_nothing_of_the_fleet(folder):
+    """They may run apart from the decider one day: what they exchange with it are values, never its memory."""
+    taken = set().union(*(model_names(path) for path in (CORE.parent / folder).rglob("*.py")))
+    assert taken <= {"Order", "Outcome", "Scalar", "Status", "Subject"}
+
+
 def set_loops(tree: ast.Module) -> Iterator[int]:
     """Lines where a loop runs over a set: its order differs between processes when it holds text."""
     for node in ast.walk(tree):

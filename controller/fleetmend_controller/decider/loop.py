@@ -32,7 +32,7 @@ from . import ledger
 from .cohorts import Cohorts
 from .doubt import LOOK_EVERY_S, Cause, Doubt, SelfWatch
 from .perform import Performer
-from .ports import GatewayPort, HostState, JournalUnavailable
+from .ports import GatewayPort, HostState, JournalUnavailable, KnownHost
 from .timers import Timers
 
 log = logging.getLogger("fleetmend.decider")
@@ -161,6 +161,25 @@ class Decider:
             for subject in incident.symptoms:
                 sick[(subject.check, subject.key)] = Status.CRIT
         return HostState(True, known.outbox_seq if known.outbox == outbox else 0, sick)
+
+    async def known_hosts(self) -> Sequence[KnownHost]:
+        """Every host of the fleet."""
+        return [
+            KnownHost(host.id, host.name, dict(host.labels), host.lost_since_ms is not None) for host in self.fleet.hosts.values()
+        ]
+
+    async def order_hosts(self, orders: Sequence[str]) -> Mapping[str, str]:
+        """To which hosts these orders were issued, as far as their incidents are open."""
+        found = {order: self.fleet.incidents.get(f"inc-{order.removeprefix('ord-').split('-')[0]}") for order in orders}
+        return {
+            order: incident.subject.host
+            for order, incident in found.items()
+            if incident is not None and any(attempt.order == order for attempt in incident.attempts)
+        }
+
+    async def rules_in_force(self) -> RuleSet:
+        """The rules by which is decided now."""
+        return self.rules
 
     async def wants_evidence(self, subjects: Sequence[Subject]) -> Sequence[Subject]:
         """Those of the sick subjects whose incident waits and whose newest sample grows old."""

@@ -1,13 +1,17 @@
-"""What gateway and decider ask of each other. Asynchronous and by value, so that they can become two processes."""
+"""What gateway and decider ask of each other. By value, and asynchronous where an answer is needed: they can become two processes.
+
+Gateway and pki know nothing else of the decider (import-linter, tests/contract/test_imports.py).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from ..core.events import Event
 from ..core.model import Order, Status, Subject
+from ..rules import RuleSet
 
 
 class JournalUnavailable(RuntimeError):
@@ -23,6 +27,16 @@ class HostState:
     sick: dict[tuple[str, str], Status]
 
 
+@dataclass(frozen=True, slots=True)
+class KnownHost:
+    """A host as the decider has it."""
+
+    id: str
+    name: str
+    labels: Mapping[str, str]
+    lost: bool
+
+
 class DeciderPort(Protocol):
     """What a gateway needs of the decider."""
 
@@ -31,6 +45,15 @@ class DeciderPort(Protocol):
 
     async def host_state(self, host: str, outbox: str) -> HostState:
         """What is held about a host."""
+
+    async def known_hosts(self) -> Sequence[KnownHost]:
+        """Every host that the decider has: for bringing the table of hosts and the fleet together at a start."""
+
+    async def order_hosts(self, orders: Sequence[str]) -> Mapping[str, str]:
+        """To which hosts these orders were issued; one that nobody remembers (any more) is absent."""
+
+    async def rules_in_force(self) -> RuleSet:
+        """The rules by which is decided now; GatewayPort.rules_changed says when to ask again."""
 
     async def wants_evidence(self, subjects: Sequence[Subject]) -> Sequence[Subject]:
         """Those of the sick subjects whose incident would use a newer sample (see EvidenceConfirmed)."""
@@ -56,4 +79,4 @@ class GatewayPort(Protocol):
         """End the host's stream at once."""
 
     def rules_changed(self) -> None:
-        """Send new agent configuration to hosts whose configuration changed."""
+        """Ask for the rules in force, and send new agent configuration to hosts whose configuration changed."""

@@ -13,7 +13,7 @@ from fleetmend.seal import SealError
 from fleetmend.v1 import admin_pb2_grpc, link_pb2
 
 from ..config import Config
-from ..core.model import Fleet, Order, Subject
+from ..core.model import Order, Subject
 from ..decider.ports import DeciderPort, JournalUnavailable
 from ..http.metrics import Metrics
 from ..pki.authority import Authority
@@ -32,7 +32,7 @@ from .intake import PRESENCE_EVERY_MS
 from .inventory import Inventory
 from .limiter import Limiter
 from .link_service import LinkParts, LinkService
-from .orders import OrderHost, Sealer
+from .orders import Sealer
 from .servers import ServerCertificate, Servers, Services, build_servers
 from .sessions import HISTORIES_MAX, Sessions
 from .silence import Silence
@@ -51,7 +51,7 @@ AUDIT_BURST, AUDIT_EVERY_MS = 5, 60_000
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the gateway is given. `rules` and `order_host` are asked at each use; `clock` never steps, `wall_ms` may."""
+    """What the gateway is given. `clock` never steps, `wall_ms` may."""
 
     config: Config
     store: Store
@@ -63,8 +63,6 @@ class Surroundings:
     registry: Registry
     tokens: Tokens
     operators: Operators
-    rules: Callable[[], RuleSet]
-    order_host: OrderHost
     clock: Callable[[], int]
     wall_ms: Callable[[], int]
 
@@ -80,7 +78,8 @@ class Gateway:
         self.gauges = Gauges(given.catalogue, lambda reason, count: metrics.rejected_records.labels(reason).inc(count))
         self.inventory = Inventory(given.store)
         self._sealer = Sealer(given.master)
-        self._configs = HostConfigs(given.rules, lambda: given.decider.epoch, self._sealer, given.wall_ms)
+        self._rules: RuleSet | None = None
+        self._configs = HostConfigs(self._rules_in_force, lambda: given.decider.epoch, self._sealer, given.wall_ms)
         self._handshakes = Handshakes(metrics, clock)
         self._servers: Servers | None = None
         self._certificate: ServerCertificate | None = None
@@ -109,7 +108,6 @@ class Gateway:
             inventory=self.inventory,
             configs=self._configs,
             sealer=self._sealer,
-            order_host=given.order_host,
             metrics=given.metrics,
             audits=Limiter(AUDIT_BURST, AUDIT_EVERY_MS),
             presences=Limiter(1, PRESENCE_EVERY_MS, HISTORIES_MAX),
@@ -136,13 +134,15 @@ class Gateway:
         self._servers = build_servers(given.config, self._certificate, judge, self._handshakes, services)
         return self._servers
 
-    async def start(self, fleet: Fleet) -> None:
+    async def start(self) -> None:
         """Bring table and fleet together, then serve. The registry must be loaded and the decider started."""
         given = self._given
-        await given.registry.reconcile(fleet.hosts)
+        self._rules = await given.decider.rules_in_force()
+        known = await given.decider.known_hosts()
+        await given.registry.reconcile(known)
         seen = [host.id for host in given.registry.all() if host.last_seen_ms is not None]
         self.silence.expect(seen, given.clock(), given.config.start_grace_ms)
-        self.silence.known_silent(host.id for host in fleet.hosts.values() if host.lost_since_ms is not None)
+        self.silence.known_silent(host.id for host in known if host.lost)
         await self.servers.start()
         self._spawn(self._tick())
 
@@ -191,7 +191,7 @@ class Gateway:
             session.end(reason, "", 60_000)
 
     def rules_changed(self) -> None:
-        """Send new configuration to the hosts whose configuration changed."""
+        """Ask for the rules in force, and send new configuration to the hosts whose configuration changed."""
         self._spawn(self._push())
 
     def labels_changed(self, host: str) -> None:
@@ -210,7 +210,13 @@ class Gateway:
         self.inventory.forget(host)
         self.sessions.forget(host)
 
+    def _rules_in_force(self) -> RuleSet:
+        if self._rules is None:
+            raise RuntimeError("cannot configure hosts: the gateway has not started yet")
+        return self._rules
+
     async def _push(self) -> None:
+        self._rules = await self._given.decider.rules_in_force()
         for number, session in enumerate(self.sessions.all()):
             self.labels_changed(session.host)
             if number % PUSH_BATCH == PUSH_BATCH - 1:
@@ -282,17 +288,3 @@ class Gateway:
         if not task.cancelled() and task.exception() is not None:
             log.critical("a task of the gateway failed", exc_info=task.exception())
             self.died.set()
-
-
-def order_host_in(fleet: Callable[[], Fleet]) -> OrderHost:
-    """Finds the host of an order among the open incidents of a fleet."""
-
-    def find(order_id: str) -> str | None:
-        number = order_id.removeprefix("ord-").split("-")[0]
-        incident = fleet().incidents.get(f"inc-{number}")
-        if incident is None:
-            return None
-        known = any(attempt.order == order_id for attempt in incident.attempts)
-        return incident.subject.host if known else None
-
-    return find

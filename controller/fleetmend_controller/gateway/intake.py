@@ -21,7 +21,7 @@ from ..http.metrics import Metrics
 from . import bounds
 from .gauges import Gauges
 from .limiter import Limiter
-from .records import AUDITED, Evidence, Rejected, Sent, Translator
+from .records import AUDITED, Evidence, Rejected, Sent, Translator, orders_in
 from .sessions import Session, SubjectKey
 
 log = logging.getLogger(__name__)
@@ -174,8 +174,10 @@ class Intake:
             held = (await self._decider.host_state(session.host, session.outbox)).sick
         sick: set[SubjectKey] = {*(held or ())}
         records = [record for waiting in group for record in waiting.records]
+        named = orders_in(records)
+        issued = await self._decider.order_hosts(named) if named else {}
         sent = self._moved(group[-1].sent)
-        done = self._translator.translate(records, sent, session.statuses, lambda: sick, session.configured)
+        done = self._translator.translate(records, sent, session.statuses, lambda: sick, session.configured, issued)
         if done.events:
             await self._decider.submit(done.events)
         for waiting in group:

@@ -25,7 +25,7 @@ from .hostconfig import HostConfigs
 from .intake import Intake
 from .inventory import Inventory
 from .limiter import Limiter
-from .orders import OrderHost, Sealer
+from .orders import Sealer
 from .records import Sent, Translator
 from .sessions import CONFLICT_WAIT_MS, Ending, Session, Sessions
 from .silence import Silence
@@ -63,7 +63,6 @@ class LinkParts:
     inventory: Inventory
     configs: HostConfigs
     sealer: Sealer
-    order_host: OrderHost
     metrics: Metrics
     audits: Limiter
     presences: Limiter
@@ -146,7 +145,7 @@ class _Stream:
         self._session = session
         self._context = context
         self._rate = Limiter(MESSAGES_BURST, MESSAGES_EVERY_MS)
-        translator = Translator(host.id, session.outbox, parts.sealer, parts.order_host)
+        translator = Translator(host.id, session.outbox, parts.sealer)
         self._intake = Intake(
             session, translator, parts.decider, parts.gauges, parts.metrics, parts.audits, parts.presences, parts.clock
         )

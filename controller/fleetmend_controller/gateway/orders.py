@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +13,6 @@ from ..core.model import Order, Outcome
 from . import bounds
 
 COMMANDS_MAX = 20
-
-# The host that an order was issued to; None for an order that nobody remembers (any more).
-OrderHost = Callable[[str], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +82,12 @@ class Sealer:
         document = {"kind": "declaration", "v": 1, "host_id": host, "epoch": epoch, "version": version, **rules}
         return seal(self.key(host), document)
 
-    def outcome(self, host: str, message: link_pb2.OrderOutcome, boot: str, order_host: OrderHost) -> Ended | None:
-        """What became of an order of this host. None if it is nobody's any more and properly sealed; Forged, Malformed."""
+    def outcome(self, host: str, message: link_pb2.OrderOutcome, boot: str, issued_to: str | None) -> Ended | None:
+        """What became of an order of this host. None if it is nobody's any more and properly sealed; Forged, Malformed.
+
+        `issued_to` is the host that the order was issued to, None for an order that nobody remembers (any more).
+        """
         order_id = bounds.identifier(message.order_id, "order id")
-        issued_to = order_host(order_id)
         if issued_to is not None and issued_to != host:
             raise Forged("foreign_order", f"{order_id} was issued to {issued_to}, not to {host}")
         if message.agent_refusal:

@@ -11,7 +11,7 @@ from ..core.events import Event, Observed, OrderEnded, OrderStarted
 from ..core.incidents import HOST_LOST_CHECK, OPERATOR_CHECK
 from ..core.model import Status
 from . import bounds
-from .orders import Forged, OrderHost, Sealer
+from .orders import Forged, Sealer
 from .sessions import SubjectKey
 
 # Sick subjects a host may have; the rest is dropped and counted.
@@ -68,11 +68,10 @@ class Sent:
 class Translator:
     """Judges the records of one host's stream."""
 
-    def __init__(self, host: str, outbox: str, sealer: Sealer, order_host: OrderHost) -> None:
+    def __init__(self, host: str, outbox: str, sealer: Sealer) -> None:
         self._host = host
         self._outbox = outbox
         self._sealer = sealer
-        self._order_host = order_host
 
     def translate(
         self,
@@ -81,13 +80,17 @@ class Translator:
         known: Mapping[SubjectKey, Status],
         held_sick: Callable[[], Iterable[SubjectKey]],
         configured: Mapping[str, str],
+        issued: Mapping[str, str],
     ) -> Translated:
-        """Events of `records`, given last statuses, what the decider holds for sick, and name -> type of the host's checks."""
+        """Events of `records`, given last statuses, what the decider holds for sick, and name -> type of the host's checks.
+
+        `issued` says to which hosts the orders that the records name were issued.
+        """
         done = Translated()
         for record in records:
             before = len(done.events)
             try:
-                self._one(record, sent, known, held_sick, configured, done)
+                self._one(record, sent, known, held_sick, configured, issued, done)
             except bounds.Malformed as error:
                 done.rejected.append(Rejected("malformed", str(error)))
             except Forged as error:
@@ -102,6 +105,7 @@ class Translator:
         known: Mapping[SubjectKey, Status],
         held_sick: Callable[[], Iterable[SubjectKey]],
         configured: Mapping[str, str],
+        issued: Mapping[str, str],
         done: Translated,
     ) -> None:
         boot = bounds.identifier(record.boot_id, "boot id")
@@ -112,11 +116,11 @@ class Translator:
                 self._snapshot(record.snapshot, boot, sent, known, {*held_sick()}, configured, done)
             case "started":
                 order = bounds.identifier(record.started.order_id, "order id")
-                if self._order_host(order) != self._host:
+                if issued.get(order) != self._host:
                     raise Forged("unknown_order", f"{order} was not issued to {self._host}")
                 done.events.append(OrderStarted(sent.at_ms, self._host, order))
             case "outcome":
-                self._outcome(record.outcome, boot, sent, done)
+                self._outcome(record.outcome, boot, sent, issued, done)
             case _:
                 raise bounds.Malformed("the record has no body that this controller knows")
 
@@ -203,8 +207,10 @@ class Translator:
             clock_ms=sent.pair(boot, sent.clock_ms),
         )
 
-    def _outcome(self, said: link_pb2.OrderOutcome, boot: str, sent: Sent, done: Translated) -> None:
-        ended = self._sealer.outcome(self._host, said, boot, self._order_host)
+    def _outcome(
+        self, said: link_pb2.OrderOutcome, boot: str, sent: Sent, issued: Mapping[str, str], done: Translated
+    ) -> None:
+        ended = self._sealer.outcome(self._host, said, boot, issued.get(said.order_id))
         if ended is None:
             return
         done.events.append(
@@ -229,6 +235,12 @@ class Translator:
             last = events[-1]
             if isinstance(last, Observed | OrderStarted | OrderEnded):
                 events[-1] = replace(last, outbox=self._outbox, seq=seq)
+
+
+def orders_in(records: Iterable[link_pb2.Record]) -> list[str]:
+    """The orders that these records speak of."""
+    bodies = {"started": lambda record: record.started.order_id, "outcome": lambda record: record.outcome.order_id}
+    return [bodies[kind](record) for record in records if (kind := record.WhichOneof("body")) in bodies]
 
 
 def _count_sick(known: Mapping[SubjectKey, Status], done: Translated) -> int:

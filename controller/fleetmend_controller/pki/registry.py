@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,8 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ..core.events import HostEnrolled, HostRemoved
-from ..core.model import Host as FleetHost
-from ..decider.ports import DeciderPort, JournalUnavailable
+from ..decider.ports import DeciderPort, JournalUnavailable, KnownHost
 from ..store.engine import Store
 from ..store.tables import facts, hosts
 from .authority import Authority, Issued
@@ -200,9 +199,10 @@ class Registry:
             self._seen = {**seen, **self._seen}
             raise
 
-    async def reconcile(self, fleet: Mapping[str, FleetHost]) -> int:
+    async def reconcile(self, known_hosts: Iterable[KnownHost]) -> int:
         """Tell the decider what it does not know of the table, and what it has that the table has not; how many differed."""
         now_ms = self._clock()
+        fleet = {host.id: host for host in known_hosts}
         differences: list[HostEnrolled | HostRemoved] = []
         for host in self._living.values():
             known = fleet.get(host.id)

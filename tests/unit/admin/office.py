@@ -171,11 +171,14 @@ class Office:
         }
         self.write(hosts.insert().values(row))
         self.do(self.registry.load())
-        self.do(self.registry.reconcile(self.decider.fleet.hosts))
+        self.do(self._reconcile())
         if connected:
             self.online.add(host)
             self.submit(HostConnected(now_ms(), host, BOOT, clock_ms()))
         return host
+
+    async def _reconcile(self) -> None:
+        await self.registry.reconcile(await self.decider.known_hosts())
 
     def observe(
         self,

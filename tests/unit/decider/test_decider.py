@@ -12,11 +12,11 @@ from typing import Self
 import pytest
 import sqlalchemy as sa
 
-from fleetmend_controller.core.events import Event, HostConnected, HostEnrolled, Observed
+from fleetmend_controller.core.events import Event, HostConnected, HostEnrolled, HostSilent, Observed
 from fleetmend_controller.core.model import Order, Phase, Status, Subject
 from fleetmend_controller.decider import ledger, loop
 from fleetmend_controller.decider.loop import Decider
-from fleetmend_controller.decider.ports import JournalUnavailable
+from fleetmend_controller.decider.ports import JournalUnavailable, KnownHost
 from fleetmend_controller.http.metrics import Metrics
 from fleetmend_controller.store import codec, journal
 from fleetmend_controller.store.engine import Store, StoreUnavailable, open_engine
@@ -302,6 +302,23 @@ def test_a_full_disk_stops_orders_and_nothing_is_lost(database: Path, monkeypatc
                 ("h-1", "restart_unit", "a.service")
             ]
             await r.store.read(lambda c: journal.verify(c, MASTER))
+
+    run(story())
+
+
+def test_the_gateway_is_told_of_hosts_orders_and_rules_by_value(database: Path):
+    async def story():
+        async with Running(database) as r:
+            await r.decider.load_rules(compile_rules({"digest": "p2"}), "ann")
+            await r.decider.submit([*r.joined(), r.crit(), HostEnrolled(r.now, "h-2", "web-2", {})])
+            (order, _) = r.gateway.orders[0]
+            assert await r.decider.order_hosts([order.id, "ord-1-99", "ord-99-1", "ord", ""]) == {order.id: "h-1"}
+            assert (await r.decider.rules_in_force()).digest == "p2"
+            await r.decider.submit([HostSilent(r.now, "h-2", 30_000)])
+            known = await r.decider.known_hosts()
+            assert known == [KnownHost("h-1", "web-1", {"role": "web"}, lost=False), KnownHost("h-2", "web-2", {}, lost=True)]
+            known[0].labels["role"] = "db"
+            assert r.decider.fleet.hosts["h-1"].labels == {"role": "web"}
 
     run(story())
 

@@ -30,7 +30,7 @@ from fleetmend_controller.gateway import bounds
 from fleetmend_controller.gateway.intake import Intake
 from fleetmend_controller.gateway.inventory import Inventory
 from fleetmend_controller.gateway.orders import Sealer
-from fleetmend_controller.gateway.records import SICK_MAX, Sent, Translator
+from fleetmend_controller.gateway.records import SICK_MAX, Sent, Translator, orders_in
 from fleetmend_controller.store import codec
 from fleetmend_executor import declaration, policy
 from fleetmend_executor.orders import NotTaken, parse_order
@@ -96,9 +96,12 @@ RECORDS = st.lists(
 
 
 def translate(records) -> None:
-    translator = Translator(HOST, "box", Sealer(MASTER), {"ord-1-1": HOST, "ord-2-1": "h-2"}.get)
+    translator = Translator(HOST, "box", Sealer(MASTER))
+    issued = {"ord-1-1": HOST, "ord-2-1": "h-2"}
     known = {("units", "nginx.service"): Status.CRIT}
-    done = translator.translate(records, Sent(1_000, BOOT, 500), known, lambda: list(known), {"units": "unit_failed"})
+    assert all(isinstance(order, str) for order in orders_in(records))
+    sent = Sent(1_000, BOOT, 500)
+    done = translator.translate(records, sent, known, lambda: list(known), {"units": "unit_failed"}, issued)
     assert len(done.statuses) <= SICK_MAX
     for event in done.events:
         assert event.host == HOST

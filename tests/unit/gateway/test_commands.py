@@ -24,7 +24,7 @@ def lines(commands: object) -> tuple[str, ...]:
     }
     document |= {"reason": "", "detail": "", "started_clock_ms": 1, "ended_clock_ms": 2, "output": "", "commands": commands}
     payload, mac = seal(sealer.key(HOST), document)
-    ended = sealer.outcome(HOST, link_pb2.OrderOutcome(order_id="ord-1-1", payload=payload, mac=mac), "b", lambda _order: HOST)
+    ended = sealer.outcome(HOST, link_pb2.OrderOutcome(order_id="ord-1-1", payload=payload, mac=mac), "b", HOST)
     assert ended is not None
     return ended.commands
 

@@ -72,7 +72,7 @@ def outcome(world, host, order_id="ord-1-1", key_of=None, **changes):
 def test_a_host_is_welcomed_with_its_checks_and_a_sealed_declaration(tmp_path):
     async def scenario(world):
         check = CheckSpec("root", "filesystem_space", {"mount": "/"}, 30_000, 10_000, 2, 2)
-        world.checks = (SelectedCheck(Selector((("role", ("web",)),)), check),)
+        await world.put_in_force(SelectedCheck(Selector((("role", ("web",)),)), check))
         answer, identity = await world.enrol()
         world.decider.acked[answer.host_id, "box-1"] = 41
         link = Link(world, identity)
@@ -159,7 +159,7 @@ def test_while_the_journal_is_full_nothing_is_acknowledged_and_nothing_is_lost(t
 def test_what_a_snapshot_lacks_is_gone_if_its_check_has_spoken(tmp_path):
     async def scenario(world):
         answer, identity = await world.enrol()
-        world.checks = (SelectedCheck(Selector(), CheckSpec("mute", "unit_failed", {}, 1000, 1000)),)
+        await world.put_in_force(SelectedCheck(Selector(), CheckSpec("mute", "unit_failed", {}, 1000, 1000)))
         world.decider.sick[answer.host_id] = {
             ("units", "old.service"): Status.CRIT,
             ("units", "still.service"): Status.CRIT,
@@ -215,7 +215,7 @@ def test_a_heartbeat_confirms_only_what_is_asked_for_and_still_bad(tmp_path):
 def test_an_order_goes_out_sealed_and_its_outcome_comes_back(tmp_path):
     async def scenario(world):
         answer, identity = await world.enrol()
-        world.orders["ord-1-1"] = answer.host_id
+        world.decider.orders["ord-1-1"] = answer.host_id
         link = Link(world, identity)
         await link.hello()
         world.gateway.send_order(order(answer.host_id), 7)
@@ -266,7 +266,7 @@ def test_what_belongs_to_another_is_rejected_and_audited_and_the_stream_goes_on(
     async def scenario(world):
         answer, identity = await world.enrol()
         other, _ = await world.enrol("web-2")
-        world.orders |= {"ord-1-1": answer.host_id, "ord-2-1": other.host_id, "ord-3-1": answer.host_id}
+        world.decider.orders |= {"ord-1-1": answer.host_id, "ord-2-1": other.host_id, "ord-3-1": answer.host_id}
         link = Link(world, identity)
         await link.hello()
         await link.report((1, forge(world, answer.host_id, other.host_id)), (2, observation()))

@@ -133,8 +133,7 @@ def test_changed_rules_reach_the_hosts_that_they_concern(tmp_path):
         await link.hello()
         await other.hello()
         check = CheckSpec("root", "filesystem_space", {"mount": "/"}, 30_000, 10_000)
-        world.checks = (SelectedCheck(Selector((("role", ("web",)),)), check),)
-        world.gateway.rules_changed()
+        await world.put_in_force(SelectedCheck(Selector((("role", ("web",)),)), check))
         config = (await link.read("config")).config
         assert [spec.name for spec in config.checks] == ["root"]
         world.gateway.request_check(Subject(bystander.name, "x", ""))
@@ -150,7 +149,7 @@ def test_new_labels_lead_to_a_new_configuration_at_once(tmp_path):
     async def scenario(world):
         answer, identity = await world.enrol()
         check = CheckSpec("root", "filesystem_space", {"mount": "/"}, 30_000, 10_000)
-        world.checks = (SelectedCheck(Selector((("role", ("db",)),)), check),)
+        await world.put_in_force(SelectedCheck(Selector((("role", ("db",)),)), check))
         link = Link(world, identity)
         assert list((await link.hello()).welcome.config.checks) == []
         await world.registry.label(answer.host_id, {"role": "db"}, ())

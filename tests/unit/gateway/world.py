@@ -18,7 +18,6 @@ from fleetmend.catalogue import Catalogue, CheckSpec, GaugeSpec
 from fleetmend.v1 import admin_pb2, admin_pb2_grpc, enroll_pb2, enroll_pb2_grpc, link_pb2, link_pb2_grpc
 from fleetmend_controller import rules
 from fleetmend_controller.config import Address, Config
-from fleetmend_controller.core.model import Fleet
 from fleetmend_controller.core.policy import Policy
 from fleetmend_controller.decider.ports import HostState, JournalUnavailable
 from fleetmend_controller.gateway.authz import caller
@@ -54,6 +53,12 @@ class Clock:
         return self.now_ms
 
 
+def rules_of(*checks):
+    """Rules that are nothing but checks."""
+    policy = Policy(digest="p", playbooks=(), conditions={}, gates=())
+    return rules.RuleSet("r", {}, policy, checks, (), {})
+
+
 class FakeDecider:
     """Remembers what it is told; `down` makes its journal unavailable."""
 
@@ -64,6 +69,8 @@ class FakeDecider:
         self.acked = {}
         self.wanted = set()
         self.known = True
+        self.orders = {}
+        self.rules = rules_of()
         self.down = False
         self.epoch = 7
         self.told = asyncio.Event()
@@ -76,6 +83,15 @@ class FakeDecider:
 
     async def host_state(self, host, outbox):
         return HostState(self.known, self.acked.get((host, outbox), 0), dict(self.sick.get(host, {})))
+
+    async def known_hosts(self):
+        return []
+
+    async def order_hosts(self, orders):
+        return {order: self.orders[order] for order in orders if order in self.orders}
+
+    async def rules_in_force(self):
+        return self.rules
 
     async def wants_evidence(self, subjects):
         return [subject for subject in subjects if subject in self.wanted]
@@ -146,8 +162,6 @@ class World:
         self.config = Config(admin_socket=folder / "run" / "admin.sock", state_dir=folder / "state", **(ports | config))
         self.metrics = Metrics()
         self.admin = FakeAdmin()
-        self.orders = {}
-        self.checks = ()
         self.certificates_ms = None
 
     async def start(self):
@@ -176,22 +190,28 @@ class World:
                 registry=self.registry,
                 tokens=self.tokens,
                 operators=self.operators,
-                rules=self.rules,
-                order_host=self.orders.get,
                 clock=self.clock,
                 wall_ms=self.clock,
             )
         )
         self.servers = self.gateway.bind(self.admin)
-        await self.gateway.start(Fleet())
+        await self.gateway.start()
 
     async def stop(self):
         await self.gateway.stop()
         self.store.close()
 
-    def rules(self):
-        policy = Policy(digest="p", playbooks=(), conditions={}, gates=())
-        return rules.RuleSet("r", {}, policy, tuple(self.checks), (), {})
+    async def put_in_force(self, *checks):
+        """New rules, as the decider tells of them."""
+        asked = asyncio.Event()
+
+        async def rules_in_force():
+            asked.set()
+            return rules_of(*checks)
+
+        self.decider.rules_in_force = rules_in_force
+        self.gateway.rules_changed()
+        await asked.wait()
 
     def refused(self, reason):
         return self.metrics.refused.labels(reason)._value.get()

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from fleetmend_controller.core.events import HostEnrolled, HostRemoved
-from fleetmend_controller.core.model import Host
+from fleetmend_controller.decider.ports import KnownHost
 from fleetmend_controller.pki.authority import Authority, init_state
 from fleetmend_controller.pki.names import Role
 from fleetmend_controller.pki.operators import OperatorError, Operators
@@ -183,11 +183,11 @@ def test_a_crash_between_table_and_decider_loses_nothing(tmp_path):
         known, unknown = await office.enrol("known"), await office.enrol("unknown")
         relabelled, gone = await office.enrol("relabelled"), await office.enrol("gone")
         await office.registry.remove(gone.id, "ann")
-        fleet = {
-            known.id: Host(known.id, "known", {"role": "web"}, 0),
-            relabelled.id: Host(relabelled.id, "relabelled", {"role": "old"}, 0),
-            gone.id: Host(gone.id, "gone", {"role": "web"}, 0),
-        }
+        fleet = [
+            KnownHost(known.id, "known", {"role": "web"}, lost=False),
+            KnownHost(relabelled.id, "relabelled", {"role": "old"}, lost=False),
+            KnownHost(gone.id, "gone", {"role": "web"}, lost=False),
+        ]
         office.decider.events.clear()
         assert await office.registry.reconcile(fleet) == 3
         told = {(type(event), event.host) for event in office.decider.events}
