@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import socket
@@ -66,7 +67,7 @@ def examine(path: Path) -> Iterator[Line]:
     yield _clock(state_dir, host)
     yield asyncio.run(_executor(settings))
     yield asyncio.run(_dbus(settings, host))
-    yield _pressure(host)
+    yield _pressure(host, state_dir)
     yield _inotify(host)
     yield _disk(state_dir, settings)
 
@@ -165,11 +166,48 @@ async def _dbus(settings: config.Settings, host: Host) -> Line:
     return Line("systemd", GOOD, f"{len(signal.units(False))} units seen over D-Bus")
 
 
-def _pressure(host: Host) -> Line:
+def _pressure(host: Host, state_dir: Path) -> Line:
+    """Whether the agent's user may set triggers; root may on any kernel, and would promise too much."""
     from .signals.pressure import open_trigger
 
     path = host.path("/proc/pressure/memory")
-    return _try("pressure", lambda: os.close(open_trigger(path)), f"triggers work on {path}", "pressure is polled")
+    problem = _as_owner_of(state_dir, lambda: os.close(open_trigger(path)))
+    if not problem:
+        return Line("pressure", GOOD, f"triggers work on {path}: the kernel tells of pressure at once")
+    hint = "a kernel with CONFIG_PSI, booted with psi=1, has it"
+    if problem in {errno.EPERM, errno.EACCES}:
+        hint = f"this is Linux {_release(host)}; before 6.4 it takes CAP_SYS_RESOURCE (README: Install)"
+    return Line("pressure", WEAK, f"cannot set a trigger on {path}: {os.strerror(problem)}; pressure is polled; {hint}")
+
+
+def _release(host: Host) -> str:
+    try:
+        return host.read_text("/proc/sys/kernel/osrelease").strip()
+    except OSError:
+        return "of an unknown release"
+
+
+def _as_owner_of(folder: Path, attempt: Callable[[], None]) -> int:
+    """The errno with which an attempt fails when the owner of a folder makes it, 0 if it succeeds.
+
+    In a child, which falls to that user for good if this is root.
+    """
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = errno.EIO
+    try:
+        if os.geteuid() == 0 and folder.is_dir():
+            owner = folder.stat()
+            os.setgroups([])
+            os.setgid(owner.st_gid)
+            os.setuid(owner.st_uid)
+        attempt()
+        code = 0
+    except OSError as error:
+        code = error.errno or errno.EIO
+    finally:
+        os._exit(code)
 
 
 def _inotify(host: Host) -> Line:

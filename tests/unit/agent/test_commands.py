@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 import subprocess
 import sys
 
@@ -12,6 +14,7 @@ import pytest
 from fleetmend.v1 import link_pb2 as pb
 from fleetmend_agent.__main__ import main
 from fleetmend_agent.log import LOG
+from fleetmend_agent.signals import pressure
 
 DONE, FAILED, USAGE = 0, 1, 2
 
@@ -99,6 +102,48 @@ def test_doctor_names_all_that_is_broken(config, capsys):
     assert lines["settings"]["state"] == "ok"
     assert "fleetmend-agent enroll" in lines["state"]["text"]
     assert lines["systemd"]["state"] == "weak"
+
+
+def pressure_line(capsys, config):
+    main(["doctor", "--config", str(config), "--output", "json"])
+    (line,) = [line for line in json.loads(capsys.readouterr().out) if line["name"] == "pressure"]
+    return line["state"], line["text"]
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EPERM, "before 6.4 it takes CAP_SYS_RESOURCE"),
+        (errno.EOPNOTSUPP, "booted with psi=1"),
+        (errno.ENOENT, "booted with psi=1"),
+    ],
+)
+def test_doctor_says_why_pressure_is_polled(config, capsys, monkeypatch, number, words):
+    def refused(_path):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(pressure, "open_trigger", refused)
+    state, text = pressure_line(capsys, config)
+    assert state == "weak"
+    assert f"{os.strerror(number)}; pressure is polled" in text
+    assert words in text
+
+
+def test_doctor_tries_pressure_as_the_agents_own_user(config, tmp_path, capsys, monkeypatch):
+    read_end, write_end = os.pipe()
+
+    def as_whom(_path):
+        os.write(write_end, str(os.geteuid()).encode())
+        return os.dup(write_end)
+
+    monkeypatch.setattr(pressure, "open_trigger", as_whom)
+    (tmp_path / "state").mkdir(exist_ok=True)
+    owner = 65_534 if os.geteuid() == 0 else os.geteuid()
+    os.chown(tmp_path / "state", owner, -1)
+    assert pressure_line(capsys, config) == ("ok", "triggers work on /proc/pressure/memory: the kernel tells of pressure at once")
+    assert os.read(read_end, 100).decode() == str(owner)
+    os.close(read_end)
+    os.close(write_end)
 
 
 def test_doctor_prints_a_line_each(tmp_path, capsys):

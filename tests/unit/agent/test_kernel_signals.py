@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
+
+import pytest
 
 from fleetmend_agent.host import Host, Roots
 from fleetmend_agent.signals import inotify
 from fleetmend_agent.signals._priority import PriorityWatch
 from fleetmend_agent.signals.inotify import InotifySignal
 from fleetmend_agent.signals.mounts import MountsSignal
-from fleetmend_agent.signals.pressure import PressureSignal
+from fleetmend_agent.signals.pressure import STALL_US, WINDOW_US, PressureSignal, open_trigger
 from tests.unit.agent.gateway import until
 
 
@@ -59,6 +62,42 @@ def test_a_kernel_without_pressure_or_mounts_is_polled(tmp_path):
             signal.stop()
 
     asyncio.run(main())
+
+
+def _pressure_refused() -> str:
+    """Why this kernel sets no trigger for this user, empty if it does."""
+    try:
+        os.close(open_trigger("/proc/pressure/memory"))
+    except OSError as error:
+        return f"cannot set a trigger on /proc/pressure/memory here: {error.strerror}"
+    return ""
+
+
+@pytest.mark.skipif(bool(_pressure_refused()), reason=_pressure_refused() or "it can be")
+def test_this_kernel_takes_the_trigger_and_says_nothing_while_there_is_no_pressure():
+    async def main():
+        events = []
+        signal = PressureSignal(Host(), lambda: events.append(1))
+        signal.start()
+        assert signal.problem == ""
+        opened = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+        assert [os.readlink(each) for each in opened if os.path.lexists(each)].count("/proc/pressure/memory") == 1
+        signal.stop()
+        # A trigger that the kernel did not take is an error at once, for ever; a good one is silent, or tells of real pressure.
+        descriptor = open_trigger("/proc/pressure/memory")
+        poller = select.poll()
+        poller.register(descriptor, select.POLLPRI)
+        assert all(not happened & select.POLLERR for _, happened in poller.poll(0))
+        os.close(descriptor)
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(bool(_pressure_refused()), reason=_pressure_refused() or "it can be")
+def test_a_window_of_two_seconds_is_what_needs_no_right():
+    """Others are for root: a change of WINDOW_US would cost every agent its triggers."""
+    assert WINDOW_US % 2_000_000 == 0
+    assert STALL_US < WINDOW_US
 
 
 def test_the_mount_table_of_this_machine_can_be_watched():
