@@ -78,17 +78,34 @@ def escalated(incident: Incident) -> bool:
     return bool(incident["phase"] == "escalated")
 
 
+def ledger_of(host: Host) -> list[dict[str, Any]]:
+    """What the executor wrote down, in order."""
+    if not host.ledger.exists():
+        return []
+    return [json.loads(line)["record"] for line in host.ledger.read_text().splitlines()]
+
+
 def begun_orders(host: Host) -> Counter[str]:
     """How often the executor's ledger says that each order began."""
-    if not host.ledger.exists():
-        return Counter()
-    records = [json.loads(line)["record"] for line in host.ledger.read_text().splitlines()]
-    return Counter(record["order_id"] for record in records if record["kind"] == "begin")
+    return Counter(record["order_id"] for record in ledger_of(host) if record["kind"] == "begin")
+
+
+def outcomes(host: Host) -> dict[str, list[str]]:
+    """Every end of each order, as the executor sealed it."""
+    found: dict[str, list[str]] = {}
+    for record in ledger_of(host):
+        if record["kind"] == "end":
+            found.setdefault(record["order_id"], []).append(json.loads(record["payload"])["outcome"])
+    return found
 
 
 def assert_ledger_agrees(world: World, host: Host) -> None:
-    """No order ran twice, and everything that ran was ordered."""
-    begun = begun_orders(host)
+    """No order ran twice, everything that ran was ordered and had the end that the journal has, and nothing else has one."""
+    begun, ended = begun_orders(host), outcomes(host)
     assert [order for order, count in begun.items() if count != 1] == []
-    attempts = [a for i in world.incidents() for a in world.cli("incidents", "show", i["id"])["attempts"]]
-    assert set(begun) <= {attempt["order_id"] for attempt in attempts}
+    here = [incident["id"] for incident in world.incidents() if incident["host_name"] == host.name]
+    attempts = [attempt for incident in here for attempt in world.cli("incidents", "show", incident)["attempts"]]
+    told = {attempt["order_id"]: attempt["outcome"] for attempt in attempts}
+    assert set(begun) <= set(ended), "an order that began has no end"
+    assert ended == {order: [told[order]] for order in ended}
+    assert {order for order, outcome in told.items() if outcome in {"done", "failed"}} <= set(begun)
