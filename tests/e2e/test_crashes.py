@@ -93,8 +93,8 @@ def test_an_executor_killed_while_an_action_runs_never_runs_it_again(world, brok
     wait_begun(world, known)
     host.executor.kill()
     host.executor.start()
-    # The ledger has its beginning and nothing else: nobody can say how it ended. The command itself outlives the executor here, so the
-    # check proves that it helped, and there is no second try.
+    # The ledger has its beginning and nothing else: nobody can say how it ended. The command itself outlives the executor
+    # here, so the check proves that it helped, and there is no second try.
     shown = watch.until("healed", fleet.healed)
     assert broken.answers()
     assert [attempt["outcome"] for attempt in shown["attempts"]] == ["unknown"]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import sqlite3
+from contextlib import closing
 
 import pytest
 
 from deploy.demo import shop
 from deploy.demo.process import wait_for
+from deploy.demo.world import World
+from fleetmend_controller.app import EXIT_SUPERSEDED
 from tests.e2e import fleet
 
 
@@ -64,6 +67,21 @@ def test_check_config_names_every_error_at_once(world_and_shop, tmp_path):
     assert re.search(r"a\.yaml:\d+:\d+: cannot", words)
     assert re.search(r"b\.yaml:2:\d+: cannot", words)
     assert world.run("fleetmend-controller", "check-config", str(world.directory / "rules")).returncode == 0
+
+
+def test_a_controller_that_was_superseded_ends_and_says_so(tmp_path):
+    with World(directory=tmp_path) as world:
+        world.init()
+        world.start_controller()
+        with closing(sqlite3.connect(world.database)) as database, database:
+            database.execute("UPDATE lease SET epoch = epoch + 1, holder = 'another'")
+        refused = world.run("fleetmend", *world.cli_options(), "pause", "global", "--reason", "who decides?")
+        assert refused.returncode != 0
+        assert world.controller.wait_end(20) == EXIT_SUPERSEDED
+        assert "another controller took over, this one commands nobody" in world.controller.tail()
+        # A person who starts it again means it: then it is the active one.
+        world.start_controller()
+        assert world.cli("status")["controller"]["epoch"] == 3
 
 
 def test_a_damaged_journal_is_refused_at_the_start_by_row(world_and_shop):

@@ -1,7 +1,7 @@
 """Pressure stall triggers: the kernel says when tasks have waited too long for memory.
 
-A window that is a multiple of two seconds needs no capability since Linux 6.4; before, it takes CAP_SYS_RESOURCE. Kernels without
-PSI, or with it switched off at boot, refuse. Then the check polls; `doctor` says which it is.
+A window that is a multiple of two seconds needs no capability since Linux 6.4; before, it takes CAP_SYS_RESOURCE. Kernels
+without PSI, or with it switched off at boot, refuse. Then the check polls; `doctor` says which it is.
 """
 
 from __future__ import annotations

@@ -165,7 +165,8 @@ class Decider:
     async def known_hosts(self) -> Sequence[KnownHost]:
         """Every host of the fleet."""
         return [
-            KnownHost(host.id, host.name, dict(host.labels), host.lost_since_ms is not None) for host in self.fleet.hosts.values()
+            KnownHost(host.id, host.name, dict(host.labels), host.lost_since_ms is not None)
+            for host in self.fleet.hosts.values()
         ]
 
     async def order_hosts(self, orders: Sequence[str]) -> Mapping[str, str]:

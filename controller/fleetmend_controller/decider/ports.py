@@ -1,5 +1,6 @@
-"""What gateway and decider ask of each other. By value, and asynchronous where an answer is needed: they can become two processes.
+"""What gateway and decider ask of each other.
 
+By value, and asynchronous where an answer is needed, so that they can become two processes.
 Gateway and pki know nothing else of the decider (import-linter, tests/contract/test_imports.py).
 """
 

@@ -247,7 +247,9 @@ class Gateway:
         for session in self.sessions.all():
             if 0 < session.not_after_ms <= now_ms:
                 log.warning("the stream of %s ends with its certificate", session.host)
-                session.end("expired", "the certificate with which this stream began has ended; renew it: fleetmend-agent renew")
+                session.end(
+                    "expired", "the certificate with which this stream began has ended; renew it: fleetmend-agent renew"
+                )
 
     async def _tell_silence(self) -> None:
         silent = self.silence.look(self._given.clock())

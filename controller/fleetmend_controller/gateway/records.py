@@ -207,9 +207,7 @@ class Translator:
             clock_ms=sent.pair(boot, sent.clock_ms),
         )
 
-    def _outcome(
-        self, said: link_pb2.OrderOutcome, boot: str, sent: Sent, issued: Mapping[str, str], done: Translated
-    ) -> None:
+    def _outcome(self, said: link_pb2.OrderOutcome, boot: str, sent: Sent, issued: Mapping[str, str], done: Translated) -> None:
         ended = self._sealer.outcome(self._host, said, boot, issued.get(said.order_id))
         if ended is None:
             return

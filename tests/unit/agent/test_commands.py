@@ -140,7 +140,10 @@ def test_doctor_tries_pressure_as_the_agents_own_user(config, tmp_path, capsys, 
     (tmp_path / "state").mkdir(exist_ok=True)
     owner = 65_534 if os.geteuid() == 0 else os.geteuid()
     os.chown(tmp_path / "state", owner, -1)
-    assert pressure_line(capsys, config) == ("ok", "triggers work on /proc/pressure/memory: the kernel tells of pressure at once")
+    assert pressure_line(capsys, config) == (
+        "ok",
+        "triggers work on /proc/pressure/memory: the kernel tells of pressure at once",
+    )
     assert os.read(read_end, 100).decode() == str(owner)
     os.close(read_end)
     os.close(write_end)

@@ -171,7 +171,9 @@ def test_a_snapshot_taken_while_running_shortens_the_next_start(database: Path, 
         # A group begins after the snapshot of the one before it is written.
         await first.decider.audit("asked", "ann", "", {})
         before = codec.encode(first.decider.fleet)
-        taken = await first.store.read(lambda c: c.execute(sa.select(snapshots.c.seq).order_by(snapshots.c.seq)).scalars().all())
+        taken = await first.store.read(
+            lambda c: c.execute(sa.select(snapshots.c.seq).order_by(snapshots.c.seq)).scalars().all()
+        )
         rows = await first.store.read(lambda c: list(journal.scan(c, 0)))
         first.kill()
         assert len(taken) == ledger.SNAPSHOTS_KEPT

@@ -1,6 +1,6 @@
 """What deploy/install refuses before it touches anything, and whose files it leaves alone.
 
-The installation itself is tried on the lab's hosts. Here the script's own functions put units and links into folders of the test.
+The installation itself is tried on the lab's hosts. Here the script puts its units and links into folders of the test.
 """
 
 from __future__ import annotations
