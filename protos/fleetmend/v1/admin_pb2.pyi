@@ -38,6 +38,7 @@ class _IncidentPhase:
 class _IncidentPhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IncidentPhase.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     INCIDENT_PHASE_UNSPECIFIED: _IncidentPhase.ValueType  # 0
+    """No phase: any, in a filter; none, before the first."""
     INCIDENT_PHASE_OPEN: _IncidentPhase.ValueType  # 1
     """Seen; not yet judged, or waiting inside a playbook."""
     INCIDENT_PHASE_HELD: _IncidentPhase.ValueType  # 2
@@ -57,6 +58,7 @@ class IncidentPhase(_IncidentPhase, metaclass=_IncidentPhaseEnumTypeWrapper):
     """Where an incident stands."""
 
 INCIDENT_PHASE_UNSPECIFIED: IncidentPhase.ValueType  # 0
+"""No phase: any, in a filter; none, before the first."""
 INCIDENT_PHASE_OPEN: IncidentPhase.ValueType  # 1
 """Seen; not yet judged, or waiting inside a playbook."""
 INCIDENT_PHASE_HELD: IncidentPhase.ValueType  # 2
@@ -104,6 +106,7 @@ class _HostState:
 class _HostStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HostState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     HOST_STATE_UNSPECIFIED: _HostState.ValueType  # 0
+    """Any state, in a filter."""
     HOST_STATE_UP: _HostState.ValueType  # 1
     """Its agent holds a stream."""
     HOST_STATE_LOST: _HostState.ValueType  # 2
@@ -115,6 +118,7 @@ class HostState(_HostState, metaclass=_HostStateEnumTypeWrapper):
     """Whether a host's agent is heard."""
 
 HOST_STATE_UNSPECIFIED: HostState.ValueType  # 0
+"""Any state, in a filter."""
 HOST_STATE_UP: HostState.ValueType  # 1
 """Its agent holds a stream."""
 HOST_STATE_LOST: HostState.ValueType  # 2
@@ -130,6 +134,7 @@ class _PlaybookTrust:
 class _PlaybookTrustEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PlaybookTrust.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PLAYBOOK_TRUST_UNSPECIFIED: _PlaybookTrust.ValueType  # 0
+    """No trust: nothing is proposed."""
     PLAYBOOK_TRUST_OBSERVE: _PlaybookTrust.ValueType  # 1
     """Records what it would do."""
     PLAYBOOK_TRUST_SUGGEST: _PlaybookTrust.ValueType  # 2
@@ -141,6 +146,7 @@ class PlaybookTrust(_PlaybookTrust, metaclass=_PlaybookTrustEnumTypeWrapper):
     """How far a playbook may go by itself."""
 
 PLAYBOOK_TRUST_UNSPECIFIED: PlaybookTrust.ValueType  # 0
+"""No trust: nothing is proposed."""
 PLAYBOOK_TRUST_OBSERVE: PlaybookTrust.ValueType  # 1
 """Records what it would do."""
 PLAYBOOK_TRUST_SUGGEST: PlaybookTrust.ValueType  # 2
@@ -156,6 +162,7 @@ class _ActionCost:
 class _ActionCostEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ActionCost.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ACTION_COST_UNSPECIFIED: _ActionCost.ValueType  # 0
+    """The controller does not know the action (any more)."""
     ACTION_COST_HARMLESS: _ActionCost.ValueType  # 1
     """Nothing that anybody notices."""
     ACTION_COST_DISRUPTIVE: _ActionCost.ValueType  # 2
@@ -167,6 +174,7 @@ class ActionCost(_ActionCost, metaclass=_ActionCostEnumTypeWrapper):
     """What an action may cost when it is wrong."""
 
 ACTION_COST_UNSPECIFIED: ActionCost.ValueType  # 0
+"""The controller does not know the action (any more)."""
 ACTION_COST_HARMLESS: ActionCost.ValueType  # 1
 """Nothing that anybody notices."""
 ACTION_COST_DISRUPTIVE: ActionCost.ValueType  # 2
@@ -182,6 +190,7 @@ class _ExplainTopic:
 class _ExplainTopicEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExplainTopic.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     EXPLAIN_TOPIC_UNSPECIFIED: _ExplainTopic.ValueType  # 0
+    """Never sent."""
     EXPLAIN_TOPIC_SEEN: _ExplainTopic.ValueType  # 1
     """What was seen, on the host and on the controller."""
     EXPLAIN_TOPIC_PLAYBOOKS: _ExplainTopic.ValueType  # 2
@@ -203,6 +212,7 @@ class ExplainTopic(_ExplainTopic, metaclass=_ExplainTopicEnumTypeWrapper):
     """What an explanation's section is about."""
 
 EXPLAIN_TOPIC_UNSPECIFIED: ExplainTopic.ValueType  # 0
+"""Never sent."""
 EXPLAIN_TOPIC_SEEN: ExplainTopic.ValueType  # 1
 """What was seen, on the host and on the controller."""
 EXPLAIN_TOPIC_PLAYBOOKS: ExplainTopic.ValueType  # 2
@@ -228,6 +238,7 @@ class _ApprovalNeed:
 class _ApprovalNeedEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApprovalNeed.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     APPROVAL_NEED_UNSPECIFIED: _ApprovalNeed.ValueType  # 0
+    """Never sent."""
     APPROVAL_NEED_NEVER: _ApprovalNeed.ValueType  # 1
     """None, not even destructive ones."""
     APPROVAL_NEED_DESTRUCTIVE: _ApprovalNeed.ValueType  # 2
@@ -239,6 +250,7 @@ class ApprovalNeed(_ApprovalNeed, metaclass=_ApprovalNeedEnumTypeWrapper):
     """Which steps of a playbook people must approve. Where its trust is to suggest, they approve every step that is not harmless."""
 
 APPROVAL_NEED_UNSPECIFIED: ApprovalNeed.ValueType  # 0
+"""Never sent."""
 APPROVAL_NEED_NEVER: ApprovalNeed.ValueType  # 1
 """None, not even destructive ones."""
 APPROVAL_NEED_DESTRUCTIVE: ApprovalNeed.ValueType  # 2
@@ -254,6 +266,7 @@ class _ApprovalRole:
 class _ApprovalRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApprovalRole.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     APPROVAL_ROLE_UNSPECIFIED: _ApprovalRole.ValueType  # 0
+    """Never sent."""
     APPROVAL_ROLE_RESPONDER: _ApprovalRole.ValueType  # 1
     """Responders and admins."""
     APPROVAL_ROLE_ADMIN: _ApprovalRole.ValueType  # 2
@@ -263,6 +276,7 @@ class ApprovalRole(_ApprovalRole, metaclass=_ApprovalRoleEnumTypeWrapper):
     """Who may approve."""
 
 APPROVAL_ROLE_UNSPECIFIED: ApprovalRole.ValueType  # 0
+"""Never sent."""
 APPROVAL_ROLE_RESPONDER: ApprovalRole.ValueType  # 1
 """Responders and admins."""
 APPROVAL_ROLE_ADMIN: ApprovalRole.ValueType  # 2
@@ -276,6 +290,7 @@ class _RunState:
 class _RunStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     RUN_STATE_UNSPECIFIED: _RunState.ValueType  # 0
+    """Never sent."""
     RUN_STATE_REQUESTED: _RunState.ValueType  # 1
     """Accepted; nothing ordered yet."""
     RUN_STATE_HELD: _RunState.ValueType  # 2
@@ -297,6 +312,7 @@ class RunState(_RunState, metaclass=_RunStateEnumTypeWrapper):
     """How a request to run an action stands on one host."""
 
 RUN_STATE_UNSPECIFIED: RunState.ValueType  # 0
+"""Never sent."""
 RUN_STATE_REQUESTED: RunState.ValueType  # 1
 """Accepted; nothing ordered yet."""
 RUN_STATE_HELD: RunState.ValueType  # 2

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class AdminServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """One call for each thing that an operator can ask or do.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -197,7 +198,8 @@ class AdminServiceStub:
 
 
 class AdminServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """One call for each thing that an operator can ask or do.
+    """
 
     def GetStatus(self, request, context):
         """The state of the controller and of its fleet on one page.
@@ -598,7 +600,8 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService:
-    """Missing associated documentation comment in .proto file."""
+    """One call for each thing that an operator can ask or do.
+    """
 
     @staticmethod
     def GetStatus(request,

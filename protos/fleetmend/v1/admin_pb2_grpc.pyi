@@ -39,6 +39,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AdminServiceStub:
+    """One call for each thing that an operator can ask or do."""
+
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
@@ -116,6 +118,8 @@ class AdminServiceStub:
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
+    """One call for each thing that an operator can ask or do."""
+
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetStatus: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetStatusRequest, _admin_pb2.GetStatusResponse]  # type: ignore[assignment]
     """The state of the controller and of its fleet on one page."""
@@ -189,6 +193,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """What operators did and what was refused to whom, newest first."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
+    """One call for each thing that an operator can ask or do."""
+
     @_abc_1.abstractmethod
     def GetStatus(
         self,

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class EnrollServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """How a server gets its identity, and keeps it.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -47,7 +48,8 @@ class EnrollServiceStub:
 
 
 class EnrollServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """How a server gets its identity, and keeps it.
+    """
 
     def Enroll(self, request, context):
         """Trades a join token and a signing request for a certificate and the executor's key. A token is spent by success only.
@@ -88,7 +90,8 @@ def add_EnrollServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EnrollService:
-    """Missing associated documentation comment in .proto file."""
+    """How a server gets its identity, and keeps it.
+    """
 
     @staticmethod
     def Enroll(request,

@@ -31,6 +31,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class EnrollServiceStub:
+    """How a server gets its identity, and keeps it."""
+
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
@@ -47,6 +49,8 @@ class EnrollServiceStub:
 
 @_typing.type_check_only
 class EnrollServiceAsyncStub(EnrollServiceStub):
+    """How a server gets its identity, and keeps it."""
+
     def __init__(self, channel: _aio.Channel) -> None: ...
     Enroll: _aio.UnaryUnaryMultiCallable[_enroll_pb2.EnrollRequest, _enroll_pb2.EnrollResponse]  # type: ignore[assignment]
     """Trades a join token and a signing request for a certificate and the executor's key. A token is spent by success only.
@@ -59,6 +63,8 @@ class EnrollServiceAsyncStub(EnrollServiceStub):
     """
 
 class EnrollServiceServicer(metaclass=_abc_1.ABCMeta):
+    """How a server gets its identity, and keeps it."""
+
     @_abc_1.abstractmethod
     def Enroll(
         self,

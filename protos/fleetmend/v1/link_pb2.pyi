@@ -35,22 +35,35 @@ class _Status:
 class _StatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Status.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     STATUS_UNSPECIFIED: _Status.ValueType  # 0
+    """Never sent."""
     STATUS_OK: _Status.ValueType  # 1
+    """As it should be."""
     STATUS_WARN: _Status.ValueType  # 2
+    """On its way to trouble; nothing is healed."""
     STATUS_CRIT: _Status.ValueType  # 3
+    """A fault."""
     STATUS_UNKNOWN: _Status.ValueType  # 4
+    """The check could not find out. It opens no incident and proves nothing."""
 
-class Status(_Status, metaclass=_StatusEnumTypeWrapper): ...
+class Status(_Status, metaclass=_StatusEnumTypeWrapper):
+    """What a check can say. Four answers: one that could not look does not say OK."""
 
 STATUS_UNSPECIFIED: Status.ValueType  # 0
+"""Never sent."""
 STATUS_OK: Status.ValueType  # 1
+"""As it should be."""
 STATUS_WARN: Status.ValueType  # 2
+"""On its way to trouble; nothing is healed."""
 STATUS_CRIT: Status.ValueType  # 3
+"""A fault."""
 STATUS_UNKNOWN: Status.ValueType  # 4
+"""The check could not find out. It opens no incident and proves nothing."""
 Global___Status: _TypeAlias = Status  # noqa: Y015
 
 @_typing.final
 class LinkRequest(_message.Message):
+    """What an agent sends."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     HELLO_FIELD_NUMBER: _builtins.int
@@ -58,13 +71,21 @@ class LinkRequest(_message.Message):
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     FACTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def hello(self) -> Global___Hello: ...
+    def hello(self) -> Global___Hello:
+        """The first message, and only that."""
+
     @_builtins.property
-    def report(self) -> Global___Report: ...
+    def report(self) -> Global___Report:
+        """What must reach the journal."""
+
     @_builtins.property
-    def heartbeat(self) -> Global___Heartbeat: ...
+    def heartbeat(self) -> Global___Heartbeat:
+        """That the agent lives, and how things stand."""
+
     @_builtins.property
-    def facts(self) -> Global___Facts: ...
+    def facts(self) -> Global___Facts:
+        """Inventory that changed."""
+
     def __init__(
         self,
         *,
@@ -85,6 +106,8 @@ Global___LinkRequest: _TypeAlias = LinkRequest  # noqa: Y015
 
 @_typing.final
 class LinkResponse(_message.Message):
+    """What the gateway sends."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     WELCOME_FIELD_NUMBER: _builtins.int
@@ -94,17 +117,29 @@ class LinkResponse(_message.Message):
     CONFIG_FIELD_NUMBER: _builtins.int
     BYE_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def welcome(self) -> Global___Welcome: ...
+    def welcome(self) -> Global___Welcome:
+        """The answer to Hello; nothing comes before it."""
+
     @_builtins.property
-    def ack(self) -> Global___Ack: ...
+    def ack(self) -> Global___Ack:
+        """Records that the agent may forget."""
+
     @_builtins.property
-    def order(self) -> Global___SealedOrder: ...
+    def order(self) -> Global___SealedOrder:
+        """An order for the host's executor."""
+
     @_builtins.property
-    def check_now(self) -> Global___CheckNow: ...
+    def check_now(self) -> Global___CheckNow:
+        """A question for a fresh result."""
+
     @_builtins.property
-    def config(self) -> Global___AgentConfig: ...
+    def config(self) -> Global___AgentConfig:
+        """A new configuration, whole, in place of the one before."""
+
     @_builtins.property
-    def bye(self) -> Global___Bye: ...
+    def bye(self) -> Global___Bye:
+        """The last message; the stream ends after it."""
+
     def __init__(
         self,
         *,
@@ -190,10 +225,13 @@ class Report(_message.Message):
     outbox_id: _builtins.str
     """Which outbox the seqs belong to."""
     sent_clock_ms: _builtins.int
-    """The host's clock when this was sent, and the boot it belongs to."""
+    """The host's clock when this was sent."""
     boot_id: _builtins.str
+    """The boot to which sent_clock_ms belongs."""
     @_builtins.property
-    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___Record]: ...
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___Record]:
+        """The records; each was there before the next one happened."""
+
     def __init__(
         self,
         *,
@@ -227,13 +265,21 @@ class Record(_message.Message):
     boot_id: _builtins.str
     """The boot in which it happened."""
     @_builtins.property
-    def observation(self) -> Global___Observation: ...
+    def observation(self) -> Global___Observation:
+        """A check's result changed, or was asked for."""
+
     @_builtins.property
-    def outcome(self) -> Global___OrderOutcome: ...
+    def outcome(self) -> Global___OrderOutcome:
+        """An order ended, or never began."""
+
     @_builtins.property
-    def snapshot(self) -> Global___Snapshot: ...
+    def snapshot(self) -> Global___Snapshot:
+        """How everything stands."""
+
     @_builtins.property
-    def started(self) -> Global___OrderStarted: ...
+    def started(self) -> Global___OrderStarted:
+        """An order began."""
+
     def __init__(
         self,
         *,
@@ -297,6 +343,7 @@ class Observation(_message.Message):
     key: _builtins.str
     """Which thing: a unit, a mount, an address. Empty for a check with one subject."""
     status: Global___Status.ValueType
+    """The settled status, after as many results in a row as the configuration asks for; a result that was asked for counts at once."""
     summary: _builtins.str
     """One line for people."""
     sampled_clock_ms: _builtins.int
@@ -332,6 +379,8 @@ Global___Observation: _TypeAlias = Observation  # noqa: Y015
 
 @_typing.final
 class Value(_message.Message):
+    """One typed fact of a finding."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TEXT_FIELD_NUMBER: _builtins.int
@@ -339,9 +388,13 @@ class Value(_message.Message):
     NUMBER_FIELD_NUMBER: _builtins.int
     FLAG_FIELD_NUMBER: _builtins.int
     text: _builtins.str
+    """A word or a line."""
     integer: _builtins.int
+    """A count, bytes, milliseconds: the field's name ends with its unit."""
     number: _builtins.float
+    """A share or another figure that is no whole number."""
     flag: _builtins.bool
+    """Yes or no."""
     def __init__(
         self,
         *,
@@ -371,7 +424,11 @@ class Snapshot(_message.Message):
     OBSERVATIONS_FIELD_NUMBER: _builtins.int
     CHECKS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def observations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Observation]: ...
+    def observations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Observation]:
+        """Every subject with its settled status. Where they do not all fit into a message those that are OK are left out, which means
+        the same.
+        """
+
     @_builtins.property
     def checks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the checks that have completed at least one run; silence about the others means nothing."""
@@ -399,7 +456,9 @@ class OrderStarted(_message.Message):
     ORDER_ID_FIELD_NUMBER: _builtins.int
     STARTED_CLOCK_MS_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
+    """Which order."""
     started_clock_ms: _builtins.int
+    """When the ledger had it, on the host's clock."""
     def __init__(
         self,
         *,
@@ -427,6 +486,7 @@ class OrderOutcome(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     ENDED_CLOCK_MS_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
+    """Which order."""
     payload: _builtins.bytes
     """Canonical JSON text of the outcome (see fleetmend/seal.py), exactly as sealed."""
     mac: _builtins.bytes
@@ -436,6 +496,9 @@ class OrderOutcome(_message.Message):
     detail: _builtins.str
     """Why, for people."""
     ended_clock_ms: _builtins.int
+    """When the agent had this outcome, on the host's clock. Counts only with agent_refusal; the executor's own word is in
+    payload.
+    """
     def __init__(
         self,
         *,
@@ -470,7 +533,9 @@ class Heartbeat(_message.Message):
     STATS_FIELD_NUMBER: _builtins.int
     PRESENCE_FIELD_NUMBER: _builtins.int
     boot_id: _builtins.str
+    """The boot to which the clocks here belong."""
     sent_clock_ms: _builtins.int
+    """The host's clock when this was sent."""
     @_builtins.property
     def unhealthy(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubjectState]:
         """Subjects that are not OK now, with their newest sample: keeps evidence fresh."""
@@ -484,13 +549,17 @@ class Heartbeat(_message.Message):
         """Ids and values of gauges that changed since the last heartbeat, same length."""
 
     @_builtins.property
-    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The values, in the order of series_ids and in the unit that the series' name ends with."""
+
     @_builtins.property
     def ended_series_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Ids of series that ended."""
 
     @_builtins.property
-    def stats(self) -> Global___AgentStats: ...
+    def stats(self) -> Global___AgentStats:
+        """What the agent costs."""
+
     @_builtins.property
     def presence(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Who is at work on the host now, a line for people each: logins with a terminal, package managers. Nobody: empty. At most 8."""
@@ -518,6 +587,8 @@ Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
 
 @_typing.final
 class SubjectState(_message.Message):
+    """A subject that is not OK, as the newest sample has it."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CHECK_FIELD_NUMBER: _builtins.int
@@ -525,9 +596,13 @@ class SubjectState(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     SAMPLED_CLOCK_MS_FIELD_NUMBER: _builtins.int
     check: _builtins.str
+    """Name of the check in the configuration."""
     key: _builtins.str
+    """Which thing, as in Observation."""
     status: Global___Status.ValueType
+    """The settled status."""
     sampled_clock_ms: _builtins.int
+    """When the newest sample was taken, on the host's clock."""
     def __init__(
         self,
         *,
@@ -559,7 +634,9 @@ class Series(_message.Message):
     name: _builtins.str
     """Name with unit, without prefix: "filesystem_used_ratio"."""
     check: _builtins.str
+    """Name of the check whose gauge it is."""
     key: _builtins.str
+    """Which thing, as in Observation."""
     def __init__(
         self,
         *,
@@ -589,11 +666,17 @@ class AgentStats(_message.Message):
     CHECKS_HUNG_FIELD_NUMBER: _builtins.int
     CHECKS_RUN_TOTAL_FIELD_NUMBER: _builtins.int
     cpu_seconds_total: _builtins.float
+    """Seconds of CPU since the agent started, without its children."""
     resident_bytes: _builtins.int
+    """Resident memory now."""
     outbox_records: _builtins.int
+    """Records that wait for an acknowledgement."""
     outbox_dropped_total: _builtins.int
+    """Records that the full outbox dropped since the agent started."""
     checks_hung: _builtins.int
+    """Checks that are past their timeout and do not come back."""
     checks_run_total: _builtins.int
+    """Runs of checks since the agent started."""
     def __init__(
         self,
         *,
@@ -620,7 +703,9 @@ class Facts(_message.Message):
 
     SECTIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def sections(self) -> _containers.RepeatedCompositeFieldContainer[Global___FactSection]: ...
+    def sections(self) -> _containers.RepeatedCompositeFieldContainer[Global___FactSection]:
+        """The sections, each whole."""
+
     def __init__(
         self,
         *,
@@ -636,6 +721,8 @@ Global___Facts: _TypeAlias = Facts  # noqa: Y015
 
 @_typing.final
 class FactSection(_message.Message):
+    """What one collector found."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -664,6 +751,8 @@ Global___FactSection: _TypeAlias = FactSection  # noqa: Y015
 
 @_typing.final
 class Welcome(_message.Message):
+    """The gateway's answer to Hello: who the host is to the controller, and what it shall run."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
@@ -675,18 +764,23 @@ class Welcome(_message.Message):
     ACKED_SEQ_FIELD_NUMBER: _builtins.int
     WALL_MS_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
+    """Version of this protocol that the gateway speaks on this stream, now 1."""
     host_id: _builtins.str
+    """The identity in the host's certificate."""
     name: _builtins.str
     """Display name of the host."""
     epoch: _builtins.int
     """Epoch of the active decider."""
     heartbeat_interval_ms: _builtins.int
+    """How often to send a heartbeat. The host counts as silent after three of them were missed."""
     acked_seq: _builtins.int
     """Newest seq that the journal holds of the outbox named in Hello; records up to it can be forgotten."""
     wall_ms: _builtins.int
     """Wall clock of the controller, Unix milliseconds."""
     @_builtins.property
-    def config(self) -> Global___AgentConfig: ...
+    def config(self) -> Global___AgentConfig:
+        """What to run, always whole."""
+
     def __init__(
         self,
         *,
@@ -718,11 +812,15 @@ class AgentConfig(_message.Message):
     DECLARATION_PAYLOAD_FIELD_NUMBER: _builtins.int
     DECLARATION_MAC_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
+    """Names this configuration; comes back in the next Hello."""
     declaration_payload: _builtins.bytes
     """Sealed declaration document for the executor (see fleetmend/seal.py), relayed unread."""
     declaration_mac: _builtins.bytes
+    """HMAC-SHA256 over declaration_payload under the host's executor key."""
     @_builtins.property
-    def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckSpec]: ...
+    def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckSpec]:
+        """Every check of the host; what is not here stops."""
+
     def __init__(
         self,
         *,
@@ -741,6 +839,8 @@ Global___AgentConfig: _TypeAlias = AgentConfig  # noqa: Y015
 
 @_typing.final
 class CheckSpec(_message.Message):
+    """One check to run."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
@@ -753,13 +853,17 @@ class CheckSpec(_message.Message):
     name: _builtins.str
     """Unique on a host."""
     type: _builtins.str
+    """Type of the check, e.g. "filesystem_space". A type that the agent does not have gives UNKNOWN."""
     params_json: _builtins.str
     """JSON object of parameters, valid for the type."""
     every_ms: _builtins.int
+    """How often to look; 0 means 30 s. Signals make it look at once, besides."""
     timeout_ms: _builtins.int
+    """How long one look may take; 0 means 10 s. A look that takes longer is UNKNOWN."""
     confirm_bad: _builtins.int
-    """Results in a row before a status changes to bad, and back to good."""
+    """Results in a row before a status changes to a worse one; 0 means 1."""
     confirm_good: _builtins.int
+    """Results in a row before it changes back to OK; 0 means 1."""
     def __init__(
         self,
         *,
@@ -788,7 +892,9 @@ class Ack(_message.Message):
     OUTBOX_ID_FIELD_NUMBER: _builtins.int
     SEQ_FIELD_NUMBER: _builtins.int
     outbox_id: _builtins.str
+    """Which outbox the seq belongs to; one that is not the agent's own is passed over."""
     seq: _builtins.int
+    """The newest durable record."""
     def __init__(
         self,
         *,
@@ -815,12 +921,15 @@ class SealedOrder(_message.Message):
     CHECK_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
+    """Which order; the same as in payload, for the agent, which does not read that."""
     payload: _builtins.bytes
     """Canonical JSON text of the order (see fleetmend/seal.py)."""
     mac: _builtins.bytes
+    """HMAC-SHA256 over payload under the host's executor key."""
     check: _builtins.str
-    """The subject that justified it: the agent returns "fault_gone" if that subject is OK by now. Empty check: no condition."""
+    """Name of the check that justified it: the agent returns "fault_gone" if that subject is OK by now. Empty: no condition."""
     key: _builtins.str
+    """Which thing, as in Observation."""
     def __init__(
         self,
         *,
@@ -847,7 +956,9 @@ class CheckNow(_message.Message):
     CHECK_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
     check: _builtins.str
+    """Name of the check in the configuration."""
     key: _builtins.str
+    """Which thing, as in Observation."""
     def __init__(
         self,
         *,
@@ -872,8 +983,11 @@ class Bye(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     RETRY_AFTER_MS_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """"removed", "shutting_down", "replaced" (a newer stream of the same host), "protocol"."""
+    """"removed", "shutting_down", "replaced" (a newer stream of the same host), "expired" (the certificate that opened it),
+    "slow" (too much waits on it), "protocol" (a message that cannot be).
+    """
     detail: _builtins.str
+    """Why, for people; may be empty."""
     retry_after_ms: _builtins.int
     """Wait at least this long before dialling again."""
     def __init__(

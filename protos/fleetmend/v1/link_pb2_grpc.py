@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class LinkServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """What agents call; served on the main port, to the certificates of hosts alone.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -42,7 +43,8 @@ class LinkServiceStub:
 
 
 class LinkServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """What agents call; served on the main port, to the certificates of hosts alone.
+    """
 
     def Link(self, request_iterator, context):
         """Identity is read from the peer certificate only.
@@ -68,7 +70,8 @@ def add_LinkServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LinkService:
-    """Missing associated documentation comment in .proto file."""
+    """What agents call; served on the main port, to the certificates of hosts alone.
+    """
 
     @staticmethod
     def Link(request_iterator,

@@ -36,6 +36,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class LinkServiceStub:
+    """What agents call; served on the main port, to the certificates of hosts alone."""
+
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
@@ -45,11 +47,15 @@ class LinkServiceStub:
 
 @_typing.type_check_only
 class LinkServiceAsyncStub(LinkServiceStub):
+    """What agents call; served on the main port, to the certificates of hosts alone."""
+
     def __init__(self, channel: _aio.Channel) -> None: ...
     Link: _aio.StreamStreamMultiCallable[_link_pb2.LinkRequest, _link_pb2.LinkResponse]  # type: ignore[assignment]
     """Identity is read from the peer certificate only."""
 
 class LinkServiceServicer(metaclass=_abc_1.ABCMeta):
+    """What agents call; served on the main port, to the certificates of hosts alone."""
+
     @_abc_1.abstractmethod
     def Link(
         self,
