@@ -124,9 +124,8 @@ class Decider:
         await self._cohorts.stop()
         for task in self._tasks:
             task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        # What ended one before was said then, and must not keep the process from its orderly end.
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self.writable and self._head.seq > self._snapshot_seq:
             with contextlib.suppress(StoreUnavailable):
                 await self._snapshot()

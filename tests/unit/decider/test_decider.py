@@ -205,7 +205,8 @@ def test_a_stale_decider_can_neither_write_nor_command_and_ends(database: Path, 
             assert old.decider.superseded
             await new.decider.submit([new.crit()])
             assert len(new.gateway.orders) == 1
-        old.kill()
+            await old.decider.stop()
+        old.store.close()
 
     run(story())
     assert "another controller took over, this one commands nobody" in caplog.text
