@@ -6,11 +6,11 @@ feed it what real processes left on disk; tests/unit/tools/test_promises.py show
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 Record = Mapping[str, Any]
@@ -153,21 +153,26 @@ def epochs_never_fall(evidence: Evidence) -> list[str]:
 
 def one_at_a_time(evidence: Evidence) -> list[str]:
     """Two disturbing orders never run on one host at the same time."""
-    orders, broken = evidence.orders, []
-    for host, entries in evidence.ledgers.items():
-        ends = {entry["order_id"]: outcome_of(entry)["ended_clock_ms"] for entry in entries if entry["kind"] == "end"}
-        spans: dict[str, list[tuple[int, int, str]]] = {}
-        for entry in entries:
-            order = orders.get(entry["order_id"]) if entry["kind"] == "begin" else None
-            if order is not None and order["cost"] in DISTURBING:
-                end = ends.get(entry["order_id"], entry["started_clock_ms"])
-                spans.setdefault(entry["boot_id"], []).append((entry["started_clock_ms"], end, entry["order_id"]))
-        for boot in spans.values():
-            boot.sort()
-            for (_, end, first), (begin, _, second) in itertools.pairwise(boot):
-                if begin < end:
-                    broken.append(f"{host} ran {first} until {end} and {second} from {begin}")
-    return broken
+    return [
+        f"{host} ran {first} until {end} and {second} from {begin}"
+        for host in evidence.ledgers
+        for spans in _disturbing_spans(evidence, host).values()
+        for (_, end, first), (begin, _, second) in pairwise(sorted(spans))
+        if begin < end
+    ]
+
+
+def _disturbing_spans(evidence: Evidence, host: str) -> dict[str, list[tuple[int, int, str]]]:
+    """Begin, end and order of what disturbed a host, by boot. What has no end yet counts as its first instant."""
+    orders, entries = evidence.orders, evidence.ledgers[host]
+    ends = {entry["order_id"]: outcome_of(entry)["ended_clock_ms"] for entry in entries if entry["kind"] == "end"}
+    spans: dict[str, list[tuple[int, int, str]]] = {}
+    for entry in entries:
+        order = orders.get(entry["order_id"]) if entry["kind"] == "begin" else None
+        if order is not None and order["cost"] in DISTURBING:
+            begin = entry["started_clock_ms"]
+            spans.setdefault(entry["boot_id"], []).append((begin, ends.get(order["id"], begin), order["id"]))
+    return spans
 
 
 def a_pause_is_a_pause(evidence: Evidence) -> list[str]:
@@ -215,7 +220,7 @@ def time_goes_forward(evidence: Evidence) -> list[str]:
     rows = evidence.journal
     return [
         f"row {later.seq} is at {later.at_ms}, before row {earlier.seq} at {earlier.at_ms}"
-        for earlier, later in itertools.pairwise(rows)
+        for earlier, later in pairwise(rows)
         if later.at_ms < earlier.at_ms
     ]
 
