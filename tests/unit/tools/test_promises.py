@@ -82,7 +82,7 @@ LIES = {
     "epochs_never_fall": ledger(B1, E1, B2 | {"epoch": 2}, E2),
     "one_at_a_time": ledger(B1, E1, B2 | {"started_clock_ms": 1200}, E2),
     "a_pause_is_a_pause": with_rows(event(15, 1950, "Paused", scope="global", until_ms=None)),
-    "time_goes_forward": with_rows(event(14, 1, "Woken")),
+    "time_goes_forward": with_rows(replace(event(99, 2500, "DeciderStarted"), epoch=4)),
 }
 
 
