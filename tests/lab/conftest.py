@@ -54,7 +54,7 @@ def session_fleet(lab_machine: None) -> Iterator[Fleet]:
         yield fleet
         return
     fleet.must("down")
-    argv = [sys.executable, str(LAB), "--state", str(STATE), "up", "--hosts", str(len(AGENTS))]
+    argv = [sys.executable, str(LAB), "--state", str(STATE), "up", "--hosts", str(len(AGENTS)), "--package", "libfaketime"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=UP_TIMEOUT_S, check=False)
     try:
         if done.returncode != 0:

@@ -7,9 +7,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.tools.promises import Evidence, Row
 
 LAB = Path(__file__).parents[2] / "deploy" / "lab" / "lab"
 EVERY_S = 0.2
@@ -22,23 +23,6 @@ for seq, epoch, at_ms, kind, host, incident, body in db.execute(
     "select seq, epoch, at_ms, kind, host, incident, body from journal order by seq"):
     print(json.dumps([seq, epoch, at_ms, kind, host, incident, body]))
 """
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of the journal."""
-
-    seq: int
-    epoch: int
-    at_ms: int
-    kind: str
-    host: str
-    incident: str
-    body: dict[str, Any]
-
-    def effects(self, name: str) -> list[dict[str, Any]]:
-        """Effects of one type that this decision asked for."""
-        return [effect for effect in self.body.get("effects", []) if effect["type"] == name]
 
 
 class CommandFailed(AssertionError):
@@ -144,6 +128,17 @@ class Fleet:
         """The records of a host's executor ledger: `begin` before an effect, `end` with the sealed outcome."""
         done = self.tries(host, "cat", "/var/lib/fleetmend-executor/ledger.jsonl")
         return [json.loads(line)["record"] for line in done.stdout.splitlines() if line.strip()]
+
+    def evidence(self, from_seq: int = 0) -> Evidence:
+        """Journal and ledgers for the promises. `from_seq`: only what was ordered after that row, and what became of it."""
+        ledgers = {host["id"]: self.ledger(host["name"]) for host in self.ctl("hosts", "ls")["hosts"]}
+        whole = Evidence(self.journal(), ledgers)
+        if not from_seq:
+            return whole
+        journal = [row for row in whole.journal if row.seq > from_seq]
+        ours = set(Evidence(journal).orders)
+        kept = {host: [entry for entry in entries if entry.get("order_id") in ours] for host, entries in ledgers.items()}
+        return Evidence(journal, kept)
 
 
 def wait(condition: Callable[[], Any], what: str, timeout_s: float = 60.0, every_s: float = EVERY_S) -> Any:

@@ -75,6 +75,19 @@ def test_the_footprint_at_rest_is_printed_and_the_executor_is_not_there(fleet: F
     assert fleet.run("web-1", "systemctl", "is-active", "fleetmend-executor.socket").strip() == "active"
 
 
+@pytest.mark.parametrize("role", ["controller", "cli"])
+def test_what_a_part_brought_goes_with_it_and_nothing_else(fleet: Fleet, role: str):
+    # Beside an installed agent: the programs' folder is shared, the rest must be as it was.
+    shared = "/etc /usr/local /etc/systemd /run/systemd/system"
+    listing = f"find {shared} -printf '%p %m %u %g %l\\n' | sort; getent passwd"
+    before = fleet.shell("web-3", listing)
+    fleet.run("web-3", f"{MEDIUM}/deploy/install", role, "--wheels", f"{MEDIUM}/wheels", "--no-start", timeout_s=120)
+    assert fleet.shell("web-3", listing) != before
+    fleet.run("web-3", f"{MEDIUM}/deploy/install", role, "--remove", "--purge", timeout_s=120)
+    assert fleet.shell("web-3", listing) == before
+    assert fleet.run("web-3", "systemctl", "is-active", "fleetmend-agent.service").strip() == "active"
+
+
 def test_a_removed_host_is_out_at_once_and_can_start_anew(fleet: Fleet):
     old = next(host for host in fleet.ctl("hosts", "ls")["hosts"] if host["name"] == "web-3")
     fleet.ctl("hosts", "rm", "web-3", "--yes")

@@ -28,7 +28,7 @@ PACKAGES = (
     "prometheus",
 )
 # What is installed for the controller's host only, or for an experiment, starts when somebody asks for it.
-NOT_AT_BOOT = ("prometheus.service", "prometheus-node-exporter.service", "monit.service")
+NOT_AT_BOOT = ("prometheus.service", "prometheus-node-exporter.service", "monit.service", "zabbix-agent2.service")
 
 
 def ensure(cache: Path, extra_packages: tuple[str, ...] = ()) -> Path:
