@@ -76,7 +76,7 @@ class Agent:
         self._changed_facts: set[str] = set()
         self._version = version()
 
-        self.host = Host(Roots(**settings.roots))
+        self.host = Host(Roots(**settings.roots), state_dir=settings.state_dir)
         self._boot_id = self.host.boot_id()
         self.outbox = Outbox(self._state_dir / "outbox", self._boot_id, settings.outbox_bytes_max)
         self._workers = Workers()

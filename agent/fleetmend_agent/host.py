@@ -118,6 +118,7 @@ class Host:
     clock_ns: Callable[[], int] = _clock_ns
     wall_ns: Callable[[], int] = time.time_ns
     ipv4_addresses: AddressSource = _ipv4_addresses
+    state_dir: str = ""
 
     def path(self, path: str) -> str:
         """Where an absolute path of the machine lies under the roots."""

@@ -75,7 +75,7 @@ def _spec(name: str, given: dict[str, Any], state_dir: Path) -> Spec:
 
 
 async def _run(settings: config.Settings, spec: Spec) -> list[Observed]:
-    host = Host(Roots(**settings.roots))
+    host = Host(Roots(**settings.roots), state_dir=settings.state_dir)
     systemd = SystemdSignal(host, settings.dbus_socket, lambda _: None)
     host.unit_source = systemd.units
     found: list[Observed] = []

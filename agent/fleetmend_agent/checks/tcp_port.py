@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from . import Check, CheckUnknown, Context, Field, Gauge, Kind, Param, Result, Scalar, Status
 from ._probe import FAULTS, Connection, Fault, connected, within
@@ -25,7 +26,7 @@ async def _run(context: Context) -> Iterable[Result]:
     answer = bytearray()
     try:
         async with within(context.timeout_s), connected(host, port) as connection:
-            await _talk(connection, params["send"].encode(), params["expect"].encode(), answer)
+            await _talk(connection, params, answer)
     except Fault as fault:
         # Whoever says something else and then waits does not hang.
         told = _wrong_text(answer) if answer and fault.word == "hang" else fault
@@ -37,11 +38,12 @@ async def _run(context: Context) -> Iterable[Result]:
     return [Result(status, text, finding=finding, gauges={"tcp_probe_seconds": took_s})]
 
 
-async def _talk(connection: Connection, send: bytes, expect: bytes, answer: bytearray) -> None:
-    """Sends, and reads into `answer` until the expected text came. Raises Fault."""
-    if send:
-        await connection.send(send)
-    while expect and expect not in answer:
+async def _talk(connection: Connection, params: dict[str, Any], answer: bytearray) -> None:
+    """Sends, and reads into `answer` until what is expected came. Raises Fault."""
+    if params["send"]:
+        await connection.send(params["send"].encode())
+    expect: bytes = params["expect"].encode()
+    while (expect and expect not in answer) or (params["expect_any"] and not answer):
         part = await connection.receive()
         if not part and not answer:
             raise Fault("closed", "it closes the connection without an answer")
@@ -70,6 +72,7 @@ CHECK = Check(
         Param("address", Kind.TEXT, "host:port or [IPv6 address]:port", required=True),
         Param("send", Kind.TEXT, "text to send after connecting; empty: nothing", default=""),
         Param("expect", Kind.TEXT, "text that the answer must contain; empty: connecting is enough", default=""),
+        Param("expect_any", Kind.FLAG, "it must answer something, whatever it is", default=False),
         Param("unit", Kind.TEXT, "systemd unit behind the address, for the finding", default=""),
     ),
     finding=(

@@ -54,7 +54,8 @@ def _of_unit(name: str, unit: UnitModel) -> Iterator[Derived]:
 
 def _probe(health: HttpHealth | TcpHealth) -> tuple[str, dict[str, Any]]:
     if isinstance(health, TcpHealth):
-        return "tcp_port", {"address": health.tcp, "send": health.send, "expect": health.expect}
+        asked = {"address": health.tcp, "send": health.send, "expect": health.expect}
+        return "tcp_port", {**asked, "expect_any": True} if health.expect_any else asked
     params = {"url": health.url, "expect_text": health.expect_text}
     return "http_endpoint", params if health.expect_status is None else {**params, "expect_status": health.expect_status}
 

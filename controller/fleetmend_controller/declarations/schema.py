@@ -56,6 +56,8 @@ class TcpHealth(ProbeModel):
     """Host and port, such as `127.0.0.1:5433`."""
     send: Annotated[str, Field(max_length=1024)] = ""
     expect: Annotated[str, Field(max_length=1024)] = ""
+    expect_any: bool = False
+    """It must answer something: what accepts connections for a service that does not run is not healthy."""
 
 
 def _health_kind(value: object) -> str:

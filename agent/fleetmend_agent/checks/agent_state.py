@@ -1,0 +1,62 @@
+"""The agent itself: whether what it sees can be written down where it survives the agent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from . import Check, CheckUnknown, Context, Field, Gauge, Kind, Param, Result, Status
+from ._source import human_bytes, why
+
+PROBE = ".written"
+PROBE_BYTES = 4096
+
+
+def _run(context: Context) -> Iterable[Result]:
+    """Writes a block, syncs it and takes it away again: a full or broken disk shows nowhere else before it is too late."""
+    folder, least = context.params["path"] or context.host.state_dir, context.params["min_free"]
+    if not folder or not context.host.exists(folder):
+        raise CheckUnknown(f"cannot judge the agent's state: {folder or 'its directory'} is not there")
+    path = context.host.path(f"{folder}/{PROBE}")
+    finding: dict[str, str | int | float | bool] = {"path": folder, "problem": ""}
+    try:
+        numbers = context.host.statvfs(folder)
+        free = numbers.f_bavail * numbers.f_frsize
+        _write(path)
+    except OSError as error:
+        finding["problem"] = why(error)
+        return [Result(Status.CRIT, f"cannot write the agent's own state in {folder}: {why(error)}", finding=finding)]
+    finding["free_bytes"] = free
+    status = Status.WARN if free < least else Status.OK
+    text = f"the agent's state in {folder} is written; {human_bytes(free)} free"
+    return [Result(status, text, finding=finding, gauges={"agent_state_free_bytes": free})]
+
+
+def _write(path: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        if os.write(descriptor, bytes(PROBE_BYTES)) != PROBE_BYTES:
+            raise OSError(28, os.strerror(28), path)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+        os.unlink(path)
+
+
+CHECK = Check(
+    name="agent_state",
+    summary="The agent can write down what it sees",
+    run=_run,
+    params=(
+        Param("path", Kind.TEXT, "the agent's state directory; empty: its own", default=""),
+        Param("min_free", Kind.SIZE, "WARN with less free than this", default=16 << 20),
+    ),
+    finding=(
+        Field("path", Kind.TEXT, "the directory"),
+        Field("problem", Kind.TEXT, "why it cannot be written, empty if it can"),
+        Field("free_bytes", Kind.INTEGER, "what is free on its filesystem"),
+    ),
+    gauges=(Gauge("agent_state_free_bytes", "what is free where the agent keeps its state"),),
+    blocking=True,
+    every_s=15.0,
+)
