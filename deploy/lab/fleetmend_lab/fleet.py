@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 WORLD = Path(__file__).resolve().parent.parent / "world"
 FIRST_ADDRESS = 10
+# Another lab may be building what this one needs too.
+CACHE_WAIT_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ def up(directory: Path, cache: Path, wish: Wish, say: Callable[[str], None]) -> 
     require_machine()
     if not 1 <= wish.hosts <= HOSTS_MAX:
         raise LabError(f"cannot boot {wish.hosts} hosts: between 1 and {HOSTS_MAX} are possible")
-    with locked(directory), locked(cache):
+    with locked(directory), locked(cache, CACHE_WAIT_S):
         lab = load(directory)
         if lab.hosts or mounted(directory):
             raise LabError(f"cannot boot a second lab in {directory}: one is there; take it down with: lab down")

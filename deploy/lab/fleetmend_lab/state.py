@@ -10,9 +10,10 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from .machine import LabError, Process
 
@@ -24,6 +25,7 @@ CACHE_DIRECTORY = Path("/var/cache/fleetmend-lab")
 CONTROLLER = "ctl"
 NETWORK = "198.18.0"
 HOSTS_MAX = 50
+LOCK_EVERY_S = 0.5
 
 
 @dataclass
@@ -101,12 +103,21 @@ def load(directory: Path) -> Lab:
 
 
 @contextlib.contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Holds a directory of the lab for one command at a time."""
+def locked(directory: Path, wait_s: float = 0.0) -> Iterator[None]:
+    """Holds a directory of the lab for one command at a time; waits so long for another command to let go of it."""
     directory.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + wait_s
     with (directory / "lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LabError(f"cannot change {directory}: another lab command is at work on it; wait for it") from error
+        while not _taken(handle):
+            if time.monotonic() >= deadline:
+                raise LabError(f"cannot change {directory}: another lab command is at work on it; wait for it")
+            time.sleep(LOCK_EVERY_S)
         yield
+
+
+def _taken(handle: IO[str]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
