@@ -41,6 +41,8 @@ AGENT_HEALTH = f"systemctl -q is-active {AGENT_UNIT} && systemctl show -P Status
 
 # The cable gets out of the way of the world's own eth0.
 RENAME = "ip link set eth0 down; ip link set eth0 name up0; ip link set up0 up"
+# The host's own network settings are its own to change, as on a real server.
+WRITABLE = "mount --bind /proc/sys/net /proc/sys/net && mount -o remount,rw,bind /proc/sys/net"
 # What the world does not use would only blur what is measured.
 QUIET = "systemctl disable --now shop.service till.service kiosk.service shop-data.service srv-cache.mount 2>/dev/null || true"
 PROXY = """[Unit]
@@ -151,7 +153,7 @@ class World:
     def _furnish(self, name: str) -> None:
         lab = lab_state.load(self.state)
         controller, address = lab.host("ctl").address, lab.host(name).address
-        self._must(name, f"systemctl stop {AGENT_UNIT}; {QUIET}; {RENAME}")
+        self._must(name, f"systemctl stop {AGENT_UNIT}; {QUIET}; {RENAME}; {WRITABLE}")
         self._must(name, self.catalogue.world_setup)
         cable = f"ip link set up0 netns peer; ip -n peer addr add {address}/24 dev up0; ip -n peer link set up0 up"
         service = f"[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c '{cable}'"
