@@ -66,6 +66,8 @@ def boot(lab: Lab, host: Host, *, binds: Sequence[tuple[Path, str]] = ()) -> Non
         f"--hostname={host.name}",
         f"--network-namespace-path=/run/netns/{lab.namespace_of(host.name)}",
         "--console=pipe",
+        # As root has on a real server: links, routes and rules of its own namespace are its own to change.
+        "--capability=CAP_NET_ADMIN",
         "--link-journal=no",
         "--resolv-conf=off",
         "--timezone=off",

@@ -44,7 +44,10 @@ RENAME = "ip link set eth0 down; ip link set eth0 name up0; ip link set up0 up"
 # The host's own network settings are its own to change, as on a real server.
 WRITABLE = "mount --bind /proc/sys/net /proc/sys/net && mount -o remount,rw,bind /proc/sys/net"
 # What the world does not use would only blur what is measured.
-QUIET = "systemctl disable --now shop.service till.service kiosk.service shop-data.service srv-cache.mount 2>/dev/null || true"
+LAB_UNITS = sorted(path.name for path in (REPOSITORY / "deploy/lab/world/etc/systemd/system").iterdir() if path.is_file())
+QUIET = f"""systemctl disable --now {" ".join(name for name in LAB_UNITS if "@" not in name)} 2>/dev/null || true
+cd /etc/systemd/system && rm -f {" ".join(LAB_UNITS)}
+systemctl daemon-reload"""
 PROXY = """[Unit]
 Requires=zz-remote-net.service zz-remote-cable.service
 After=zz-remote-net.service zz-remote-cable.service
@@ -153,7 +156,7 @@ class World:
     def _furnish(self, name: str) -> None:
         lab = lab_state.load(self.state)
         controller, address = lab.host("ctl").address, lab.host(name).address
-        self._must(name, f"systemctl stop {AGENT_UNIT}; {QUIET}; {RENAME}; {WRITABLE}")
+        self._must(name, f"systemctl stop {AGENT_UNIT}\n{QUIET}\n{RENAME}; {WRITABLE}")
         self._must(name, self.catalogue.world_setup)
         cable = f"ip link set up0 netns peer; ip -n peer addr add {address}/24 dev up0; ip -n peer link set up0 up"
         service = f"[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c '{cable}'"
