@@ -56,7 +56,9 @@ def _probe(health: HttpHealth | TcpHealth) -> tuple[str, dict[str, Any]]:
     if isinstance(health, TcpHealth):
         asked = {"address": health.tcp, "send": health.send, "expect": health.expect}
         return "tcp_port", {**asked, "expect_any": True} if health.expect_any else asked
-    params = {"url": health.url, "expect_text": health.expect_text}
+    params: dict[str, Any] = {"url": health.url, "expect_text": health.expect_text}
+    if not health.verify:
+        params["verify"] = False
     return "http_endpoint", params if health.expect_status is None else {**params, "expect_status": health.expect_status}
 
 

@@ -47,6 +47,8 @@ class HttpHealth(ProbeModel):
     """Statuses that are good: `200`, `200-299` or `200,301`; left away: 200-399."""
     expect_text: Annotated[str, Field(max_length=1024)] = ""
     """Text that the answer must contain."""
+    verify: bool = True
+    """`false`: whether it answers counts, not its certificate; declare that under `certificates`."""
 
 
 class TcpHealth(ProbeModel):

@@ -127,7 +127,10 @@ def _health(text: str) -> dict[str, Any] | None:
     """`http://...`, or `tcp ADDRESS [send "X"] expect "Y"|any byte`. What is said in prose only cannot be probed."""
     # Bad five times in a row, asked each second: nothing is done about a hiccup shorter than the hold time.
     pace = {"every": "1s", "timeout": "1s", "confirm": {"bad": HOLD_S, "good": 1}}
-    if text.startswith(("http://", "https://")):
+    if text.startswith("https://"):
+        # Whether the certificate is right is said of the certificate, once.
+        return {"url": text, "verify": False, **pace}
+    if text.startswith("http://"):
         return {"url": text, **pace}
     found = re.match(r'tcp (?P<address>\S+)(?: send "(?P<send>[^"]*)")? expect (?:"(?P<expect>[^"]*)"|any byte)', text)
     if found is None:

@@ -139,6 +139,11 @@ def test_https_of_a_foreign_authority_is_a_tls_fault(authority, tmp_path):
     assert (result.status, result.finding["fault"]) == (Status.CRIT, "tls")
 
 
+def test_https_may_be_asked_whether_it_answers_whatever_its_certificate(authority, tmp_path):
+    result = probe(authority, trustme.CA().issue_cert("shop.example"), tmp_path, verify=False, expect_text="fine")
+    assert (result.status, result.finding["fault"]) == (Status.OK, "")
+
+
 def test_a_name_without_an_address_is_not_the_services_fault():
     with pytest.raises(CheckUnknown, match="cannot resolve"):
         asyncio.run(HTTP.run(Context(Host(), prepare(HTTP, {"url": "http://" + "x" * 70 + ".example/"}), 5.0)))
