@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from . import tool as tools
 from .checks import CheckUnknown
@@ -118,6 +119,9 @@ class Host:
     clock_ns: Callable[[], int] = _clock_ns
     wall_ns: Callable[[], int] = time.time_ns
     ipv4_addresses: AddressSource = _ipv4_addresses
+    sleep: Callable[[float], None] = time.sleep
+    shared: dict[str, Any] = field(default_factory=dict)
+    """What several checks read together, by a name of its own: one reading serves them all."""
 
     def path(self, path: str) -> str:
         """Where an absolute path of the machine lies under the roots."""

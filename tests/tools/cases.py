@@ -1,6 +1,7 @@
 """Machines in folders: each folder of tests/fixtures/hosts is one host in one state, with what a check must say about it.
 
 `case.json` names the check, its parameters and the expected status; `proc/`, `sys/`, `etc/`, `root/` are the machine's files.
+`before/` has those that were different `before_ms` earlier, when the check ran for the first time.
 What files cannot hold stands in `case.json` too: clocks, sizes of filesystems, systemd's units, file times, and which loopback
 server answers.
 """
@@ -68,6 +69,7 @@ def host(case: Case, folder: Path) -> Host:
         made.unit_source = lambda fresh: table
     if clock_ns is not None:
         made.clock_ns = lambda: clock_ns * 1_000_000
+    made.sleep = lambda seconds: _pass(made, int(seconds * 1000))
     if wall_ns is not None:
         made.wall_ns = lambda: wall_ns * 1_000_000
     return made
@@ -89,10 +91,33 @@ async def _run(case: Case, machine: Host) -> list[Result]:
         known = {key: Status(word) for key, word in case.facts.get("known", {}).items()}
         try:
             context = Context(machine, prepare(case.check, params), case.facts.get("timeout_s", 5.0), known=known)
-            results = case.check.run(context)
-            return list(await results if inspect.isawaitable(results) else results)
+            if (case.folder / "before").is_dir():
+                await _run_before(case, machine, context)
+            return await said(case.check, context)
         except CheckUnknown as unknown:
             return [Result(Status.UNKNOWN, str(unknown))]
+
+
+async def said(check: Check, context: Context) -> list[Result]:
+    """What a check gives, whichever kind of function it is. Raises CheckUnknown."""
+    results = check.run(context)
+    return list(await results if inspect.isawaitable(results) else results)
+
+
+async def _run_before(case: Case, machine: Host, context: Context) -> None:
+    """The check's first run, when the files of `before/` lay in place of the present ones."""
+    roots = machine.roots
+    machine.roots = replace(roots, overlay=str(Path(roots.proc).parent / "before"))
+    with contextlib.suppress(CheckUnknown):
+        await said(case.check, context)
+    machine.roots = roots
+    _pass(machine, case.facts.get("before_ms", 30_000))
+
+
+def _pass(machine: Host, ms: int) -> None:
+    """Time passes."""
+    now_ns = machine.clock_ns()
+    machine.clock_ns = lambda: now_ns + ms * 1_000_000
 
 
 def _statvfs(numbers: dict[str, int] | str) -> Any:
