@@ -111,9 +111,9 @@ class _Controller:
         for path in await self._chassis_paths():
             for group in _GROUPS:
                 status, body = await self._get(f"{path}/{group}")
-                if status != 404:
-                    for sensor in sensors(path.rpartition("/")[2], group, document(status, body)):
-                        yield sensor
+                answer = document(status, body) if status != 404 else None
+                for sensor in sensors(path.rpartition("/")[2], group, answer):
+                    yield sensor
 
     async def _chassis_paths(self) -> list[str]:
         if self._chassis:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DEVICES_MAX = 64
 _SICK_PACE_SHARE = 10
-_TOOL_TIMEOUT_S = 30.0
+_TOOL_TIMEOUT_S = 10.0
 _OUTPUT_BYTES_MAX = 1024 * 1024
 _BUDGET_SHARE = 0.9
 _WAY_OUT = "smartctl needs root, and the executor of this host asks it only where its policy lists collect_evidence"
@@ -210,6 +210,6 @@ CHECK = Check(
         Gauge("disk_life_used_ratio", "used share of an NVMe disk's life; can exceed 1"),
     ),
     blocking=True,
-    every_s=60.0,
-    timeout_s=120.0,
+    every_s=30.0,
+    timeout_s=30.0,
 )

@@ -13,7 +13,7 @@ from ..run import hosted_argv
 from . import Look
 
 DISKS_MAX = 32
-TIMEOUT_S = 20.0
+TIMEOUT_S = 10.0
 OUTPUT_BYTES_MAX = 64 * 1024
 ALL_BYTES_MAX = 768 * 1024
 _NAME = re.compile(r"/dev/[A-Za-z0-9_/-]{1,64}")
