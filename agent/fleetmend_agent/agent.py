@@ -151,11 +151,11 @@ class Agent:
         self._pressure.stop()
         self._mounts.stop()
         self._inotify.stop()
-        self._logs.stop()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(self.runner.stop(), self._inventory.stop(), self._orders.stop(), *tasks, return_exceptions=True)
+        parts = (self.runner, self._inventory, self._orders, self._logs)
+        await asyncio.gather(*(part.stop() for part in parts), *tasks, return_exceptions=True)
         self._workers.close()
         self.outbox.close()
 

@@ -94,7 +94,7 @@ async def _run(settings: config.Settings, spec: Spec) -> list[Observed]:
     task = runner.watches[spec.name].task
     if task is not None:
         await task
-    logs.stop()
+    await logs.stop()
     if watching is not None:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)

@@ -93,6 +93,7 @@ class KernelLog:
         self._offset = 0
         self._rest = b""
         self._first = True
+        self._polled_ms = host.clock_ms()
         self._number = 0
         self._told: deque[Told] = deque(maxlen=KEPT_MAX)
         self.journal_problem = "nothing follows the journal"
@@ -127,12 +128,14 @@ class KernelLog:
         elif self._identity is not None:
             self._read_file()
         self._first = False
+        self._polled_ms = self._host.clock_ms()
         return self._number != before
 
     def take(self, record: Record | None, *, old: bool) -> bool:
         """Keeps a record if it tells a fault, and says so.
 
-        `old`: it was there before we looked, so its age is as it says itself; any other came now.
+        `old`: it was there before we looked, so its age is as it says itself. Any other came since we looked last: where what
+        it says differs from that, it came now.
         """
         fault = judge(record.text) if record is not None else None
         if record is None or fault is None:
@@ -140,8 +143,10 @@ class KernelLog:
         now_ms = self._host.clock_ms()
         if old and (record.at_ms > now_ms + _AHEAD_MS or record.at_ms < now_ms - KEEP_MS):
             return False
+        plausible = old or self._polled_ms - _AHEAD_MS <= record.at_ms
+        at_ms = min(record.at_ms, now_ms) if plausible else now_ms
         self._number += 1
-        self._told.append(Told(self._number, min(record.at_ms, now_ms) if old else now_ms, fault, record.level, record.text))
+        self._told.append(Told(self._number, at_ms, fault, record.level, record.text))
         return True
 
     def faults(self, within_ms: int) -> list[Told]:

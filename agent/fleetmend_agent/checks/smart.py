@@ -32,7 +32,7 @@ def _run(context: Context) -> Iterable[Result]:
         tool = host.tool("smartctl")
     except FileNotFoundError:
         return [Result(Status.OK, "no smartctl: disks are not asked for their health")]
-    state = (tool, _stamp(host, tool), tuple(entries(host, "/sys/block")))
+    state = (tool, _stamp(tool), tuple(entries(host, "/sys/block")))
     pace_ms: int = context.params["pace"]
     if any(result.status is not Status.OK for result in memory.get("results", ())):
         pace_ms //= _SICK_PACE_SHARE
@@ -44,9 +44,9 @@ def _run(context: Context) -> Iterable[Result]:
     return results
 
 
-def _stamp(host: Host, tool: str) -> int:
+def _stamp(tool: str) -> int:
     try:
-        return host.stat(tool).st_mtime_ns
+        return os.stat(tool).st_mtime_ns
     except OSError:
         return 0
 

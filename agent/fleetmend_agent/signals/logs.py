@@ -42,6 +42,7 @@ class LogsSignal:
         self._descriptor = -1
         self._timer: asyncio.TimerHandle | None = None
         self._following: asyncio.Task[None] | None = None
+        self._ending: set[asyncio.Task[None]] = set()
         self._matches: tuple[str, ...] | None = None
         self._cursor = ""
         self._told = asyncio.Event()
@@ -73,12 +74,13 @@ class LogsSignal:
                 async with asyncio.timeout(timeout_s):
                     await self._told.wait()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Follows nothing any more."""
         self._leave_kernel()
         self._end_child()
         self._matches = None
         self._kernel.close()
+        await asyncio.gather(*self._ending, return_exceptions=True)
 
     # The kernel's own file.
 
@@ -135,6 +137,8 @@ class LogsSignal:
     def _end_child(self) -> None:
         if self._following is not None:
             self._following.cancel()
+            self._ending.add(self._following)
+            self._following.add_done_callback(self._ending.discard)
             self._following = None
         self._told.clear()
         self._kernel.journal_problem = self._services.problem = "nothing follows the journal"
@@ -174,6 +178,7 @@ class LogsSignal:
             if child.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     child.kill()
+                await child.wait()
 
     def _settled(self) -> None:
         """It lives: whatever it does not tell is not there."""
