@@ -128,7 +128,7 @@ def _log(machine: Host, looked_for: Wanted, lines: list[dict[str, str]]) -> None
     """Services log while a check looks for something."""
     log = service_log(machine)
     log.configure([looked_for])
-    log.problem = ""
+    log.journal.tell("")
     for line in lines:
         log.take(line["unit"], line["text"], old=False)
 

@@ -7,6 +7,8 @@ marked by the kernel with another facility than its own and does not count.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 import os
 import re
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 KEPT_MAX = 2000
 KEEP_MS = 24 * 3_600_000
 RECORDS_PER_POLL_MAX = 2000
+SETTLE_S_MAX = 3.0
 _RECORD_BYTES_MAX = 8192
 _READ_BYTES = 64 * 1024
 _HEAD = re.compile(r"([0-9]{1,10}),([0-9]{0,20}),([0-9]{1,20}),[^;]{0,200};(.*)", re.DOTALL)
@@ -83,6 +86,33 @@ def text_of(message: object) -> str:
     return message if isinstance(message, str) else ""
 
 
+class Journal:
+    """How the journal is followed. `problem` says why it does not tell; it is empty while it does."""
+
+    NOBODY = "nothing follows the journal"
+
+    def __init__(self) -> None:
+        self.problem = self.NOBODY
+        self._begun: asyncio.Event | None = None
+
+    def begin(self) -> None:
+        """It is about to tell what it holds already: whoever judges by it waits a moment."""
+        self._begun = asyncio.Event()
+
+    def tell(self, problem: str) -> None:
+        """What is known of it now."""
+        self.problem = problem
+        if self._begun is not None:
+            self._begun.set()
+
+    async def settled(self) -> None:
+        """Waits until it told what it held, or cannot, or takes too long."""
+        if self._begun is not None and not self._begun.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SETTLE_S_MAX):
+                    await self._begun.wait()
+
+
 class KernelLog:
     """Belongs to the event loop's thread. Reading never waits."""
 
@@ -96,8 +126,8 @@ class KernelLog:
         self._polled_ms = host.clock_ms()
         self._number = 0
         self._told: deque[Told] = deque(maxlen=KEPT_MAX)
-        self.journal_problem = "nothing follows the journal"
-        """Why the journal does not tell; empty while it does."""
+        self.journal = Journal()
+        """Whoever follows the kernel's part of the journal says here how that goes."""
 
     @property
     def path(self) -> str:
@@ -154,8 +184,8 @@ class KernelLog:
         try:
             self.poll()
         except OSError as error:
-            if self.journal_problem:
-                text = f"cannot read the kernel log {self.path}: {why(error)}; and {self.journal_problem}"
+            if self.journal.problem:
+                text = f"cannot read the kernel log {self.path}: {why(error)}; and {self.journal.problem}"
                 raise CheckUnknown(text) from error
         since_ms = self._host.clock_ms() - within_ms
         return [told for told in self._told if told.at_ms >= since_ms]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from . import CheckUnknown
+from ._kernel_log import Journal
 
 if TYPE_CHECKING:
     from ..host import Host
@@ -54,8 +55,8 @@ class ServiceLog:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._watched: dict[Wanted, _Watched] = {}
-        self.problem = "nothing follows the journal"
-        """Why the journal does not tell; empty while it does."""
+        self.journal = Journal()
+        """Whoever follows the journal says here how that goes."""
 
     def configure(self, wanted: Iterable[Wanted]) -> None:
         """Looks for these from now on; what was found for those that stay is kept."""
@@ -85,8 +86,8 @@ class ServiceLog:
     def lines(self, wanted: Wanted, within_ms: int) -> list[Line]:
         """What was found within the time, oldest first. Raises CheckUnknown when nothing can tell."""
         wanted.compiled()
-        if wanted not in self._watched or self.problem:
-            raise CheckUnknown(f"cannot read the journal: {self.problem or 'it is not followed yet'}")
+        if wanted not in self._watched or self.journal.problem:
+            raise CheckUnknown(f"cannot read the journal: {self.journal.problem or 'it is not followed yet'}")
         since_ms = self._host.clock_ms() - within_ms
         return [line for line in self._watched[wanted].lines if line.at_ms >= since_ms]
 

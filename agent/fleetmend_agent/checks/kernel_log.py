@@ -5,7 +5,7 @@ A record is an event and no state: the subject is bad until none came for a whil
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from . import Check, Context, Field, Gauge, Kind, Param, Result, Scalar, Status
 from ._kernel_log import Told, kernel_log, newest
@@ -17,7 +17,12 @@ _OTHERS = "others"
 _ELSEWHERE = frozenset({"oom_kill"})
 
 
-def _run(context: Context) -> Iterable[Result]:
+async def _run(context: Context) -> Iterable[Result]:
+    await kernel_log(context.host).journal.settled()
+    return list(_results(context))
+
+
+def _results(context: Context) -> Iterator[Result]:
     hold_ms, ignored = context.params["hold"], tuple(filter(None, context.params["ignore"]))
     told = [each for each in kernel_log(context.host).faults(hold_ms) if not any(part in each.text for part in ignored)]
     counts = newest(each for each in told if each.fault.pattern.kind not in _ELSEWHERE)

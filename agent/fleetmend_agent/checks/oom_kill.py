@@ -61,7 +61,8 @@ def unit_of(group: str) -> str:
     return units[-1] if units else ""
 
 
-def _run(context: Context) -> Iterable[Result]:
+async def _run(context: Context) -> Iterable[Result]:
+    await kernel_log(context.host).journal.settled()
     quiet_ms, now_ms = context.params["quiet"], context.host.clock_ms()
     counted, total = _counted(context, now_ms - quiet_ms)
     try:

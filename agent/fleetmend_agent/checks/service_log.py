@@ -15,7 +15,8 @@ def wanted(params: Mapping[str, Any]) -> Wanted:
     return Wanted(params["service"], tuple(params["patterns"]), tuple(params["ignore"]))
 
 
-def _run(context: Context) -> Iterable[Result]:
+async def _run(context: Context) -> Iterable[Result]:
+    await service_log(context.host).journal.settled()
     params = context.params
     lines = service_log(context.host).lines(wanted(params), params["hold"])
     status = Status.OK if not lines else Status.CRIT if len(lines) >= params["count"] else Status.WARN

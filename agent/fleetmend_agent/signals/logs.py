@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..backoff import Backoff
-from ..checks._kernel_log import KernelLog, kernel_log, parse_entry, text_of
+from ..checks._kernel_log import Journal, KernelLog, kernel_log, parse_entry, text_of
 from ..checks._service_log import ServiceLog, Wanted, service_log
 from ..checks.service_log import wanted
 from ..host import Host
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PAUSE_S = 0.2
 FILE_EVERY_S = 0.5
+SETTLE_S = 0.7
 LINE_BYTES_MAX = 1 << 20
 _FIELDS = "MESSAGE,PRIORITY,SYSLOG_FACILITY,_TRANSPORT,_SYSTEMD_UNIT,UNIT"
 _BACKLOG_LINES = 1000
@@ -45,7 +46,7 @@ class LogsSignal:
         self._ending: set[asyncio.Task[None]] = set()
         self._matches: tuple[str, ...] | None = None
         self._cursor = ""
-        self._told = asyncio.Event()
+        self._backlog = True
 
     def follow(self, *, kernel: bool, services: Iterable[Wanted]) -> None:
         """What to follow from now on."""
@@ -60,6 +61,8 @@ class LogsSignal:
         self._end_child()
         self._matches, self._cursor = matches, ""
         if matches is not None:
+            self._kernel.journal.begin()
+            self._services.journal.begin()
             self._following = asyncio.get_running_loop().create_task(self._follow(matches))
 
     def follow_for(self, runner: Runner) -> None:
@@ -69,10 +72,9 @@ class LogsSignal:
 
     async def ready(self, timeout_s: float) -> None:
         """Waits until the journal told what it held already, if it is followed at all."""
-        if self._following is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout_s):
-                    await self._told.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._services.journal.settled()
 
     async def stop(self) -> None:
         """Follows nothing any more."""
@@ -140,8 +142,7 @@ class LogsSignal:
             self._ending.add(self._following)
             self._following.add_done_callback(self._ending.discard)
             self._following = None
-        self._told.clear()
-        self._kernel.journal_problem = self._services.problem = "nothing follows the journal"
+        self._tell(Journal.NOBODY)
 
     async def _follow(self, matches: tuple[str, ...]) -> None:
         while True:
@@ -149,14 +150,15 @@ class LogsSignal:
                 problem = await self._read_child(matches)
             except OSError as error:
                 problem = f"journalctl cannot be run: {error.strerror or error}"
-            if problem != self._services.problem:
+            if problem != self._services.journal.problem:
                 LOG.info("the journal is not followed: %s; trying again", problem)
-            self._kernel.journal_problem = self._services.problem = problem
-            self._told.set()
+            self._tell(problem)
             await asyncio.sleep(self._backoff.next_s())
 
     async def _read_child(self, matches: tuple[str, ...]) -> str:
         """Why it ended."""
+        # What comes behind a line that was told is new.
+        self._backlog = not self._cursor
         place = ("--no-tail", f"--after-cursor={self._cursor}") if self._cursor else (f"--lines={_BACKLOG_LINES}",)
         argv = ("--follow", "--quiet", "--no-pager", "--output=json", f"--output-fields={_FIELDS}", *place, *matches)
         child = await asyncio.create_subprocess_exec(
@@ -168,7 +170,7 @@ class LogsSignal:
             limit=LINE_BYTES_MAX,
         )
         try:
-            settle = asyncio.get_running_loop().call_later(1.0, self._settled)
+            settle = asyncio.get_running_loop().call_later(SETTLE_S, self._settled)
             try:
                 await self._lines(child)
             finally:
@@ -182,9 +184,13 @@ class LogsSignal:
 
     def _settled(self) -> None:
         """It lives: whatever it does not tell is not there."""
-        self._kernel.journal_problem = self._services.problem = ""
+        self._backlog = False
         self._backoff.reset()
-        self._told.set()
+        self._tell("")
+
+    def _tell(self, problem: str) -> None:
+        self._kernel.journal.tell(problem)
+        self._services.journal.tell(problem)
 
     async def _lines(self, child: asyncio.subprocess.Process) -> None:
         stream = child.stdout
@@ -208,11 +214,11 @@ class LogsSignal:
         self._cursor = str(entry.get("__CURSOR", "")) or self._cursor
         if entry.get("_TRANSPORT") == "kernel":
             record = parse_entry(entry, self._host.wall_ms(), self._host.clock_ms())
-            if self._kernel.take(record, old=not self._told.is_set()):
+            if self._kernel.take(record, old=self._backlog):
                 self._on_event("kmsg")
             return
         unit = str(entry.get("UNIT") or entry.get("_SYSTEMD_UNIT") or "")
-        if self._services.take(unit, text_of(entry.get("MESSAGE")), old=not self._told.is_set()):
+        if self._services.take(unit, text_of(entry.get("MESSAGE")), old=self._backlog):
             self._on_event("journal")
 
 

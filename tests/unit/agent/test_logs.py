@@ -189,7 +189,7 @@ def test_without_the_kernels_own_log_the_journal_is_followed_and_goes_on_where_i
         signal = LogsSignal(host, seen.append, Backoff(first_s=0.01, cap_s=0.01))
         signal.follow(kernel=True, services=[wanted])
         await until(lambda: seen.count("kmsg") == 2 and "journal" in seen)
-        await until(lambda: not service_log(host).problem)
+        await until(lambda: not service_log(host).journal.problem)
         assert blocks(kernel_log(host)) == [1, 2]
         assert [each.text for each in service_log(host).lines(wanted, 1000)] == ["denied"]
         signal.follow(kernel=True, services=[wanted])
@@ -223,7 +223,7 @@ def test_where_nothing_tells_the_checks_say_so(tmp_path):
 
 def test_lines_of_services_are_matched_when_they_come(host):
     log = service_log(host)
-    log.problem = ""
+    log.journal.tell("")
     mine, anyone, broken = Wanted("shop.service", ("fail(ed|ure)",), ("retry",)), Wanted("", ("panic",)), Wanted("", ("(",))
     log.configure([mine, anyone, broken])
     told = [
