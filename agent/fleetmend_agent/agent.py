@@ -79,7 +79,7 @@ class Agent:
 
         self.host = Host(Roots(**settings.roots))
         self._boot_id = self.host.boot_id()
-        self._boot = boots.begin(self.host, settings.state_dir, self._boot_id)
+        self._boot = boots.begin(self.host, settings.state_dir, boots.current(self.host))
         self.outbox = Outbox(self._state_dir / "outbox", self._boot_id, settings.outbox_bytes_max)
         self._workers = Workers()
         self._systemd = SystemdSignal(self.host, settings.dbus_socket, lambda _: self._signal("systemd"))

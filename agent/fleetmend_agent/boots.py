@@ -22,16 +22,35 @@ FOLDER, FOLDER_DEFAULT = "state_dir", "/var/lib/fleetmend-agent"
 FILE = "boot.json"
 PLANNED = "planned-reboot"
 _FILE_BYTES_MAX = 4096
+# Of /proc/PID/stat, behind the name.
+_START_FIELD = 19
 
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """`stopped`: the agent was stopped in it. `unexpected`: the boot before it ended without a word; `previous` is its id."""
+    """One boot as `current` names it.
+
+    `stopped`: the agent was stopped in it. `unexpected`: the boot before it, `previous`, ended without a word.
+    """
 
     boot_id: str
     stopped: bool = False
     unexpected: bool = False
     previous: str = ""
+
+
+def current(host: Host) -> str:
+    """Which boot runs: the kernel's id and when process 1 began, since a container boots without its kernel. Raises OSError."""
+    return f"{host.boot_id()} {first_process_ticks(host)}"
+
+
+def first_process_ticks(host: Host) -> int:
+    """When process 1 began, in clock ticks of the kernel's uptime; 0 if it may not be seen."""
+    try:
+        words = host.read_text("/proc/1/stat", _FILE_BYTES_MAX).rpartition(")")[2].split()
+        return int(words[_START_FIELD])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def read(host: Host, folder: str) -> Boot | None:
@@ -48,7 +67,10 @@ def is_planned(host: Host, folder: str, boot_id: str) -> bool:
     """Whether somebody announced the end of that boot: the mark names it, or was set after the agent noted that boot."""
     try:
         text = host.read_text(f"{folder}/{PLANNED}", _FILE_BYTES_MAX)
-        return boot_id in text or host.stat(f"{folder}/{PLANNED}").st_mtime >= host.stat(f"{folder}/{FILE}").st_mtime
+        return (
+            boot_id.partition(" ")[0] in text
+            or host.stat(f"{folder}/{PLANNED}").st_mtime >= host.stat(f"{folder}/{FILE}").st_mtime
+        )
     except OSError:
         return False
 

@@ -12,20 +12,22 @@ from ._sysfs import entries
 
 # Told for at least so long, however long the machine was up when the agent came.
 _LEAST_MS = 60_000
+# The kernel tells times of processes in these, whatever its own clock does.
+_TICKS_PER_S = 100
 _UPTIME = re.compile(r"(\d{1,12})\.\d\d \d{1,14}\.\d\d\n?")
-_BOOT_ID = re.compile(r"[0-9a-f-]{8,64}")
+_BOOT_ID = re.compile(r"[0-9a-f-]{8,64} \d{1,20}")
 
 
 def _run(context: Context) -> Iterable[Result]:
     host = context.host
     found = _UPTIME.fullmatch(read(host, "/proc/uptime"))
     try:
-        boot_id = host.boot_id()
+        boot_id = boots.current(host)
     except OSError as error:
         raise CheckUnknown(f"cannot read the boot id: {why(error)}") from error
     if found is None or not _BOOT_ID.fullmatch(boot_id):
         raise CheckUnknown("cannot understand /proc/uptime or the boot id")
-    uptime_s, clock_ms = int(found[1]), host.clock_ms()
+    uptime_s, clock_ms = max(0, int(found[1]) - boots.first_process_ticks(host) // _TICKS_PER_S), host.clock_ms()
     previous = _previous(context, boot_id)
     gauges = {"uptime_seconds": float(uptime_s)}
     if not previous:
@@ -67,7 +69,7 @@ CHECK = Check(
         Param("settle", Kind.DURATION, "well again when the machine has been up for so long", default=600_000, minimum=1000),
     ),
     finding=(
-        Field("boot_id", Kind.TEXT, "the boot that runs"),
+        Field("boot_id", Kind.TEXT, "the boot that runs: the kernel's id, and when process 1 began"),
         Field("previous_boot_id", Kind.TEXT, "the boot that ended without a word"),
         Field("uptime_seconds", Kind.INTEGER, "how long this one has been up"),
         Field("crash_dumps", Kind.INTEGER, "files that a crash left in /sys/fs/pstore"),

@@ -27,8 +27,10 @@ PAUSE_S = 0.2
 FILE_EVERY_S = 0.5
 SETTLE_S = 0.7
 LINE_BYTES_MAX = 1 << 20
-_FIELDS = "MESSAGE,PRIORITY,SYSLOG_FACILITY,_TRANSPORT,_SYSTEMD_UNIT,UNIT"
-_BACKLOG_LINES = 1000
+_FIELDS = "MESSAGE,PRIORITY,SYSLOG_FACILITY,_TRANSPORT,_SYSTEMD_UNIT,UNIT,_MACHINE_ID"
+_KERNEL = "_TRANSPORT=kernel"
+# What it said before counts too, if the agent was only restarted.
+_KERNEL_SINCE = "-15min"
 
 
 class LogsSignal:
@@ -47,6 +49,7 @@ class LogsSignal:
         self._matches: tuple[str, ...] | None = None
         self._cursor = ""
         self._backlog = True
+        self._machine_id = ""
 
     def follow(self, *, kernel: bool, services: Iterable[Wanted]) -> None:
         """What to follow from now on."""
@@ -159,8 +162,15 @@ class LogsSignal:
         """Why it ended."""
         # What comes behind a line that was told is new.
         self._backlog = not self._cursor
-        place = ("--no-tail", f"--after-cursor={self._cursor}") if self._cursor else (f"--lines={_BACKLOG_LINES}",)
-        argv = ("--follow", "--quiet", "--no-pager", "--output=json", f"--output-fields={_FIELDS}", *place, *matches)
+        self._machine_id = self._host.read_text("/etc/machine-id").strip()
+        # Not --lines: with it, lines are lost where nothing matches yet.
+        place = (
+            f"--after-cursor={self._cursor}" if self._cursor else f"--since={_KERNEL_SINCE if _KERNEL in matches else 'now'}"
+        )
+        # --merge, because --follow alone means this boot only, and in a container this process may see another boot id than the
+        # journal's. What that brings of other machines is left out again.
+        how = ("--follow", "--merge", "--no-tail", "--quiet", "--no-pager", "--output=json", f"--output-fields={_FIELDS}")
+        argv = (*how, place, *matches)
         child = await asyncio.create_subprocess_exec(
             self._host.tool("journalctl"),
             *argv,
@@ -209,7 +219,7 @@ class LogsSignal:
             entry: Any = json.loads(line)
         except (ValueError, RecursionError):
             return
-        if not isinstance(entry, dict):
+        if not isinstance(entry, dict) or entry.get("_MACHINE_ID", self._machine_id) != self._machine_id:
             return
         self._cursor = str(entry.get("__CURSOR", "")) or self._cursor
         if entry.get("_TRANSPORT") == "kernel":
@@ -226,7 +236,7 @@ def _matches(kernel: bool, units: list[str]) -> tuple[str, ...] | None:
     """The words that choose lines, alternatives divided by `+`; None when nothing is wanted, nothing for all lines."""
     if "" in units:
         return ()
-    groups = ["_TRANSPORT=kernel"] if kernel else []
+    groups = [_KERNEL] if kernel else []
     for unit in units:
         groups += [f"_SYSTEMD_UNIT={unit}", f"UNIT={unit}"]
     return tuple(word for group in groups for word in (group, "+"))[:-1] if groups else None

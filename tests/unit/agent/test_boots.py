@@ -8,7 +8,7 @@ import pytest
 
 from fleetmend_agent import boots
 from fleetmend_agent.boots import Boot
-from fleetmend_agent.host import Host
+from fleetmend_agent.host import Host, Roots
 
 FIRST, SECOND = "11111111-aaaa", "22222222-bbbb"
 
@@ -64,3 +64,18 @@ def test_a_note_that_cannot_be_read_is_none(folder, tmp_path, text):
 
 def test_a_folder_that_cannot_be_written_stops_nobody():
     assert boots.begin(Host(), "/nonexistent/folder", FIRST) == Boot(FIRST)
+
+
+def test_a_container_boots_without_its_kernel(tmp_path):
+    (tmp_path / "proc/1").mkdir(parents=True)
+    (tmp_path / "proc/sys/kernel/random").mkdir(parents=True)
+    (tmp_path / "proc/sys/kernel/random/boot_id").write_text(FIRST)
+    seen = []
+    for start in (
+        "1 (a) b) S 0 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4711 0",
+        "1 (init) S 0 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 9000",
+        "?",
+    ):
+        (tmp_path / "proc/1/stat").write_text(start)
+        seen.append(boots.current(Host(Roots.under(str(tmp_path)))))
+    assert seen == [f"{FIRST} 4711", f"{FIRST} 9000", f"{FIRST} 0"]

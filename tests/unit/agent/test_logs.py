@@ -177,9 +177,12 @@ def entry(cursor, message, unit="", **more):
 
 
 def test_without_the_kernels_own_log_the_journal_is_followed_and_goes_on_where_it_broke(tmp_path):
-    host = Host(Roots(kmsg="/dev/null", tools=str(tmp_path / "tools")))
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/machine-id").write_text("mine\n")
+    host = Host(Roots(kmsg="/dev/null", tools=str(tmp_path / "tools"), etc=str(tmp_path / "etc")))
     now = str(host.wall_ns() // 1000)
     first = [entry("c1", ERROR.format(1), __REALTIME_TIMESTAMP=now), entry("c2", "nothing", __REALTIME_TIMESTAMP=now)]
+    first.append(entry("x1", ERROR.format(9), __REALTIME_TIMESTAMP=now, _MACHINE_ID="of another machine"))
     second = [entry("c3", ERROR.format(2), __REALTIME_TIMESTAMP=now), entry("c4", "denied", "shop.service")]
     asked = journalctl(tmp_path, first, second)
     wanted = Wanted("shop.service", ("denied",))
@@ -200,7 +203,7 @@ def test_without_the_kernels_own_log_the_journal_is_followed_and_goes_on_where_i
     asyncio.run(main())
     words = asked.read_text().splitlines()
     assert len(words) == 2, "what is followed already is not begun anew"
-    assert "--lines=1000" in words[0]
+    assert "--since=-15min" in words[0]
     assert "--after-cursor=c2" in words[1]
     assert words[1].endswith("_TRANSPORT=kernel + _SYSTEMD_UNIT=shop.service + UNIT=shop.service")
 

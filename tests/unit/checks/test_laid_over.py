@@ -27,6 +27,7 @@ HEALTHY = {
     "proc/pressure/memory": QUIET,
     "proc/stat": "cpu  1000 0 100 90000 10 0 0 0 0 0\n",
     "proc/diskstats": "   8       0 vda 500 0 4000 100 500 0 4000 100 0 90 200 0 0 0 0 0 0\n",
+    "proc/1/stat": "1 (init) S 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 2 99 99\n",
     "proc/uptime": "86400.00 80000.00\n",
     "proc/sys/kernel/random/boot_id": "11111111-2222-3333-4444-555555555555\n",
     "sys/class/net/eth0/statistics/rx_packets": "1000\n",
@@ -274,7 +275,7 @@ def test_what_the_kernel_says_is_told_once_for_each_thing_and_ends(machine):
 def test_a_reboot_that_nobody_announced(machine):
     folder = "/var/lib/fleetmend-agent"
     (machine.folder / "root/var/lib/fleetmend-agent").mkdir(parents=True)
-    boots.begin(machine.host, folder, machine.host.boot_id())
+    boots.begin(machine.host, folder, boots.current(machine.host))
     assert machine.is_well("unexpected_reboot")
     machine.lay(**{"proc/uptime": "31.00 20.00\n", "proc/sys/kernel/random/boot_id": "aaaaaaaa-2222-3333-4444-555555555555\n"})
     assert machine.say("unexpected_reboot") == {"": Status.CRIT}
