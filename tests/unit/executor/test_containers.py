@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -147,25 +148,31 @@ def test_disks_are_told_by_what_smartctl_names(monkeypatch):
     assert caught.value.reason == "unavailable"
 
 
+@contextlib.contextmanager
 def served(path, answer, *, hold=False):
-    """One answer of bytes to whoever dials."""
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(path))
-    listener.listen(4)
+    """One answer of bytes to whoever dials; with `hold` the connection then stays open."""
+    held = []
 
     def serve():
-        try:
+        with contextlib.suppress(OSError):
             while True:
                 connection, _ = listener.accept()
+                held.append(connection)
                 connection.recv(4096)
                 connection.sendall(answer)
                 if not hold:
                     connection.close()
-        except OSError:
-            return
 
-    threading.Thread(target=serve, daemon=True).start()
-    return listener
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(4)
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    for connection in held:
+        connection.close()
 
 
 @pytest.mark.parametrize(
