@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from fleetmend import registry
 from fleetmend.v1 import link_pb2 as pb
 
-from . import facts, identity, link, orders, wire
+from . import boots, facts, identity, link, orders, wire
 from .backoff import chance
 from .checks import Status
 from .config import Settings
@@ -30,6 +30,7 @@ from .pulse import Pulse
 from .runner import Observed, Runner
 from .schedule import Schedule
 from .signals.inotify import InotifySignal
+from .signals.logs import LogsSignal
 from .signals.mounts import MountsSignal
 from .signals.pressure import PressureSignal
 from .signals.systemd import SystemdSignal
@@ -78,6 +79,7 @@ class Agent:
 
         self.host = Host(Roots(**settings.roots), state_dir=settings.state_dir)
         self._boot_id = self.host.boot_id()
+        self._boot = boots.begin(self.host, settings.state_dir, boots.current(self.host))
         self.outbox = Outbox(self._state_dir / "outbox", self._boot_id, settings.outbox_bytes_max)
         self._workers = Workers()
         self._systemd = SystemdSignal(self.host, settings.dbus_socket, lambda _: self._signal("systemd"))
@@ -91,9 +93,11 @@ class Agent:
         self._pressure = PressureSignal(self.host, lambda: self._signal("pressure"))
         self._mounts = MountsSignal(self.host, lambda: self._signal("mounts"))
         self._inotify = InotifySignal(self._files_touched)
+        self._logs = LogsSignal(self.host, self._signal)
         self._facts = registry.load(facts, "FACT", Fact)
         self._inventory = Inventory(self.host, self._workers, self._facts, self._facts_changed)
         self._executor = ExecutorClient(settings.executor_socket)
+        self.host.look = self._executor.looking(self._loop)
         self._orders = orders.Orders(
             self._executor,
             orders.Desk(self.runner.latest, self._order_started, self._order_ended, self.runner.ask, self.host.clock_ms),
@@ -143,13 +147,15 @@ class Agent:
             self._timer.cancel()
         if self._snapshot_timer is not None:
             self._snapshot_timer.cancel()
+        boots.end(self.host, self._settings.state_dir, self._boot)
         self._pressure.stop()
         self._mounts.stop()
         self._inotify.stop()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(self.runner.stop(), self._inventory.stop(), self._orders.stop(), *tasks, return_exceptions=True)
+        parts = (self.runner, self._inventory, self._orders, self._logs)
+        await asyncio.gather(*(part.stop() for part in parts), *tasks, return_exceptions=True)
         self._workers.close()
         self.outbox.close()
 
@@ -382,6 +388,7 @@ class Agent:
         self._inotify.watch(
             str(path) for name in self.runner.named_by("inotify") if (path := self.runner.watches[name].params.get("path"))
         )
+        self._logs.follow_for(self.runner)
         if (config.declaration_payload, config.declaration_mac) != self._declared:
             self._schedule.add("executor", EXECUTOR_RETRY_MS, now_ms, first_in_ms=0)
         self._arm()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import json
 import struct
@@ -75,6 +76,25 @@ class ExecutorClient:
         """Ends an order that was not begun, for good; of one that was, its outcome as it is or will be."""
         async with self._request(_sealed("withdraw", payload, mac)) as receive:
             return _outcome(await receive(timeout_s))
+
+    async def look(self, what: str, timeout_s: float) -> Any:
+        """What root sees of one thing, as the executor's looks are called."""
+        async with self._request({"op": "look", "what": what}) as receive:
+            return (await receive(timeout_s)).get("seen")
+
+    def looking(self, loop: asyncio.AbstractEventLoop) -> Callable[[str, float], Any]:
+        """`look` for worker threads of this loop's process. Raises OSError, also for what the executor refuses."""
+
+        def look(what: str, timeout_s: float) -> Any:
+            future = asyncio.run_coroutine_threadsafe(self.look(what, timeout_s), loop)
+            try:
+                return future.result(timeout_s + CONNECT_TIMEOUT_S)
+            except ExecutorRefused as error:
+                raise ExecutorUnreachable(f"cannot see {what} by the executor: {error.detail}") from error
+            except concurrent.futures.CancelledError as error:
+                raise ExecutorUnreachable(f"cannot see {what} by the executor: the agent ends") from error
+
+        return look
 
     @contextlib.asynccontextmanager
     async def _request(self, request: dict[str, Any]) -> AsyncIterator[Callable[[float], Awaitable[dict[str, Any]]]]:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from . import tool as tools
 from .checks import CheckUnknown
@@ -92,6 +93,10 @@ AddressSource = Callable[[], Mapping[str, tuple[str, ...]]]
 """The IPv4 addresses with their prefix lengths (`192.0.2.7/24`), by interface. Raises OSError."""
 
 
+Look = Callable[[str, float], Any]
+"""Given the name of a look and seconds to wait, what root sees, as JSON values. Raises OSError. Only from a worker thread."""
+
+
 def _clock_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
@@ -119,6 +124,11 @@ class Host:
     wall_ns: Callable[[], int] = time.time_ns
     ipv4_addresses: AddressSource = _ipv4_addresses
     state_dir: str = ""
+    kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What checks remember between two runs, by names of their own: a shared scan, the numbers of the last look."""
+    sleep: Callable[[float], None] = time.sleep
+    look: Look | None = None
+    """Asks the executor for what only root may see; None where there is no executor to ask."""
 
     def path(self, path: str) -> str:
         """Where an absolute path of the machine lies under the roots."""

@@ -15,6 +15,7 @@ from . import checks, config, log
 from .checks import CheckUnknown, Status, prepare
 from .host import Host, Roots
 from .runner import Observed, Runner, Spec, load_check
+from .signals.logs import LogsSignal
 from .signals.systemd import SystemdSignal
 from .workers import Workers
 
@@ -85,10 +86,15 @@ async def _run(settings: config.Settings, spec: Spec) -> list[Observed]:
     if load_check(spec.type).signal == "systemd":
         watching = asyncio.get_running_loop().create_task(systemd.run())
         await systemd.ready(CONNECT_TIMEOUT_S)
+    logs = LogsSignal(host, lambda _: None)
+    if load_check(spec.type).signal in {"kmsg", "journal"}:
+        logs.follow_for(runner)
+        await logs.ready(CONNECT_TIMEOUT_S)
     runner.start(spec.name)
     task = runner.watches[spec.name].task
     if task is not None:
         await task
+    await logs.stop()
     if watching is not None:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)

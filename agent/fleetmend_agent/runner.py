@@ -88,6 +88,7 @@ class Watch:
     again: bool = False
     asked: set[str] = field(default_factory=set)
     asking: frozenset[str] = frozenset()
+    memory: dict[str, Any] = field(default_factory=dict)
 
 
 def guarded(call: Callable[[], Any]) -> Outcome:
@@ -222,12 +223,13 @@ class Runner:
 
     def _watch(self, spec: Spec, known: Watch | None) -> Watch:
         subjects: dict[str, Subject] = {}
+        memory: dict[str, Any] = {}
         if known is not None:
             if known.task is not None:
                 known.task.cancel()
             if (known.spec.type, known.spec.params) == (spec.type, spec.params):
-                subjects = known.subjects
-        watch = Watch(spec, None, {}, spec.problem, subjects)
+                subjects, memory = known.subjects, known.memory
+        watch = Watch(spec, None, {}, spec.problem, subjects, memory=memory)
         if known is not None:
             # Whoever asked is answered by the first run of the changed check.
             watch.asked = known.asked | known.asking
@@ -278,6 +280,7 @@ class Runner:
             timeout_s=watch.spec.timeout_ms / 1000,
             fresh=bool(asked),
             known=self._known(watch, asked),
+            memory=watch.memory,
         )
         if inspect.iscoroutinefunction(check.run):
             return await self._on_loop(watch, check.run, context)

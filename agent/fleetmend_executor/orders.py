@@ -151,6 +151,17 @@ class Desk:
         found = {"permitted_actions": permitted, "declaration_version": version, "detail": detail}
         return {**found, "surprises": self.runner.surprises}
 
+    def look(self, what: str) -> Any:
+        """What root sees of one thing that the agent may not see itself; reading only. Raises NotTaken."""
+        from .looks import look
+
+        try:
+            return look(what, HostRules(policy.load(self.policy_path), self._declaration(self.identity())))
+        except policy.PolicyError as error:
+            raise NotTaken("policy_unavailable", str(error)) from error
+        except Refused as error:
+            raise NotTaken(error.reason, str(error)) from error
+
     def identity(self) -> Identity:
         """Who this host is, read afresh: enrolment may have happened since. Raises NotTaken."""
         try:

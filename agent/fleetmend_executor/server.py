@@ -121,12 +121,14 @@ class Server:
             operation = request.get("op")
             if operation == "hello":
                 return {"event": "hello", "version": _version(), **self._desk.hello()}
+            if operation == "look":
+                return {"event": "seen", "seen": self._desk.look(str(request.get("what"))[:40])}
             payload, mac = _sealed_parts(request)
             if operation == "declaration":
                 return {"event": "stored", "declaration_version": self._desk.declare(payload, mac)}
             if operation not in {"order", "withdraw"}:
                 return _refused(
-                    "unreadable", f"cannot do {str(operation)[:40]!r}: order, withdraw, declaration and hello are known"
+                    "unreadable", f"cannot do {str(operation)[:40]!r}: order, withdraw, declaration, look and hello are known"
                 )
             outcome = self._desk.order(
                 payload,

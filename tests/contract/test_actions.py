@@ -18,9 +18,11 @@ from tests.unit.executor.world import rules
 
 ACTIONS = registry.load(actions, "ACTION", Action)
 KINDS = {"text", "integer", "flag", "duration_ms", "size_bytes"}
+PARTS = {"containers": {"engine": "/run/docker.sock", "declared": {"shop": {"restart": "allowed"}}}}
 RULES = rules(
     units={"shop.service": {}},
     disposable=["/srv/cache/**"],
+    parts=PARTS,
 )
 RULES.policy.commands["tidy"] = NamedCommand(("/bin/tidy",))
 # Parameters with which each action can be planned.
@@ -35,6 +37,7 @@ GOOD = {
     "clear_directory": {"path": "/srv/cache"},
     "collect_evidence": {"unit": "shop.service"},
     "run_command": {"command": "tidy"},
+    "restart_container": {"name": "shop"},
 }
 HOSTILE = [
     "--help",
@@ -105,7 +108,7 @@ def test_its_plan_is_pure(name, monkeypatch):
 @named
 def test_what_the_policy_does_not_list_is_not_planned(name):
     action = ACTIONS[name]
-    empty = rules("actions: {}", units={"shop.service": {}}, disposable=["/srv/cache/**"])
+    empty = rules("actions: {}", units={"shop.service": {}}, disposable=["/srv/cache/**"], parts=PARTS)
     with pytest.raises(Refused) as caught:
         action.plan(validate(action, GOOD[name]), empty)
     assert caught.value.reason == "not_permitted"

@@ -16,7 +16,7 @@ from tests.tools.cases import CHECKS, cases, host, run, verdict
 
 CASES = cases()
 GAUGE = re.compile(
-    r"[a-z][a-z0-9_]*(_bytes|_ratio|_seconds|_total|_value|_\*|(^|_)(units|filesystems|inodes|processes|threads|cpus))"
+    r"[a-z][a-z0-9_]*(_bytes|_ratio|_seconds|_total|_value|_celsius|_rpm|_\*|(^|_)(units|filesystems|inodes|processes|threads|cpus|devices))"
 )
 TYPES = {Kind.TEXT: str, Kind.INTEGER: int, Kind.NUMBER: float, Kind.FLAG: bool}
 

@@ -77,6 +77,16 @@ def test_any_server_gets_the_base_checks_and_declares_nothing():
         ("filesystem_space", {"mount": "/"}, ["clean-system-filesystem"]),
         ("filesystem_inodes", {"mount": "/"}, []),
         ("memory_available", {}, []),
+        (
+            "container_health",
+            {"container": "shop-cache", "fault": "unhealthy", "restart": "allowed"},
+            ["restart-sick-container"],
+        ),
+        ("container_health", {"container": "shop-cache", "fault": "exited", "restart": "never"}, []),
+        ("container_health", {"container": "shop-cache", "fault": "missing", "restart": "allowed"}, []),
+        ("kernel_log", {"kind": "disk_error"}, []),
+        ("oom_kill", {"victim_unit": "shop.service"}, []),
+        ("smart", {"device": "/dev/sda"}, []),
     ],
 )
 def test_every_fault_has_one_playbook_at_most(check_type, finding, playbooks):

@@ -13,19 +13,23 @@ from fleetmend_controller.core.model import ActionStep, Incident, Phase, Playboo
 from fleetmend_controller.playbooks.load import compile_rules, read_documents
 from fleetmend_controller.rules import RulesError
 from fleetmend_executor import actions, declaration, policy
+from fleetmend_executor.containers import RestartContainer
 from fleetmend_executor.effects import ClearFiles, Command, UnitJob
 from fleetmend_executor.rules import HostRules
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 LABELS = {"role": "example-web"}
 RULES = compile_rules(read_documents([DEPLOY]))
-PERMISSIVE = policy.parse(b"actions: {restart_unit: {}, collect_evidence: {}, clear_directory: {}, clear_journal: {}}", "test")
+PERMISSIVE = policy.parse(
+    b"actions: {restart_unit: {}, collect_evidence: {}, clear_directory: {}, clear_journal: {}, restart_container: {}}", "test"
+)
 PARTS = ("srv", "cache", "log", "data", "*", "**", "a*", "?x", "[ab]", "x.gz", "é", "a b", "..", "\\x", "a**")
 FINDINGS = {
     "unit_failed": {"unit": "shop.service"},
     "unit_active": {"unit": "store.service"},
     "http_endpoint": {"unit": "shop.service"},
     "tcp_port": {"unit": "shop.service"},
+    "container_health": {"container": "shop-cache", "fault": "unhealthy", "restart": "allowed"},
     "filesystem_space": {"mount": "/srv/data", "used_percent": 93.5, "target_percent": 74},
 }
 
@@ -64,7 +68,13 @@ def test_the_host_can_plan_every_step_of_the_shipped_playbooks(playbook, check_t
     action = registry.load_one(actions, step.action, "ACTION", actions.Action)
     rules = HostRules(PERMISSIVE, sealed_and_parsed(RULES.declaration_for(LABELS)))
     effects = action.plan(actions.validate(action, dict(params)), rules)
-    wanted = {"restart_unit": UnitJob, "clear_directory": ClearFiles, "clear_journal": Command, "collect_evidence": Command}
+    wanted = {
+        "restart_container": RestartContainer,
+        "restart_unit": UnitJob,
+        "clear_directory": ClearFiles,
+        "clear_journal": Command,
+        "collect_evidence": Command,
+    }
     assert any(isinstance(effect, wanted[step.action]) for effect in effects)
 
 

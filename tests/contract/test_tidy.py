@@ -17,6 +17,8 @@ REGISTRIES = (
     "agent/fleetmend_agent/checks/*",
     "agent/fleetmend_agent/facts/*",
     "agent/fleetmend_executor/actions/*",
+    "agent/fleetmend_executor/looks/*",
+    "controller/fleetmend_controller/declarations/sections/*",
     "controller/fleetmend_controller/core/gates/*",
     "controller/fleetmend_controller/notify/*",
     "controller/fleetmend_controller/store/migrations/*",

@@ -1,6 +1,7 @@
 """Machines in folders: each folder of tests/fixtures/hosts is one host in one state, with what a check must say about it.
 
 `case.json` names the check, its parameters and the expected status; `proc/`, `sys/`, `etc/`, `root/` are the machine's files.
+`before/` has those that were different `before_ms` earlier, when the check ran for the first time; `laid/` is laid over.
 What files cannot hold stands in `case.json` too: clocks, sizes of filesystems, systemd's units, file times, and which loopback
 server answers.
 """
@@ -22,8 +23,11 @@ from typing import Any
 import fleetmend_agent.checks
 from fleetmend import registry
 from fleetmend_agent.checks import Check, CheckUnknown, Context, Result, Status, prepare
+from fleetmend_agent.checks._service_log import Wanted, service_log
 from fleetmend_agent.checks._source import worst
+from fleetmend_agent.checks.service_log import wanted
 from fleetmend_agent.host import Host, Roots, UnitState
+from tests.tools.engine import engine
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "hosts"
 CHECKS = registry.load(fleetmend_agent.checks, "CHECK", Check)
@@ -60,14 +64,17 @@ def host(case: Case, folder: Path) -> Host:
     for path, mtime_s in case.facts.get("mtimes", {}).items():
         os.utime(folder / path, (mtime_s, mtime_s))
     clock_ns, wall_ns = case.facts.get("clock_ms"), case.facts.get("wall_ms")
+    overlay = str(folder / "laid") if (folder / "laid").is_dir() else ""
     made = Host(
-        roots=replace(Roots.under(str(folder)), tools=""), statvfs_of=lambda path: _statvfs(case.facts["statvfs"][path])
+        roots=replace(Roots.under(str(folder)), tools="", overlay=overlay),
+        statvfs_of=lambda path: _statvfs(case.facts["statvfs"][path]),
     )
     if "units" in case.facts:
         table = {facts["name"]: UnitState(**facts) for facts in case.facts["units"]}
         made.unit_source = lambda fresh: table
     if clock_ns is not None:
         made.clock_ns = lambda: clock_ns * 1_000_000
+    made.sleep = lambda seconds: _pass(made, int(seconds * 1000))
     if wall_ns is not None:
         made.wall_ns = lambda: wall_ns * 1_000_000
     return made
@@ -84,15 +91,52 @@ def verdict(results: list[Result]) -> Status:
 
 
 async def _run(case: Case, machine: Host) -> list[Result]:
-    async with server(case.facts.get("server", "none")) as port:
+    async with contextlib.AsyncExitStack() as stack:
+        port = await stack.enter_async_context(server(case.facts.get("server", "none")))
+        if "engine" in case.facts:
+            stack.enter_context(engine(machine.path("/run/docker.sock"), case.facts["engine"]))
         params = json.loads(json.dumps(case.facts.get("params", {})).replace("{port}", str(port)))
         known = {key: Status(word) for key, word in case.facts.get("known", {}).items()}
         try:
             context = Context(machine, prepare(case.check, params), case.facts.get("timeout_s", 5.0), known=known)
-            results = case.check.run(context)
-            return list(await results if inspect.isawaitable(results) else results)
+            if "journal" in case.facts:
+                _log(machine, wanted(context.params), case.facts["journal"])
+            if (case.folder / "before").is_dir():
+                await _run_before(case, machine, context)
+            return await said(case.check, context)
         except CheckUnknown as unknown:
             return [Result(Status.UNKNOWN, str(unknown))]
+
+
+async def said(check: Check, context: Context) -> list[Result]:
+    """What a check gives, whichever kind of function it is. Raises CheckUnknown."""
+    results = check.run(context)
+    return list(await results if inspect.isawaitable(results) else results)
+
+
+async def _run_before(case: Case, machine: Host, context: Context) -> None:
+    """The check's first run, when the files of `before/` lay in place of the present ones."""
+    roots = machine.roots
+    machine.roots = replace(roots, overlay=str(Path(roots.proc).parent / "before"))
+    with contextlib.suppress(CheckUnknown):
+        await said(case.check, context)
+    machine.roots = roots
+    _pass(machine, case.facts.get("before_ms", 30_000))
+
+
+def _log(machine: Host, looked_for: Wanted, lines: list[dict[str, str]]) -> None:
+    """Services log while a check looks for something."""
+    log = service_log(machine)
+    log.configure([looked_for])
+    log.journal.tell("")
+    for line in lines:
+        log.take(line["unit"], line["text"], old=False)
+
+
+def _pass(machine: Host, ms: int) -> None:
+    """Time passes."""
+    now_ns = machine.clock_ns()
+    machine.clock_ns = lambda: now_ns + ms * 1_000_000
 
 
 def _statvfs(numbers: dict[str, int] | str) -> Any:
@@ -187,7 +231,30 @@ async def _flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sto
     writer.write(b"HTTP/1.1 200 OK\r\n" + b"X-More: yes\r\n" * 10_000)
 
 
+def _redfish(health: str, state: str) -> Any:
+    sick = {"State": state, "Health": health}
+    well = {"State": "Enabled", "Health": "OK"}
+    documents = {
+        "/redfish/v1/Chassis": {"Members": [{"@odata.id": "/redfish/v1/Chassis/1"}]},
+        "/redfish/v1/Chassis/1/Thermal": {
+            "Temperatures": [{"Name": "CPU1 Temp", "ReadingCelsius": 54, "Status": well}, {"Status": {"State": "Absent"}}],
+            "Fans": [{"Name": "FAN1", "Reading": 0, "ReadingUnits": "RPM", "Status": sick}],
+        },
+        "/redfish/v1/Chassis/1/Power": {"PowerSupplies": [{"Name": "PSU2", "LineInputVoltage": 0, "Status": sick}]},
+    }
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, stop: asyncio.Event) -> None:
+        path = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode()
+        body = json.dumps(documents[path]).encode() if path in documents else b""
+        status = b"200 OK" if body else b"404 Not Found"
+        writer.write(b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
+
+    return answer
+
+
 _BEHAVIOURS = {
+    "redfish-ok": _redfish("OK", "Enabled"),
+    "redfish-critical": _redfish("Critical", "UnavailableOffline"),
     "none": _closes,
     "silent": _silent,
     "closes": _closes,

@@ -89,7 +89,8 @@ class Context:
 
     `fresh` asks for a reading from the source, not from a cache kept by events: it may become a proof. `known` holds the
     subjects of this check that the runner remembers, by key, with their last status (and the key it was asked about, UNKNOWN if
-    new): a check that reports only what is wrong answers for these too, so that a repair is seen and can be proved.
+    new): a check that reports only what is wrong answers for these too, so that a repair is seen and can be proved. `memory`
+    is the check's own, kept from run to run while the agent runs: earlier counters, to tell what happened since.
     """
 
     host: Host
@@ -97,6 +98,7 @@ class Context:
     timeout_s: float
     fresh: bool = False
     known: Mapping[str, Status] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
 
 
 Run = Callable[[Context], Iterable[Result]] | Callable[[Context], Awaitable[Iterable[Result]]]

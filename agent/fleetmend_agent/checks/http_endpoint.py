@@ -99,7 +99,7 @@ async def _body_has(connection: Connection, head: Head, body: bytes, text: bytes
 
 
 def _tls(host: Host, ca: str, *, verify: bool) -> ssl.SSLContext:
-    """What to trust: a file of CA certificates, or the system's; or whoever answers, where another check judges the certificate."""
+    """What to trust: a file of CA certificates, or the system's; without `verify` whoever answers."""
     if not verify:
         return _unjudged()
     try:

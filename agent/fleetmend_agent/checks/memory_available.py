@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from . import Check, CheckUnknown, Context, Field, Gauge, Kind, Param, Result
+from . import Check, CheckUnknown, Context, Field, Gauge, Kind, Param, Result, Status
+from ._largest import largest
 from ._source import below, human_bytes, read
 
 _LINE = re.compile(r"^(MemTotal|MemAvailable|SwapTotal|SwapFree):\s+(\d{1,15}) kB$", re.MULTILINE)
@@ -37,7 +38,9 @@ def _run(context: Context) -> Iterable[Result]:
         "swap_used_bytes": float(swap_used),
     }
     text = f"{percent:.1f} % of the memory is available, {human_bytes(available)} of {human_bytes(total)}"
-    return [Result(status, text, finding=dict(finding), gauges=gauges)]
+    holder = largest(context.host) if status is Status.CRIT else {}
+    text += f"; {holder['largest_name']} holds {human_bytes(float(holder['largest_bytes']))}" if holder else ""
+    return [Result(status, text, finding={**finding, **holder}, gauges=gauges)]
 
 
 CHECK = Check(
@@ -53,6 +56,11 @@ CHECK = Check(
         Field("available_bytes", Kind.INTEGER, "memory that can be had without swapping"),
         Field("total_bytes", Kind.INTEGER, "memory of the machine"),
         Field("swap_used_bytes", Kind.INTEGER, "swap in use"),
+        Field("largest_name", Kind.TEXT, "the process that holds most memory, when this is CRIT"),
+        Field("largest_pid", Kind.INTEGER, "its process id"),
+        Field("largest_start_ticks", Kind.INTEGER, "when it began: field 22 of /proc/PID/stat"),
+        Field("largest_bytes", Kind.INTEGER, "what it holds in RAM"),
+        Field("largest_unit", Kind.TEXT, "its systemd unit, empty if it has none"),
     ),
     gauges=(
         Gauge("memory_available_ratio", "available share of the memory, 0 to 1"),
@@ -60,4 +68,5 @@ CHECK = Check(
         Gauge("memory_size_bytes", "memory of the machine"),
         Gauge("swap_used_bytes", "swap in use"),
     ),
+    blocking=True,
 )

@@ -21,7 +21,7 @@ from fleetmend_agent.checks.memory_pressure import parse_pressure
 from fleetmend_agent.checks.process_count import parse_threads
 from fleetmend_agent.checks.tcp_port import parse_address
 from fleetmend_agent.host import parse_fstab, parse_mountinfo
-from tests.tools.cases import CHECKS, Case, cases, host, server
+from tests.tools.cases import CHECKS, Case, cases, host, said, server
 
 FILES = [
     (case, str(path.relative_to(case.folder)))
@@ -50,7 +50,7 @@ def test_a_file_full_of_garbage_never_breaks_a_check(case, file, data, tmp_path_
     machine.statvfs_of = _no_statvfs
     context = Context(machine, prepare(case.check, case.facts.get("params", {})), 1.0)
     with contextlib.suppress(CheckUnknown):
-        results = [bounded(result) for result in case.check.run(context)]
+        results = [bounded(result) for result in asyncio.run(said(case.check, context))]
         assert all(isinstance(result, Result) and result.summary for result in results)
 
 

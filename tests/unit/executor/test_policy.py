@@ -67,6 +67,7 @@ def test_the_shipped_policy_grants_least(tmp_path):
     assert set(policy.actions) == {
         "collect_evidence",
         "reset_failed_unit",
+        "restart_container",
         "restart_unit",
         "start_unit",
         "stop_unit",

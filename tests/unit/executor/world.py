@@ -35,7 +35,7 @@ commands:
 """
 ALL_ACTIONS = (
     "actions: {restart_unit: %s, start_unit: %s, stop_unit: %s, reload_unit: %s, reset_failed_unit: %s, kill_process: %s, \
-clear_journal: {}, clear_directory: {}, collect_evidence: {}, run_command: {}}"
+clear_journal: {}, clear_directory: {}, collect_evidence: {}, run_command: {}, restart_container: {}}"
     % (('{except: [ssh.service, "systemd-*"]}',) * 6)
 )
 
