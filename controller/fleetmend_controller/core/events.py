@@ -72,9 +72,8 @@ class Observed:
 class AlertSaid:
     """What Alertmanager says about a host, or that it says nothing any more (UNKNOWN). No agent saw it: no boot, no sequence.
 
-    `said_ms` is when it said so, on the controller's clock: the time of the sample. `starts_ms` and `ends_ms` are the alert's own
-    times on its sender's clock, and only compared with each other; `ends_ms` of one that fires is when it is to be
-    forgotten, 0 for not before it is said.
+    `said_ms` is when it said so, on the controller's clock: the time of the sample. `starts_ms` and `ends_ms` are the alert's
+    own times on its sender's clock; `ends_ms` of one that fires is when it is to be forgotten, 0 for not before it is said.
     """
 
     at_ms: int
