@@ -9,11 +9,13 @@ from typing import Any
 
 import yaml
 
-from .options import Problems, Reader, duration, items, path, text, whole
+from .alertmanager.settings import AlertmanagerIn, read_alertmanager
+from .handover.routing import Notify, read_notify
+from .options import Address, Problems, Reader, address, duration, items, path, text, whole
 
 DEFAULT_PATH = Path("/etc/fleetmend/controller.yaml")
 FILE_BYTES_MAX = 64 * 1024
-PORT_MAX = 65_535
+LISTEN, ENROL_LISTEN, METRICS_LISTEN = Address("::", 7443), Address("::", 7444), Address("127.0.0.1", 7480)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:-]{0,252}")
 
 
@@ -22,27 +24,17 @@ class ConfigError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """A host (IPv4, IPv6 without brackets, or a name) and a port; port 0 lets the system choose."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
 class Config:
     """Where the controller listens and keeps its things.
 
     `names` are further DNS names and addresses in the server certificate; clients of Fleetmend need none of them.
-    A host is silent when `missed_heartbeats` intervals passed without a word of it.
+    A host is silent when `missed_heartbeats` intervals passed without a word of it. Without `notify` nobody is told of anything
+    but by log and list; without `alertmanager` no alerts are taken.
     """
 
-    listen: Address = Address("::", 7443)
-    enrol_listen: Address = Address("::", 7444)
-    metrics_listen: Address = Address("127.0.0.1", 7480)
+    listen: Address = LISTEN
+    enrol_listen: Address = ENROL_LISTEN
+    metrics_listen: Address = METRICS_LISTEN
     admin_socket: Path = Path("/run/fleetmend-controller/admin.sock")
     state_dir: Path = Path("/var/lib/fleetmend")
     rules_dirs: tuple[Path, ...] = (Path("/etc/fleetmend/rules"),)
@@ -50,6 +42,8 @@ class Config:
     heartbeat_interval_ms: int = 10_000
     missed_heartbeats: int = 3
     names: tuple[str, ...] = field(default=())
+    notify: Notify | None = None
+    alertmanager: AlertmanagerIn | None = None
 
     @property
     def database_url(self) -> str:
@@ -131,14 +125,6 @@ def _read_settings(root: yaml.MappingNode, name: str) -> tuple[dict[str, Any], l
     return values, errors
 
 
-def _address(node: yaml.Node) -> Address:
-    host, colon, port = text(node).rpartition(":")
-    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > PORT_MAX:
-        raise ValueError("it must be an address and a port, such as 0.0.0.0:7443 or [::]:7443")
-    return Address(host, int(port))
-
-
 def _database(node: yaml.Node) -> str:
     url = text(node)
     if not url.startswith(("sqlite:///", "postgresql+psycopg://")):
@@ -160,9 +146,9 @@ def _names(node: yaml.Node) -> tuple[str, ...]:
 
 # What may stand in the file: the name there, the attribute of Config, and how it is read.
 SETTINGS: dict[str, tuple[str, Reader]] = {
-    "listen": ("listen", _address),
-    "enrol_listen": ("enrol_listen", _address),
-    "metrics_listen": ("metrics_listen", _address),
+    "listen": ("listen", address),
+    "enrol_listen": ("enrol_listen", address),
+    "metrics_listen": ("metrics_listen", address),
     "admin_socket": ("admin_socket", path),
     "state_dir": ("state_dir", path),
     "rules_dirs": ("rules_dirs", _paths),
@@ -170,4 +156,6 @@ SETTINGS: dict[str, tuple[str, Reader]] = {
     "heartbeat_interval": ("heartbeat_interval_ms", duration("200ms", "10m")),
     "missed_heartbeats": ("missed_heartbeats", whole(2, 100)),
     "names": ("names", _names),
+    "notify": ("notify", read_notify),
+    "alertmanager": ("alertmanager", read_alertmanager),
 }

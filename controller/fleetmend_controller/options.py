@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import yaml
 
 LIST_MAX = 32
+PORT_MAX = 65_535
 TEXT_CHARS_MAX = 1_000
 _DURATION = re.compile(r"([1-9][0-9]{0,6})(ms|s|m|h|d)")
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -25,6 +26,17 @@ class Problems(ValueError):
     def __init__(self, found: Iterable[tuple[yaml.Node, str]]) -> None:
         self.found = tuple(found)
         super().__init__("; ".join(text for _, text in self.found))
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host (IPv4, IPv6 without brackets, or a name) and a port; port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +64,15 @@ def path(node: yaml.Node) -> Path:
     if not found.is_absolute():
         raise ValueError("it must be an absolute path")
     return found
+
+
+def address(node: yaml.Node) -> Address:
+    """An address and a port."""
+    host, colon, port = text(node).rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > PORT_MAX:
+        raise ValueError("it must be an address and a port, such as 0.0.0.0:7443 or [::]:7443")
+    return Address(host, int(port))
 
 
 def url(node: yaml.Node) -> str:

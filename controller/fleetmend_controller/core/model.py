@@ -408,6 +408,8 @@ class Alert:
     starts_ms: int
     ended_ms: int
     expires_ms: int
+    finding: dict[str, Scalar] = field(hash=False)
+    summary: str
 
 
 @dataclass(slots=True)

@@ -70,11 +70,12 @@ class Notify:
         """What the channels name and what cannot be read here and now, a sentence each."""
         for each in self.channels.values():
             for option, value in each.options.items():
-                if isinstance(value, Path) and (problem := _unreadable(option, value)):
+                if isinstance(value, Path) and (problem := unreadable(option, value)):
                     yield f"channel {each.name}: {option}: {problem}"
 
 
-def _unreadable(option: str, path: Path) -> str:
+def unreadable(option: str, path: Path) -> str:
+    """Why a file that an option names cannot be used here and now; empty if it can."""
     if option == "ca_file":
         return "" if path.is_file() else f"cannot read {path}: there is no such file"
     try:

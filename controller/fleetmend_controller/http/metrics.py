@@ -125,7 +125,7 @@ class Metrics:
         )
         self.alerts = Counter(
             "fleetmend_alerts_received_total",
-            "Alerts that Alertmanager told, by what became of them: placed, unplaced (no host or several fit), own or rejected.",
+            "Alerts that Alertmanager told, by what became of them: placed, unplaced (no host or several), own, rejected.",
             ["outcome"],
             registry=r,
         )
