@@ -112,11 +112,8 @@ def _follow_event(case: Case, row: StoryRow) -> None:
     kind = event.get("type")
     if not case.summary:
         case.summary = _first_summary(row)
-    if (
-        kind in ("Observed", "AlertSaid")
-        and (event["check"], event["key"]) == (case.check, case.key)
-        and event["status"] == "crit"
-    ):
+    own = kind in ("Observed", "AlertSaid") and (event["check"], event["key"]) == (case.check, case.key)
+    if own and event["status"] == "crit":
         case.summary = str(event["summary"])
         case.finding = pairs(event["finding"])
     order = case.orders.get(str(event.get("order", "")))

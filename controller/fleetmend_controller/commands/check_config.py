@@ -22,14 +22,14 @@ from ._options import failures, output_option
     "check-config",
     help=(
         "Read the rules in every DIR (its declarations/, checks/ and playbooks/) as the controller would, and say everything "
-        "that is wrong with them. Exit code 1 when they cannot be used; a running controller is not touched. With --config also "
-        "the controller's own file and the secrets that it names; without DIR then the directories of that file."
+        "that is wrong with them. Exit code 1 when they cannot be used; a running controller is not touched. With --config "
+        "also the controller's own file and the secrets that it names; without DIR then the directories of that file."
     ),
     epilog="Example: fleetmend-controller check-config --config /etc/fleetmend/controller.yaml",
 )
 @click.argument("directories", metavar="[DIR]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
-    "--config", "config_path", type=click.Path(path_type=Path, dir_okay=False), help="A controller.yaml to check too."
+    "--config", "config_path", type=click.Path(path_type=Path, dir_okay=False), help="Check this controller.yaml too."
 )
 @click.option("--strict", is_flag=True, help="Warnings count as problems.")
 @click.option(
