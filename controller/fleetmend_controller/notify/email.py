@@ -7,6 +7,7 @@ import hashlib
 import smtplib
 import ssl
 from email.message import EmailMessage
+from email.policy import SMTP
 from email.utils import formatdate
 
 from fleetmend.plain import plain_line
@@ -20,6 +21,8 @@ from ._times import rfc3339
 PORTS = {"starttls": 587, "tls": 465, "plain": 25}
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 SUBJECT_CHARS_MAX = 200
+# Some readers show the fold of a long subject; a line may have 998 characters.
+_POLICY = SMTP.clone(max_line_length=2 * SUBJECT_CHARS_MAX)
 _AUTH_FAILED = (530, 534, 535, 538)
 
 
@@ -62,7 +65,7 @@ def _failed(error: Exception) -> Answer:
 
 
 def _mail(options: Options, m: Message) -> EmailMessage:
-    mail = EmailMessage()
+    mail = EmailMessage(_POLICY)
     mail["From"] = options["from"]
     mail["To"] = ", ".join(options["to"])
     mail["Subject"] = plain_line(m.headline)[:SUBJECT_CHARS_MAX]

@@ -50,6 +50,15 @@ CALLS = {
     ("audit", "ls"): ((), ["paused", "local", "scope=global"]),
     ("audit", "verify"): ((), ["the journal is whole"]),
 }
+OF_AN_OPEN_INCIDENT = {
+    ("status",),
+    ("hosts", "show"),
+    ("incidents", "ls"),
+    ("incidents", "ack"),
+    ("approvals", "ls"),
+    ("approve",),
+    ("deny",),
+}
 # The field that the JSON of a command has at its top.
 FIELDS = {
     ("status",): "controller",
@@ -126,7 +135,7 @@ def call(fleetmend, office, words: tuple[str, ...], *more: str):
     if words == ("report", "risk"):
         office.follow(limits=GENEROUS)
         office.heal(host)
-    if words in {("status",), ("hosts", "show"), ("incidents", "ls"), ("approvals", "ls"), ("approve",), ("deny",)}:
+    if words in OF_AN_OPEN_INCIDENT:
         office.observe(host, Status.CRIT, "cron.service")
     done = fleetmend(*words, *arguments, *more)
     return done.code, done.out, done.err
