@@ -117,7 +117,8 @@ def _read_settings(root: yaml.MappingNode, name: str) -> tuple[dict[str, Any], l
         try:
             values[attribute] = read(value_node)
         except Problems as error:
-            marks = ((place.start_mark, said) for place, said in error.found)
+            found = sorted(error.found, key=lambda problem: problem[0].start_mark.index)
+            marks = ((place.start_mark, said) for place, said in found)
             errors += [f"{name}:{mark.line + 1}:{mark.column + 1}: cannot use {key!r}: {said}" for mark, said in marks]
         except ValueError as error:
             mark = value_node.start_mark

@@ -253,7 +253,9 @@ def test_a_mail_in_the_clear_says_what_it_must():
         async with mail_server() as server:
             given = options("email", **mail(port=server.port, tls="plain"))
             assert (await send("email", given)).outcome is Outcome.ACCEPTED
-            hostile = replace(MESSAGE, kind=Kind.RESOLVED, text="over\r\nBcc: evil@test\r\n\r\nspam")
+            hostile = replace(
+                MESSAGE, id="fleetmend/inc-7/resolved", kind=Kind.RESOLVED, text="over\r\nBcc: evil@test\r\n\r\nspam"
+            )
             assert (await send("email", given, hostile)).outcome is Outcome.ACCEPTED
             return server.mails
 
