@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from fleetmend_controller.core.alerts import ALERT_PREFIX
 from fleetmend_controller.core.effects import RequestCheck, SendOrder, Step, WakeAt
 from fleetmend_controller.core.events import (
     DeciderStarted,
@@ -158,7 +159,7 @@ class Brain:
                     self.world.network.order(server, replace(order), self.epoch)
             case RequestCheck(subject):
                 server = self.world.servers[subject.host]
-                if server.linked:
+                if server.linked and not subject.check.startswith(ALERT_PREFIX):
                     self.world.network.check(server, subject.key)
             case WakeAt(incident, at_ms):
                 self._wake_at(incident, at_ms)
