@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 CHECK = "alert:UnitDown"
 EVERY_MS = 60_000
 RETRY_MS = 5_000
-DELAY_MS_MAX = 20_000
+# Longer than the pace: what was said before may arrive after.
+DELAY_MS_MAX = 150_000
 
 
 class Outside:
