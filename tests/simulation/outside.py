@@ -52,7 +52,9 @@ class Outside:
     def _say(self, server: Server, unit: str, status: Status, starts_ms: int, ends_ms: int) -> None:
         copies = 1 if self.world.calm else self.rng.choice((1, 2, 2, 3))
         for _ in range(copies):
-            delay_ms = 1 if self.world.calm else self.rng.randint(1, DELAY_MS_MAX)
+            # After a step of the controller's clock a late word looks like one of an hour later: then it is believed.
+            most_ms = EVERY_MS // 2 if self.world.swarm.clock_step else DELAY_MS_MAX
+            delay_ms = 1 if self.world.calm else self.rng.randint(1, most_ms)
             self.world.time.after(delay_ms, lambda: self._arrive(server, unit, status, starts_ms, ends_ms))
 
     def _arrive(self, server: Server, unit: str, status: Status, starts_ms: int, ends_ms: int) -> None:
