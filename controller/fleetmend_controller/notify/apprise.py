@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from importlib import import_module
 from importlib.util import find_spec
 
 from ..options import Option, path
@@ -30,7 +29,8 @@ async def _send(options: Options, message: Message) -> Answer:
 
 
 def _notify(urls: list[str], m: Message) -> Answer:
-    apprise = import_module("apprise")
+    import apprise
+
     known = apprise.Apprise()
     for number, url in enumerate(urls, 1):
         if not known.add(url):
