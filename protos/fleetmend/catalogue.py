@@ -72,7 +72,7 @@ class GaugeSpec:
 class CheckSpec:
     """One check type. `signal` names the event source that wakes it, empty if it is polled only.
 
-    `told_by` names who tells the controller of it where no agent looks; nobody can configure such a check, playbooks may answer it.
+    `told_by` names who tells the controller of it where no agent looks: nobody configures such a check, playbooks answer it.
     """
 
     name: str

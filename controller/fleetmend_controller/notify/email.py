@@ -20,6 +20,7 @@ from ._times import rfc3339
 
 PORTS = {"starttls": 587, "tls": 465, "plain": 25}
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+MAIL_TIMEOUT_S = 4 * SEND_TIMEOUT_S
 SUBJECT_CHARS_MAX = 200
 # Some readers show the fold of a long subject; a line may have 998 characters.
 _POLICY = SMTP.clone(max_line_length=2 * SUBJECT_CHARS_MAX)
@@ -29,9 +30,13 @@ _AUTH_FAILED = (530, 534, 535, 538)
 async def _send(options: Options, message: Message) -> Answer:
     try:
         password = read_secret(options["password_file"]) if options["password_file"] is not None else ""
-        return await asyncio.to_thread(_deliver, options, password, _mail(options, message))
+        # The time limit of the connection is for each of its answers; this one is for all of them.
+        async with asyncio.timeout(MAIL_TIMEOUT_S):
+            return await asyncio.to_thread(_deliver, options, password, _mail(options, message))
     except SecretError as error:
         return Answer(Outcome.LATER, str(error))
+    except TimeoutError:
+        return Answer(Outcome.LATER, "no answer in time")
     except (OSError, smtplib.SMTPException, ssl.SSLError, ValueError) as error:
         return _failed(error)
 

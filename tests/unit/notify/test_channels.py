@@ -316,7 +316,7 @@ def test_a_password_does_not_travel_in_the_clear(tmp_path):
 
 
 class Apprise(ModuleType):
-    """As much of the real one as is used; tests/e2e has the real one where it is installed."""
+    """As much of the real one as is used; the test below has the real one."""
 
     told: list[dict[str, str]]
 
@@ -343,6 +343,21 @@ def test_apprise_is_told_in_its_words(tmp_path, monkeypatch):
     given = options("apprise", urls_file=secret(tmp_path, "mytoken://secret"))
     found = asyncio.run(send("apprise", given))
     assert found.text == "cannot use line 1 of urls_file: Apprise knows no such URL"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(("answer", "outcome"), [(status(200), Outcome.ACCEPTED), (status(500), Outcome.LATER)])
+def test_the_real_apprise_does_what_the_fake_one_does(tmp_path, answer, outcome):
+    pytest.importorskip("apprise", reason="the extra fleetmend[apprise] is not installed")
+
+    async def story():
+        async with receiver(answer) as other:
+            given = options("apprise", urls_file=secret(tmp_path, f"json://127.0.0.1:{other.port}/x"))
+            return await send("apprise", given), other.got[0].json
+
+    found, got = asyncio.run(story())
+    assert found.outcome is outcome
+    assert (got["title"], got["type"]) == (MESSAGE.headline, "failure")
 
 
 def test_without_apprise_the_way_out_is_named(tmp_path, monkeypatch):

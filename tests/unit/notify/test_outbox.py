@@ -224,8 +224,8 @@ def test_what_is_refused_for_good_does_not_hold_up_the_rest(database):
             r.sender.start()
             await r.join()
             await r.feed(r.crit("a"), r.crit("b"))
-            await r.until(lambda: len(line.got) == 2)
-            assert (r.count("oncall", "refused"), r.count("oncall", "accepted")) == (1, 1)
+            await r.until(lambda: (r.count("oncall", "refused"), r.count("oncall", "accepted")) == (1, 1))
+            assert len(line.got) == 2
 
     run(story())
 
