@@ -34,7 +34,7 @@ def print_incidents(incidents: Iterable[pb.Incident], now_ms: int) -> None:
             incident.id,
             incident.host_name,
             f"{incident.check} {incident.key}".strip(),
-            word(pb.IncidentPhase.DESCRIPTOR, incident.phase),
+            word(pb.IncidentPhase.DESCRIPTOR, incident.phase) + (f", {incident.taken_by} has it" if incident.taken_by else ""),
             when(incident.opened_ms, now_ms),
             f"{incident.summary} [{incident.why}]" if incident.why else incident.summary,
         )

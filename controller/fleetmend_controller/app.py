@@ -17,6 +17,7 @@ from fleetmend.catalogue import load_catalogue
 from . import clock
 from .admin.desk import Desk, Progress
 from .admin.service import AdminService
+from .alertmanager.inbox import Inbox
 from .config import Config
 from .core.model import Fleet
 from .core.policy import Policy
@@ -25,7 +26,10 @@ from .decider.ports import JournalUnavailable
 from .gateway.authz import caller
 from .gateway.gateway import Gateway, Surroundings
 from .gateway.servers import CannotListen
-from .http.app import program_version, serve
+from .handover.outbox import Outbox
+from .handover.sender import Sender
+from .http import alertmanager
+from .http.app import program_version, serve, serve_app
 from .http.metrics import Metrics
 from .pki.authority import Authority, read_master_secret
 from .pki.files import StateError
@@ -98,6 +102,8 @@ class Parts:
     registry: Registry
     gateway: Gateway
     rules: RuleFiles
+    sender: Sender | None
+    inbox: Inbox | None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -129,7 +135,10 @@ def build(config: Config) -> Parts:
     engine = open_engine(config.database_url)
     ensure_schema(engine)
     store, metrics = Store(engine), Metrics()
-    decider = Decider(store, master, compile_rules, metrics, clock.now_ms, clock.CLOCK)
+    outbox = Outbox(config.notify) if config.notify is not None else None
+    decider = Decider(store, master, compile_rules, metrics, clock.now_ms, clock.CLOCK, outbox)
+    sender = _sender(outbox, store, decider, metrics)
+    inbox = _inbox(config, store, decider, metrics)
     registry = Registry(store, decider, clock.now_ms, clock.wall_ms)
     tokens, operators, catalogue = Tokens(store), Operators(store), load_catalogue()
 
@@ -147,6 +156,7 @@ def build(config: Config) -> Parts:
             operators=operators,
             clock=clock.now_ms,
             wall_ms=clock.wall_ms,
+            alert_asked=inbox.asked if inbox is not None else lambda _subject: None,
         )
     )
     rules = RuleFiles(config, decider, metrics, gateway.rules_changed)
@@ -167,9 +177,26 @@ def build(config: Config) -> Parts:
         now_ms=clock.now_ms,
         version=program_version(),
         started_ms=clock.now_ms(),
+        unplaced=lambda: inbox.unplaced if inbox is not None else (),
     )
     gateway.bind(AdminService(desk))
-    return Parts(config, store, metrics, decider, registry, gateway, rules)
+    return Parts(config, store, metrics, decider, registry, gateway, rules, sender, inbox)
+
+
+def _sender(outbox: Outbox | None, store: Store, decider: Decider, metrics: Metrics) -> Sender | None:
+    if outbox is None:
+        return None
+    for problem in outbox.notify.missing_secrets():
+        log.error("notify: %s; it is read again at each message", problem)
+    sender = Sender(store, outbox.notify, metrics, clock.now_ms, decider.require_active)
+    outbox.wake = sender.wake
+    return sender
+
+
+def _inbox(config: Config, store: Store, decider: Decider, metrics: Metrics) -> Inbox | None:
+    if config.alertmanager is None:
+        return None
+    return Inbox(decider, store, metrics, clock.now_ms, config.alertmanager.silent_after_ms)
 
 
 async def _run(parts: Parts, reload_wanted: asyncio.Event) -> int:
@@ -184,6 +211,7 @@ async def _run(parts: Parts, reload_wanted: asyncio.Event) -> int:
         asyncio.create_task(_reload_on_hup(parts, reload_wanted), name="reload"),
         asyncio.create_task(_watchdog(parts), name="watchdog"),
         asyncio.create_task(_serve_metrics(parts), name="metrics"),
+        *_with_other_systems(parts),
     ]
     servers = parts.gateway.servers
     notify("READY=1", f"STATUS=Serving {len(parts.registry)} hosts on port {servers.port}")
@@ -197,11 +225,28 @@ async def _run(parts: Parts, reload_wanted: asyncio.Event) -> int:
     notify("STOPPING=1")
     parts.stop.set()
     await parts.gateway.stop()
+    if parts.sender is not None:
+        await parts.sender.stop()
     await parts.decider.stop()
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     return code
+
+
+def _with_other_systems(parts: Parts) -> list[asyncio.Task[None]]:
+    """Tell people, and hear Alertmanager, as far as the configuration says so."""
+    if parts.sender is not None:
+        parts.sender.start()
+    settings, inbox = parts.config.alertmanager, parts.inbox
+    if settings is None or inbox is None:
+        return []
+    app = alertmanager.make_app(inbox, parts.metrics, settings.token_file)
+    log.info("alerts of Alertmanager are taken on %s%s", settings.listen, alertmanager.PATH)
+    return [
+        asyncio.create_task(inbox.run(), name="alerts"),
+        asyncio.create_task(serve_app(app, settings.listen, "alerts", parts.stop), name="alertmanager"),
+    ]
 
 
 async def _until_the_end(parts: Parts, tasks: list[asyncio.Task[None]]) -> int:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from .alertmanager.settings import AlertmanagerIn, read_alertmanager
+from .handover.routing import Notify, read_notify
+from .options import Address, Problems, Reader, address, duration, items, path, text, whole
+
 DEFAULT_PATH = Path("/etc/fleetmend/controller.yaml")
 FILE_BYTES_MAX = 64 * 1024
-PORT_MAX = 65_535
-HEARTBEAT_MS_MIN, HEARTBEAT_MS_MAX = 200, 600_000
-MISSED_MIN, MISSED_MAX = 2, 100
-LIST_MAX = 32
-_DURATION = re.compile(r"([1-9][0-9]{0,6})(ms|s|m|h|d)")
-_UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+LISTEN, ENROL_LISTEN, METRICS_LISTEN = Address("::", 7443), Address("::", 7444), Address("127.0.0.1", 7480)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:-]{0,252}")
 
 
@@ -26,27 +24,17 @@ class ConfigError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """A host (IPv4, IPv6 without brackets, or a name) and a port; port 0 lets the system choose."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
 class Config:
     """Where the controller listens and keeps its things.
 
     `names` are further DNS names and addresses in the server certificate; clients of Fleetmend need none of them.
-    A host is silent when `missed_heartbeats` intervals passed without a word of it.
+    A host is silent when `missed_heartbeats` intervals passed without a word of it. Without `notify` nobody is told of anything
+    but by log and list; without `alertmanager` no alerts are taken.
     """
 
-    listen: Address = Address("::", 7443)
-    enrol_listen: Address = Address("::", 7444)
-    metrics_listen: Address = Address("127.0.0.1", 7480)
+    listen: Address = LISTEN
+    enrol_listen: Address = ENROL_LISTEN
+    metrics_listen: Address = METRICS_LISTEN
     admin_socket: Path = Path("/run/fleetmend-controller/admin.sock")
     state_dir: Path = Path("/var/lib/fleetmend")
     rules_dirs: tuple[Path, ...] = (Path("/etc/fleetmend/rules"),)
@@ -54,6 +42,8 @@ class Config:
     heartbeat_interval_ms: int = 10_000
     missed_heartbeats: int = 3
     names: tuple[str, ...] = field(default=())
+    notify: Notify | None = None
+    alertmanager: AlertmanagerIn | None = None
 
     @property
     def database_url(self) -> str:
@@ -126,69 +116,29 @@ def _read_settings(root: yaml.MappingNode, name: str) -> tuple[dict[str, Any], l
             continue
         try:
             values[attribute] = read(value_node)
+        except Problems as error:
+            found = sorted(error.found, key=lambda problem: problem[0].start_mark.index)
+            marks = ((place.start_mark, said) for place, said in found)
+            errors += [f"{name}:{mark.line + 1}:{mark.column + 1}: cannot use {key!r}: {said}" for mark, said in marks]
         except ValueError as error:
             mark = value_node.start_mark
             errors.append(f"{name}:{mark.line + 1}:{mark.column + 1}: cannot use {key!r}: {error}")
     return values, errors
 
 
-def _text(node: yaml.Node) -> str:
-    if not isinstance(node, yaml.ScalarNode) or not node.value.strip() or "\0" in node.value:
-        raise ValueError("it must be a text")
-    return str(node.value)
-
-
-def _address(node: yaml.Node) -> Address:
-    host, colon, port = _text(node).rpartition(":")
-    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > PORT_MAX:
-        raise ValueError("it must be an address and a port, such as 0.0.0.0:7443 or [::]:7443")
-    return Address(host, int(port))
-
-
-def _path(node: yaml.Node) -> Path:
-    path = Path(_text(node))
-    if not path.is_absolute():
-        raise ValueError("it must be an absolute path")
-    return path
-
-
-def _duration_ms(node: yaml.Node) -> int:
-    match = _DURATION.fullmatch(_text(node))
-    if match is None:
-        raise ValueError("it must be a duration such as 500ms, 10s or 2m")
-    value = int(match[1]) * _UNIT_MS[match[2]]
-    if not HEARTBEAT_MS_MIN <= value <= HEARTBEAT_MS_MAX:
-        raise ValueError("it must lie between 200ms and 10m")
-    return value
-
-
-def _missed(node: yaml.Node) -> int:
-    text = _text(node)
-    if not text.isascii() or not text.isdigit() or not MISSED_MIN <= int(text) <= MISSED_MAX:
-        raise ValueError("it must be a whole number from 2 to 100")
-    return int(text)
-
-
 def _database(node: yaml.Node) -> str:
-    url = _text(node)
+    url = text(node)
     if not url.startswith(("sqlite:///", "postgresql+psycopg://")):
         raise ValueError("it must be a URL that begins with sqlite:/// or postgresql+psycopg://")
     return url
 
 
-def _list(node: yaml.Node) -> list[yaml.Node]:
-    if not isinstance(node, yaml.SequenceNode) or not node.value or len(node.value) > LIST_MAX:
-        raise ValueError("it must be a list of 1 to 32 entries")
-    return list(node.value)
-
-
 def _paths(node: yaml.Node) -> tuple[Path, ...]:
-    return tuple(_path(item) for item in _list(node))
+    return tuple(path(item) for item in items(node))
 
 
 def _names(node: yaml.Node) -> tuple[str, ...]:
-    names = tuple(_text(item) for item in _list(node))
+    names = tuple(text(item) for item in items(node))
     for name in names:
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is neither a DNS name nor an address")
@@ -196,15 +146,17 @@ def _names(node: yaml.Node) -> tuple[str, ...]:
 
 
 # What may stand in the file: the name there, the attribute of Config, and how it is read.
-SETTINGS: dict[str, tuple[str, Callable[[yaml.Node], Any]]] = {
-    "listen": ("listen", _address),
-    "enrol_listen": ("enrol_listen", _address),
-    "metrics_listen": ("metrics_listen", _address),
-    "admin_socket": ("admin_socket", _path),
-    "state_dir": ("state_dir", _path),
+SETTINGS: dict[str, tuple[str, Reader]] = {
+    "listen": ("listen", address),
+    "enrol_listen": ("enrol_listen", address),
+    "metrics_listen": ("metrics_listen", address),
+    "admin_socket": ("admin_socket", path),
+    "state_dir": ("state_dir", path),
     "rules_dirs": ("rules_dirs", _paths),
     "database": ("database", _database),
-    "heartbeat_interval": ("heartbeat_interval_ms", _duration_ms),
-    "missed_heartbeats": ("missed_heartbeats", _missed),
+    "heartbeat_interval": ("heartbeat_interval_ms", duration("200ms", "10m")),
+    "missed_heartbeats": ("missed_heartbeats", whole(2, 100)),
     "names": ("names", _names),
+    "notify": ("notify", read_notify),
+    "alertmanager": ("alertmanager", read_alertmanager),
 }

@@ -70,7 +70,10 @@ class GaugeSpec:
 
 @dataclass(frozen=True, slots=True)
 class CheckSpec:
-    """One check type. `signal` names the event source that wakes it, empty if it is polled only."""
+    """One check type. `signal` names the event source that wakes it, empty if it is polled only.
+
+    `told_by` names who tells the controller of it where no agent looks: nobody configures such a check, playbooks answer it.
+    """
 
     name: str
     summary: str
@@ -81,6 +84,7 @@ class CheckSpec:
     every_s: float = 30.0
     timeout_s: float = 10.0
     blocking: bool = False
+    told_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,23 @@ class ActionSpec:
     params: tuple[ParamSpec, ...] = ()
     proved_by: tuple[str, ...] = ()
     timeout_s: float = 60.0
+
+
+# Alerts of Prometheus reach the controller by Alertmanager's webhook; no agent has code for them.
+TOLD = (
+    CheckSpec(
+        name="prometheus_alert",
+        summary="An alert of Prometheus about the host",
+        finding=(
+            FieldSpec("alertname", "text", "Name of the alert"),
+            FieldSpec("severity", "text", "Its label severity; empty without one"),
+            FieldSpec("job", "text", "Its label job; empty without one"),
+            FieldSpec("instance", "text", "Its label instance; empty without one"),
+            FieldSpec("unit", "text", "Its label unit or name, if a declaration of the host names that unit; else absent"),
+        ),
+        told_by="Alertmanager",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +282,7 @@ def parse_catalogue(text: str) -> Catalogue:
         if document["version"] != VERSION:
             raise CatalogueError(f"cannot read the catalogue: it has version {document['version']!r}, not {VERSION}")
         return Catalogue(
-            checks={name: _check(name, entry) for name, entry in document["checks"].items()},
+            checks={name: _check(name, entry) for name, entry in document["checks"].items()} | {c.name: c for c in TOLD},
             actions={name: _action(name, entry) for name, entry in document["actions"].items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

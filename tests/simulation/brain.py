@@ -24,7 +24,7 @@ from fleetmend_controller.core.events import (
     Woken,
 )
 from fleetmend_controller.core.flow import advance
-from fleetmend_controller.core.model import Fleet, Phase, Status, Subject
+from fleetmend_controller.core.model import ALERT_PREFIX, Fleet, Phase, Status, Subject
 from fleetmend_controller.core.policy import Policy
 from fleetmend_controller.store import codec
 
@@ -158,7 +158,7 @@ class Brain:
                     self.world.network.order(server, replace(order), self.epoch)
             case RequestCheck(subject):
                 server = self.world.servers[subject.host]
-                if server.linked:
+                if server.linked and not subject.check.startswith(ALERT_PREFIX):
                     self.world.network.check(server, subject.key)
             case WakeAt(incident, at_ms):
                 self._wake_at(incident, at_ms)

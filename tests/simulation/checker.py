@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fleetmend_controller.core import invariants
-from fleetmend_controller.core.effects import ActionEnded, Closed, SendOrder, Step, Why
-from fleetmend_controller.core.events import Event, EvidenceConfirmed, Observed, OrderEnded, Woken
+from fleetmend_controller.core.effects import Acknowledged, ActionEnded, Closed, SendOrder, Step, Why
+from fleetmend_controller.core.events import Acknowledge, Event, EvidenceConfirmed, Observed, OrderEnded, Woken
 from fleetmend_controller.core.gates.fleet_budget import allowance
 from fleetmend_controller.core.model import Cost, Fleet, Order, Phase, Status, Subject
 from fleetmend_controller.core.policy import Policy
@@ -74,6 +74,8 @@ class Checker:
         """Every invariant of the fleet, and every effect against the books. What led to nothing broke nothing."""
         if not step.effects and not step.reasons and isinstance(event, Observed | EvidenceConfirmed | Woken):
             return
+        if isinstance(event, Acknowledge) and any(not isinstance(effect, Acknowledged) for effect in step.effects):
+            self.fail(f"that {event.by} took {event.incident} led to {step.effects}")
         wrong = invariants.broken(fleet, policy)
         if wrong:
             self.fail(f"after {type(event).__name__}: {wrong[0]}")
@@ -140,6 +142,9 @@ class Checker:
                     self.fail(f"{unit} on {server.id} is sick and nobody knows")
                 if unit not in server.bad and known and not self.world.swarm.unknown:
                     self.fail(f"{unit} on {server.id} is well and still has an incident")
+                alert = Subject(server.id, "alert:UnitDown", unit)
+                if unit not in server.bad and (alert in brain.fleet.by_subject or alert in brain.fleet.symptom_of):
+                    self.fail(f"the alert about {unit} on {server.id} is over and still has an incident")
         self.same_fleet(brain.fleet, brain.replayed(whole=True))
 
     def _saw_bad(self, subject: Subject, sampled_ms: int) -> None:

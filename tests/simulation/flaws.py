@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from fleetmend_controller.core import fleet, orders, proof, repair
+from fleetmend_controller.core import alerts, fleet, orders, proof, repair
 from fleetmend_controller.core.model import Status
 
 Patch = tuple[Any, str, Callable[..., Any]]
@@ -65,6 +65,7 @@ DEADLY = (*BUSY, ("controller_crash_every_ms", 20_000), ("delay_ms", 3_000), ("a
 ONCE = (*DEADLY, ("hosts", 20), ("agent_crash_every_ms", 0), ("reboot_every_ms", 0), ("flap", 0.0), ("unknown", 0.0))
 
 _REAL_HOLD = orders.hold_budget
+_REAL_CONSIDER = repair.consider
 
 
 def _any_ok_proves(turn: Any, incident: Any, step: Any, event: Any) -> Any:
@@ -75,7 +76,25 @@ def _forget_attempt(turn: Any, host: Any, incident: Any, playbook: Any) -> None:
     """Forget to count a try."""
 
 
+def _leave_what_is_taken(turn: Any, incident: Any) -> None:
+    """Take an acknowledgement for an order to do nothing."""
+    if not incident.taken_by:
+        _REAL_CONSIDER(turn, incident)
+
+
 FLAWS: tuple[Flaw, ...] = (
+    Flaw(
+        "late_alerts_believed",
+        "that an alert fires is believed although it is over",
+        patches=((alerts, "_is_late", lambda *_: False),),
+        swarm=BUSY,
+    ),
+    Flaw(
+        "taken_means_left_alone",
+        "an incident that a person took is not healed",
+        patches=((repair, "consider", _leave_what_is_taken),),
+        swarm=BUSY,
+    ),
     Flaw("pause_ignored", "healing goes on although it is paused", "gate:paused", swarm=(*BUSY, ("pause_every_ms", 100_000))),
     Flaw("stale_evidence", "orders on old or unknown evidence", "gate:evidence_fresh"),
     Flaw(

@@ -9,6 +9,7 @@ from fleetmend_controller.core.model import Order
 from .brain import Brain
 from .checker import Checker
 from .clockwork import Clockwork
+from .outside import Outside
 from .server import Record, Server
 from .swarm import Swarm, draw
 
@@ -75,6 +76,7 @@ class World:
             f"h-{n}": Server(self, f"h-{n}", units, booted_ms=self.time.now_ms - 50_000) for n in range(self.swarm.hosts)
         }
         self.brain = Brain(self)
+        self.outside = Outside(self, seed)
 
     def faulty(self, flaw: str) -> bool:
         """Whether this world carries the named defect."""
@@ -94,6 +96,7 @@ class World:
         self._every(self.swarm.pause_every_ms, self.brain.pause_something)
         self._every(self.swarm.reload_every_ms, self.brain.reload)
         self._every(self.swarm.run_every_ms, self.brain.run_something)
+        self.outside.begin()
         if self.swarm.mass_fault:
             self.time.after(self.swarm.duration_ms // 2, lambda: [self._break(s) for s in self.servers.values()])  # type: ignore[func-returns-value]
         self.time.run_until(self.time.now_ms + self.swarm.duration_ms)

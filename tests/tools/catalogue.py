@@ -83,13 +83,7 @@ def page(known: catalogue.Catalogue) -> str:
     """The catalogue as a page for people."""
     lines = [_HEAD, "## Checks", ""]
     for check in known.checks.values():
-        seen = f"at once by the signal `{check.signal}`, and " if check.signal else ""
-        lines += [
-            f"### {check.name}",
-            "",
-            f"{check.summary}. Looked at {seen}every {check.every_s:g} s unless told otherwise.",
-            "",
-        ]
+        lines += [f"### {check.name}", "", f"{check.summary}. {_pace(check)}", ""]
         lines += _table(("parameter", "kind", "default", "meaning"), [_param_row(param) for param in check.params])
         lines += _table(("finding", "kind", "meaning"), [(f"`{f.name}`", f.kind, f.doc) for f in check.finding])
         lines += _table(("gauge", "meaning"), [(f"`{gauge.name}`", gauge.doc) for gauge in check.gauges])
@@ -100,6 +94,13 @@ def page(known: catalogue.Catalogue) -> str:
         lines += [f"### {action.name}", "", text, ""]
         lines += _table(("parameter", "kind", "default", "meaning"), [_param_row(param) for param in action.params])
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _pace(check: catalogue.CheckSpec) -> str:
+    if check.told_by:
+        return f"{check.told_by} tells the controller of it ([notify.md](notify.md)): no agent looks, and nobody configures it."
+    seen = f"at once by the signal `{check.signal}`, and " if check.signal else ""
+    return f"Looked at {seen}every {check.every_s:g} s unless told otherwise."
 
 
 def _param_row(param: catalogue.ParamSpec) -> tuple[str, ...]:

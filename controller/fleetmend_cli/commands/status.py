@@ -10,6 +10,8 @@ from ..tables import print_approvals, print_incidents, window_hosts, window_time
 from ..times import relative, short, when
 from ..wire import pb
 
+UNPLACED_SHOWN = 10
+
 
 def _run(session: Session) -> None:
     session.show(session.call("GetStatus", pb.GetStatusRequest()), _print)
@@ -30,6 +32,8 @@ def _print(answer: pb.GetStatusResponse, now_ms: int) -> None:
             ("Hosts", _hosts(answer)),
             ("Incidents", _incidents(answer)),
             *[("Storm", f"{storm.summary} ({storm.id})") for storm in answer.storms],
+            *[("Not delivered", _undelivered(channel, now_ms)) for channel in answer.undelivered],
+            *[("Alert without host", _unplaced(alert, now_ms)) for alert in answer.unplaced_alerts[:UNPLACED_SHOWN]],
             *[("Paused", _pause(pause, now_ms)) for pause in answer.pauses],
             *[("Maintenance", _maintenance(window, now_ms)) for window in answer.maintenance],
         ]
@@ -70,6 +74,17 @@ def _incidents(answer: pb.GetStatusResponse) -> str:
 
 def _phase(phase: Any) -> str:
     return word(pb.IncidentPhase.DESCRIPTOR, phase)
+
+
+def _undelivered(channel: pb.UndeliveredMessages, now_ms: int) -> str:
+    waits = f"{channel.pending} to {channel.channel}, oldest {relative(channel.oldest_ms, now_ms)}" if channel.pending else ""
+    given_up = f"{channel.given_up} to {channel.channel} given up within a day" if channel.given_up else ""
+    text = "; ".join(filter(None, (waits, given_up)))
+    return f"{text}: {channel.problem}" if channel.problem else text
+
+
+def _unplaced(alert: pb.UnplacedAlert, now_ms: int) -> str:
+    return f"{alert.name}, since {when(alert.since_ms, now_ms)}: {alert.why}"
 
 
 def _pause(pause: pb.HealingPause, now_ms: int) -> str:

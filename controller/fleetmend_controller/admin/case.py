@@ -53,6 +53,8 @@ class Case:
     seen_ms: int = 0
     changed_ms: int = 0
     closed_ms: int | None = None
+    taken_by: str = ""
+    taken_ms: int | None = None
     finding: dict[str, str] = field(default_factory=dict)
     orders: dict[str, OrderTold] = field(default_factory=dict)
 
@@ -73,6 +75,8 @@ def seen_ms(row: StoryRow) -> int:
     event = row.event
     if event.get("type") == "Observed":
         return row.at_ms - max(0, int(event["clock_ms"]) - int(event["sampled_clock_ms"]))
+    if event.get("type") == "AlertSaid":
+        return int(event["said_ms"])
     if event.get("type") == "HostSilent":
         return row.at_ms - int(event["silent_ms"])
     return row.at_ms
@@ -94,7 +98,7 @@ def pairs(values: Any) -> dict[str, str]:
 def _follow(case: Case, row: StoryRow) -> None:
     case.changed_ms = row.at_ms
     for reason in row.reasons:
-        if reason["why"] != "allowed":
+        if reason["why"] not in ("allowed", "acknowledged"):
             case.why = reason["why"]
         if reason["why"] in ("playbook_matched", "ordered"):
             case.playbook = reason.get("playbook", "") or case.playbook
@@ -108,7 +112,8 @@ def _follow_event(case: Case, row: StoryRow) -> None:
     kind = event.get("type")
     if not case.summary:
         case.summary = _first_summary(row)
-    if kind == "Observed" and (event["check"], event["key"]) == (case.check, case.key) and event["status"] == "crit":
+    own = kind in ("Observed", "AlertSaid") and (event["check"], event["key"]) == (case.check, case.key)
+    if own and event["status"] == "crit":
         case.summary = str(event["summary"])
         case.finding = pairs(event["finding"])
     order = case.orders.get(str(event.get("order", "")))
@@ -134,6 +139,8 @@ def _follow_effect(case: Case, row: StoryRow, effect: dict[str, Any]) -> None:
         case.closed_ms = row.at_ms
         case.why = effect["why"]
         case.playbook = effect["playbook"]
+    elif kind == "Acknowledged":
+        case.taken_by, case.taken_ms = effect["by"], row.at_ms
     elif kind == "SendOrder" and effect["order"]["id"] not in case.orders:
         case.orders[effect["order"]["id"]] = _ordered(row, effect["order"])
     elif kind == "ActionEnded" and not case.orders[effect["order"]].outcome:

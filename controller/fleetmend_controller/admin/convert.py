@@ -68,6 +68,8 @@ def incident_of_row(row: Any, host_name: str) -> pb.Incident:
         opened_ms=row.opened_ms,
         changed_ms=row.changed_ms,
         closed_ms=row.closed_ms,
+        taken_by=row.taken_by,
+        taken_ms=row.taken_ms,
     )
 
 
@@ -86,6 +88,8 @@ def incident_of_case(case: Case, host_name: str) -> pb.Incident:
         opened_ms=case.opened_ms,
         changed_ms=case.changed_ms,
         closed_ms=case.closed_ms,
+        taken_by=case.taken_by,
+        taken_ms=case.taken_ms,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from fleetmend.catalogue import Catalogue
 
+from ..alertmanager.inbox import Unplaced
 from ..decider.loop import Decider
 from ..decider.ports import JournalUnavailable
 from ..gateway.sessions import Sessions
@@ -26,7 +27,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """The parts. `who` names the caller of an RPC; `rules_problem` says why the newest rules were refused, if they were."""
+    """The parts. `who` names the caller of an RPC; `rules_problem` says why the newest rules were refused, if they were.
+
+    `unplaced` are the alerts that belong to no host.
+    """
 
     store: Store
     decider: Decider
@@ -40,6 +44,7 @@ class Desk:
     now_ms: Callable[[], int]
     version: str
     started_ms: int
+    unplaced: Callable[[], Sequence[Unplaced]] = tuple
 
     async def audit_done(self, what: str, who: str, host: str, detail: dict[str, str]) -> None:
         """Audit what has been done and only takes rights away: a journal that takes no rows must not make it look undone."""

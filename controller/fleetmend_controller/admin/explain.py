@@ -85,6 +85,7 @@ _TOPICS = {
         "storm_over",
         "trust_demoted",
         "masking",
+        "acknowledged",
     ),
 }
 _TOPIC_OF = {word: topic for topic, words in _TOPICS.items() for word in words}
@@ -126,8 +127,13 @@ class Explanation:
     sections: tuple[Section, ...]
 
 
-def explain(story: Story, host_names: Mapping[str, str], asides: Sequence[Line] = ()) -> Explanation | None:
-    """Tell a story; None for an empty one. `asides` are what else the journal knows about what was seen."""
+def explain(
+    story: Story, host_names: Mapping[str, str], asides: Sequence[Line] = (), deliveries: Sequence[Line] = ()
+) -> Explanation | None:
+    """Tell a story; None for an empty one.
+
+    `asides` are what else the journal knows about what was seen, `deliveries` who was told over which channel.
+    """
     case = build_case(story)
     if case is None:
         return None
@@ -140,6 +146,8 @@ def explain(story: Story, host_names: Mapping[str, str], asides: Sequence[Line] 
             rounds.setdefault((_round(topic, orders), topic), []).append(_plain(line))
     if asides:
         rounds.setdefault((0, Topic.SEEN), []).extend(_plain(line) for line in asides)
+    if deliveries:
+        rounds.setdefault((_round(Topic.END, orders), Topic.END), []).extend(_plain(line) for line in deliveries)
     sections = _sections(rounds, orders)
     if case.phase == "held":
         _say_when_again(story, sections)
@@ -267,6 +275,8 @@ def _with_event(topic: Topic, line: Line, row: StoryRow, host_name: str) -> Line
     own = topic is Topic.PROOF or (topic is Topic.SEEN and line.text.startswith(f"{event.get('check')} "))
     if own and kind == "Observed":
         return replace(line, host_clock_ms=int(event["sampled_clock_ms"]), evidence=_sample(event, host_name))
+    if own and kind == "AlertSaid":
+        return replace(line, evidence=_told_by_alertmanager(event))
     if topic is Topic.ORDER:
         order = next((e["order"] for e in row.effects if e["type"] == "SendOrder"), None)
         return line if order is None else replace(line, evidence=_order(order, host_name))
@@ -283,6 +293,13 @@ def _sample(event: dict[str, Any], host_name: str) -> tuple[str, ...]:
     told = f"sampled on {host_name} {clock:.3f} s after its boot, {span(behind_ms)} before the controller had it"
     finding = ", ".join(f"{name}={value}" for name, value in sorted(pairs(event["finding"]).items()))
     return (told, f"found: {finding}") if finding else (told,)
+
+
+def _told_by_alertmanager(event: dict[str, Any]) -> tuple[str, ...]:
+    age_ms = max(0, int(event["at_ms"]) - int(event["said_ms"]))
+    told = "told by Alertmanager" + (f" {span(age_ms)} before" if age_ms else "")
+    finding = ", ".join(f"{name}={value}" for name, value in sorted(pairs(event["finding"]).items()))
+    return (told, f"found: {finding}")
 
 
 def _order(order: dict[str, Any], host_name: str) -> tuple[str, ...]:

@@ -11,10 +11,12 @@ from sqlalchemy.engine import Connection
 from fleetmend.v1 import admin_pb2 as pb
 
 from ..core.effects import PhaseChanged
+from ..core.events import Acknowledge
 from ..core.storms import STORM_CHECK
 from ..store.tables import incidents
 from .case import build_case
 from .convert import attempts_of, incident_of_case, incident_of_row, phase_of, phase_word, sections_of
+from .deliveries import read_deliveries
 from .desk import Desk
 from .errors import AdminError, invalid, not_found
 from .explain import Explanation, Line, explain
@@ -92,11 +94,27 @@ async def get_incident(desk: Desk, request: pb.GetIncidentRequest) -> pb.GetInci
     )
 
 
+async def acknowledge(desk: Desk, request: pb.AcknowledgeIncidentRequest, who: str) -> pb.AcknowledgeIncidentResponse:
+    """Note who takes an open incident. It changes nothing but who is told and who is reminded."""
+    incident_id = request.incident_id
+    _require_name(incident_id)
+    incident = desk.decider.fleet.incidents.get(incident_id)
+    if incident is None:
+        raise not_found(f"cannot take {incident_id}: no open incident has this name; `fleetmend incidents ls` lists them")
+    await desk.decider.audit("acknowledged", who, incident.subject.host, {"incident": incident_id})
+    await desk.decider.submit([Acknowledge(desk.now_ms(), incident_id, who)])
+    query = sa.select(incidents).where(incidents.c.id == incident_id)
+    found = await desk.store.read(lambda connection: read_incidents(connection, query))
+    if not found:
+        raise _unknown(incident_id)
+    return pb.AcknowledgeIncidentResponse(incident=found[0])
+
+
 async def explain_incident(desk: Desk, request: pb.ExplainRequest) -> pb.ExplainResponse:
     """Why an incident went the way it did, from the journal alone."""
     story, names = await _story(desk, request.incident_id)
-    asides = await desk.store.read(lambda connection: storm_asides(connection, story))
-    explanation = explain(story, names, asides)
+    asides, deliveries = await desk.store.read(lambda c: (storm_asides(c, story), read_deliveries(c, story.incident)))
+    explanation = explain(story, names, asides, deliveries)
     if explanation is None:
         raise _unknown(request.incident_id)
     return _explained(explanation, render(explanation, zone(request.time_zone), all_gates=request.all_gates))
@@ -135,10 +153,7 @@ async def _changed(desk: Desk, change: PhaseChanged) -> pb.WatchIncidentsRespons
 
 
 async def _story(desk: Desk, incident: str) -> tuple[Story, dict[str, str]]:
-    if not incident.startswith("inc-") or not incident[4:].isdigit():
-        raise invalid(
-            f"cannot read incident {incident!r}: an incident is named inc-<number>; `fleetmend incidents ls --all` lists them"
-        )
+    _require_name(incident)
 
     def job(connection: Connection) -> tuple[Story, dict[str, str]]:
         story = read_story(connection, incident)
@@ -165,6 +180,13 @@ def storm_asides(connection: Connection, story: Story) -> list[Line]:
         first = f"the first {len(found)} of them" if len(members) == MEMBERS_MAX else f"{len(found)} of them"
         asides.append(Line(case.changed_ms, f"incidents that it holds, {first}:", why="storm", evidence=tuple(found)))
     return asides
+
+
+def _require_name(incident: str) -> None:
+    if not incident.startswith("inc-") or not incident[4:].isdigit():
+        raise invalid(
+            f"cannot read incident {incident!r}: an incident is named inc-<number>; `fleetmend incidents ls --all` lists them"
+        )
 
 
 def _unknown(incident: str) -> AdminError:

@@ -76,6 +76,11 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         async with turning_down(context):
             return await incidents.get_incident(self._desk, request)
 
+    async def AcknowledgeIncident(self, request: pb.AcknowledgeIncidentRequest, context: Any) -> pb.AcknowledgeIncidentResponse:
+        """A person takes an incident."""
+        async with turning_down(context):
+            return await incidents.acknowledge(self._desk, request, self._desk.who(context))
+
     async def WatchIncidents(self, request: pb.WatchIncidentsRequest, context: Any) -> AsyncIterator[pb.WatchIncidentsResponse]:
         """Every change of an incident, as it happens."""
         async with turning_down(context), aclosing(incidents.watch_incidents(self._desk, request)) as changes:

@@ -7,8 +7,10 @@ from sqlalchemy.engine import Connection
 
 from fleetmend.v1 import admin_pb2 as pb
 
+from ..alertmanager.inbox import Unplaced
 from ..core.model import Phase
 from ..core.storms import FLEET
+from ..handover.rows import Standing, standing
 from ..store.tables import incidents, journal, policies
 from .approvals import waiting
 from .convert import pause_of, phase_of
@@ -19,13 +21,15 @@ from .maintenance import in_force
 from .pauses import pauses_in_force
 
 SHOWN_MAX = 100
+GIVEN_UP_SHOWN_MS = 24 * 3_600_000
 _HEALING = (Phase.ORDERED.value, Phase.RUNNING.value, Phase.PROVING.value)
 
 
 async def get_status(desk: Desk) -> pb.GetStatusResponse:
     """Ask memory for what changes often and the store for the rest."""
     digest = desk.decider.rules.digest
-    answer = await desk.store.read(lambda connection: _from_store(connection, digest))
+    since_ms = desk.now_ms() - GIVEN_UP_SHOWN_MS
+    answer = await desk.store.read(lambda connection: _from_store(connection, digest, since_ms))
     states = [state_of(desk, host.id) for host in desk.registry.all()]
     answer.hosts_up = states.count(pb.HOST_STATE_UP)
     answer.hosts_lost = states.count(pb.HOST_STATE_LOST)
@@ -33,6 +37,7 @@ async def get_status(desk: Desk) -> pb.GetStatusResponse:
     answer.pauses.extend(pause_of(pause) for pause in pauses_in_force(desk))
     answer.approvals.extend(waiting(desk)[:SHOWN_MAX])
     answer.maintenance.extend(in_force(desk))
+    answer.unplaced_alerts.extend(_unplaced(alert) for alert in desk.unplaced()[:SHOWN_MAX])
     controller = answer.controller
     controller.version = desk.version
     controller.epoch = desk.decider.epoch
@@ -46,7 +51,17 @@ async def get_status(desk: Desk) -> pb.GetStatusResponse:
     return answer
 
 
-def _from_store(connection: Connection, digest: str) -> pb.GetStatusResponse:
+def _unplaced(alert: Unplaced) -> pb.UnplacedAlert:
+    return pb.UnplacedAlert(name=alert.name, labels=alert.labels, why=alert.why, since_ms=alert.since_ms, said_ms=alert.said_ms)
+
+
+def _undelivered(line: Standing) -> pb.UndeliveredMessages:
+    return pb.UndeliveredMessages(
+        channel=line.channel, pending=line.pending, oldest_ms=line.oldest_ms, given_up=line.given_up, problem=line.problem
+    )
+
+
+def _from_store(connection: Connection, digest: str, since_ms: int) -> pb.GetStatusResponse:
     is_open = incidents.c.closed_ms.is_(None)
     grouped = sa.select(incidents.c.phase, sa.func.count()).where(is_open).group_by(incidents.c.phase)
     counts = {str(row[0]): int(row[1]) for row in connection.execute(grouped)}
@@ -60,4 +75,5 @@ def _from_store(connection: Connection, digest: str) -> pb.GetStatusResponse:
         healing=read_incidents(connection, oldest.where(incidents.c.phase.in_(_HEALING))),
         escalated=read_incidents(connection, oldest.where(incidents.c.phase == Phase.ESCALATED.value)),
         storms=read_incidents(connection, oldest.where(incidents.c.host == FLEET)),
+        undelivered=[_undelivered(line) for line in standing(connection, since_ms)],
     )

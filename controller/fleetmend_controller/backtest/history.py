@@ -45,7 +45,7 @@ KEPT = (
     happened.ObserverDoubted,
     happened.DeciderStarted,
 )
-USED = (happened.Observed, *KEPT)
+USED = (happened.Observed, happened.AlertSaid, *KEPT)
 _DECISIONS = (SendOrder, ActionEnded, Closed, Escalated)
 
 

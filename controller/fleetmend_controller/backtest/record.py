@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..core.effects import ActionEnded, Closed, Escalated, SendOrder, Why
-from ..core.events import Event, HostConnected, HostRemoved, Observed
-from ..core.model import Outcome, Scalar, Status, Subject
+from ..core.events import AlertSaid, Event, HostConnected, HostRemoved, Observed
+from ..core.model import ALERT_TYPE, Outcome, Scalar, Status, Subject
 from .history import KEPT, Decided, History
 
 Target = tuple[str, ...]
@@ -89,6 +89,8 @@ def read(history: History) -> tuple[list[Input], list[Episode]]:
             _decided(walk, item)
         elif isinstance(item, Observed):
             _observed(walk, item)
+        elif isinstance(item, AlertSaid):
+            _observed(walk, _as_result(walk, item))
         elif isinstance(item, KEPT):
             _kept(walk, item)
     for episode in walk.episodes:
@@ -118,6 +120,14 @@ def _kept(walk: _Pass, event: Event) -> None:
     elif isinstance(event, HostRemoved):
         for target in [t for t in walk.open if t[0] == event.host]:
             walk.open.pop(target).to_ms = event.at_ms
+
+
+def _as_result(walk: _Pass, event: AlertSaid) -> Observed:
+    """What Alertmanager said, as a result of the host's boot: in the replay it is told like any other."""
+    boot, at_ms = walk.boots.get(event.host, ""), event.at_ms
+    return Observed(
+        at_ms, event.host, event.check, ALERT_TYPE, event.key, event.status, event.finding, event.summary, boot, at_ms, at_ms
+    )
 
 
 def _observed(walk: _Pass, event: Observed) -> None:

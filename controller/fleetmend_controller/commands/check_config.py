@@ -11,20 +11,26 @@ from typing import Any
 import click
 import yaml
 
+from ..config import load_config
+from ..handover.routing import unreadable
 from ..playbooks.load import compile_rules, read_documents
 from ..rules import Problem, RulesError, RuleSet
-from ._options import output_option
+from ._options import failures, output_option
 
 
 @click.command(
     "check-config",
     help=(
         "Read the rules in every DIR (its declarations/, checks/ and playbooks/) as the controller would, and say everything "
-        "that is wrong with them. Exit code 1 when they cannot be used; a running controller is not touched."
+        "that is wrong with them. Exit code 1 when they cannot be used; a running controller is not touched. With --config "
+        "also the controller's own file and the secrets that it names; without DIR then the directories of that file."
     ),
-    epilog="Example: fleetmend-controller check-config /etc/fleetmend/rules",
+    epilog="Example: fleetmend-controller check-config --config /etc/fleetmend/controller.yaml",
 )
-@click.argument("directories", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("directories", metavar="[DIR]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--config", "config_path", type=click.Path(path_type=Path, dir_okay=False), help="Check this controller.yaml too."
+)
 @click.option("--strict", is_flag=True, help="Warnings count as problems.")
 @click.option(
     "--host-policy",
@@ -35,9 +41,14 @@ from ._options import output_option
 )
 @output_option
 def COMMAND(  # noqa: N802 - what every command file declares
-    directories: tuple[Path, ...], strict: bool, host_policies: tuple[Path, ...], output: str
+    directories: tuple[Path, ...], config_path: Path | None, strict: bool, host_policies: tuple[Path, ...], output: str
 ) -> None:
     """Check and print."""
+    if config_path is not None:
+        named = _check_file(config_path)
+        directories = directories or named
+    elif not directories:
+        raise click.UsageError("cannot check nothing: name the rules' DIR, or a file with --config")
     allowed = {str(path): _actions_in(path) for path in host_policies}
     try:
         rules = compile_rules(read_documents(directories), host_policies=allowed)
@@ -47,6 +58,18 @@ def COMMAND(  # noqa: N802 - what every command file declares
     _print(output, rules, (), _located(rules.warnings, directories))
     if strict and rules.warnings:
         raise SystemExit(1)
+
+
+def _check_file(path: Path) -> tuple[Path, ...]:
+    """The controller's own file, every mistake at once; the directories of rules that it names."""
+    with failures():
+        config = load_config(path)
+    problems = list(config.notify.missing_secrets()) if config.notify is not None else []
+    if config.alertmanager is not None and config.alertmanager.token_file is not None:
+        problems += [text for text in [unreadable("token_file", config.alertmanager.token_file)] if text]
+    if problems:
+        raise click.ClickException("\n".join(f"{path}: cannot use {problem}" for problem in problems))
+    return config.rules_dirs
 
 
 def _actions_in(path: Path) -> list[str]:

@@ -71,6 +71,7 @@ class Why(Enum):
     OBSERVER_DOUBTED = "observer_doubted"
     MANY_HOSTS_LOST = "many_hosts_lost"
     MASKING = "masking"
+    ACKNOWLEDGED = "acknowledged"
 
 
 @unique
@@ -129,7 +130,11 @@ class PhaseChanged:
 
 @dataclass(frozen=True, slots=True)
 class Escalated:
-    """Tell people: `to` an owner, with severity `page` or `ticket`."""
+    """Tell people: `to` an owner, with severity `page` or `ticket`.
+
+    `fault` is what kind it is (see Incident.fault). `part_of` names the incident of the whole fleet that people are told of
+    instead: one cause is one page.
+    """
 
     incident: str
     subject: Subject
@@ -137,6 +142,16 @@ class Escalated:
     severity: str
     why: Why
     text: str
+    fault: str = ""
+    part_of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """A person has the incident: whoever was told may be told that, and need not be reminded."""
+
+    incident: str
+    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +194,7 @@ class ApprovalWanted:
     text: str
 
 
-Effect = ApprovalWanted | SendOrder | RequestCheck | WakeAt | PhaseChanged | Escalated | Closed | ActionEnded
+Effect = Acknowledged | ApprovalWanted | SendOrder | RequestCheck | WakeAt | PhaseChanged | Escalated | Closed | ActionEnded
 
 
 @dataclass(frozen=True, slots=True)

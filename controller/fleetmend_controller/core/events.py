@@ -69,6 +69,26 @@ class Observed:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertSaid:
+    """What Alertmanager says about a host, or that it says nothing any more (UNKNOWN). No agent saw it: no boot, no sequence.
+
+    `said_ms` is when it said so, on the controller's clock: the time of the sample. `starts_ms` and `ends_ms` are the alert's
+    own times on its sender's clock; `ends_ms` of one that fires is when it is to be forgotten, 0 for not before it is said.
+    """
+
+    at_ms: int
+    host: str
+    check: str
+    key: str
+    status: Status
+    finding: dict[str, Scalar] = field(hash=False)
+    summary: str
+    said_ms: int
+    starts_ms: int
+    ends_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class EvidenceConfirmed:
     """A heartbeat says that a subject is still bad, with a newer sample."""
 
@@ -185,6 +205,15 @@ class Deny:
 
 
 @dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """An operator takes an incident: people are not reminded of it any more. What is done about it stays as it is."""
+
+    at_ms: int
+    incident: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class WindowAdded:
     """An operator announced maintenance."""
 
@@ -242,6 +271,7 @@ Event = (
     | HostConnected
     | HostSilent
     | Observed
+    | AlertSaid
     | EvidenceConfirmed
     | OrderStarted
     | OrderEnded
@@ -252,6 +282,7 @@ Event = (
     | RunRequested
     | Approve
     | Deny
+    | Acknowledge
     | WindowAdded
     | WindowRemoved
     | PersonSeen

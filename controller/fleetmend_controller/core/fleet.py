@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .alerts import forget_host
 from .effects import Why
 from .events import HostEnrolled, HostRemoved, HostSilent, PersonSeen
 from .gates.observer import many_lost
@@ -73,7 +74,8 @@ def silent(turn: Turn, event: HostSilent) -> None:
     # Where most seem lost one page is enough; each host still has its incident.
     severity = "ticket" if many else "page"
     text = f"{incident.summary}; nothing is done there until it is back"
-    escalate(turn, incident, Trigger.REFUSE, Why.HOST_LOST, text, severity)
+    part_of = turn.fleet.by_subject.get(Subject(FLEET, MANY_LOST_CHECK, ""), "")
+    escalate(turn, incident, Trigger.REFUSE, Why.HOST_LOST, text, severity, part_of)
 
 
 def heard(turn: Turn, host: Host) -> None:
@@ -106,6 +108,7 @@ def person_seen(turn: Turn, event: PersonSeen) -> None:
 def _forget(fleet: Fleet, host: str) -> None:
     fleet.lost.pop(host, None)
     fleet.presence.pop(host, None)
+    forget_host(fleet, host)
     for hosts in fleet.fresh_bad.values():
         hosts.pop(host, None)
     for remembered in (fleet.opened_at, fleet.flaps_told, fleet.heals):

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import ending, permission, repair, standing
+from . import alerts, ending, permission, repair, standing
 from . import fleet as members
-from .effects import Step, Why
+from .effects import Acknowledged, Step, Why
 from .events import (
+    Acknowledge,
+    AlertSaid,
     Approve,
     DeciderStarted,
     Deny,
@@ -76,10 +78,21 @@ def _fault_seen(turn: Turn, event: Observed) -> None:
     subject = Subject(event.host, event.check, event.key)
     unit = event.finding.get("unit")
     standing = turn.fleet.symptom_of.get(subject) or turn.fleet.by_target.get((event.host, str(unit)) if unit else ("", ""))
-    if standing is not None:
+    if standing is not None and not alerts.only_told(turn.fleet.incidents[standing]):
         add_symptom(turn, turn.fleet.incidents[standing], event)
         return
-    repair.consider(turn, open_incident(turn, event))
+    if standing is not None and subject in turn.fleet.symptom_of:
+        drop_symptom(turn, subject)
+    incident = open_incident(turn, event)
+    if incident.target is not None:
+        turn.fleet.by_target[incident.target] = incident.id
+    repair.consider(turn, incident)
+
+
+def _alert_said(turn: Turn, event: AlertSaid) -> None:
+    host = turn.fleet.hosts.get(event.host)
+    if host is not None and alerts.heard(turn.fleet, event, turn.now_ms):
+        _observed(turn, alerts.observed(host, event))
 
 
 def _incident_observed(turn: Turn, incident: Incident, event: Observed) -> None:
@@ -121,6 +134,16 @@ def _evidence_confirmed(turn: Turn, event: EvidenceConfirmed) -> None:
         repair.consider(turn, incident)
     elif incident.phase is Phase.PROVING:
         repair.proof_confirmed(turn, incident, event)
+
+
+def _acknowledge(turn: Turn, event: Acknowledge) -> None:
+    """A note for people. Whatever decides must never look at it."""
+    incident = turn.fleet.incidents.get(event.incident)
+    if incident is None:
+        return
+    incident.taken_by, incident.taken_ms = event.by, turn.now_ms
+    turn.say(incident, Why.ACKNOWLEDGED, f"{event.by} took it")
+    turn.do(Acknowledged(incident.id, event.by))
 
 
 def _order_started(turn: Turn, event: OrderStarted) -> None:
@@ -228,6 +251,7 @@ def _window_removed(turn: Turn, event: WindowRemoved) -> None:
 # Every kind of event has its line; the types of the handlers are checked against the union by a test.
 _HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
     Observed: _observed,
+    AlertSaid: _alert_said,
     EvidenceConfirmed: _evidence_confirmed,
     OrderStarted: _order_started,
     OrderEnded: _order_ended,
@@ -239,6 +263,7 @@ _HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
     RunRequested: repair.run_requested,
     Approve: permission.answered,
     Deny: permission.answered,
+    Acknowledge: _acknowledge,
     Paused: _paused,
     Resumed: _resumed,
     WindowAdded: _window_added,

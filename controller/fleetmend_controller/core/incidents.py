@@ -153,8 +153,11 @@ def drop_symptom(turn: Turn, subject: Subject) -> None:
     incident.symptoms.pop(subject)
 
 
-def escalate(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str, severity: str = "") -> None:
+def escalate(
+    turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str, severity: str = "", part_of: str = ""
+) -> None:
     """Hand the incident to people. It closes by itself when the check says OK again."""
+    outbreak = turn.fleet.outbreaks.get(incident.fault)
     playbook = playbook_of(incident)
     to = playbook.escalate.to if playbook else turn.policy.default_escalate_to
     severity = severity or (playbook.escalate.severity if playbook else "ticket")
@@ -162,7 +165,8 @@ def escalate(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: s
     turn.move(incident, trigger)
     turn.wake(incident, None)
     turn.say(incident, why, text)
-    turn.do(Escalated(incident.id, incident.subject, to, severity, why, text))
+    part_of = part_of or (outbreak.incident if outbreak is not None else "")
+    turn.do(Escalated(incident.id, incident.subject, to, severity, why, text, incident.fault, part_of))
 
 
 def close(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str) -> list[Symptom]:

@@ -7,6 +7,10 @@ from enum import Enum, unique
 
 Scalar = str | int | float | bool
 
+# The type of every alert of Prometheus; what the alert is about stands in the name of the check.
+ALERT_TYPE = "prometheus_alert"
+ALERT_PREFIX = "alert:"
+
 
 @unique
 class Status(Enum):
@@ -291,7 +295,7 @@ class Incident:
     `evidence_ms` is when its newest bad sample was taken, on the controller's clock; `bad_since_ms` the first one since the
     check last said OK, None while it says so. `ended_clock_ms` and `ended_boot` say after which sample on the host a result
     can be proof; `ok_clock_ms` is the first such OK sample. `groups` are those whose budget it holds. `run` is the one-step
-    playbook of an operator's request.
+    playbook of an operator's request. `taken_by` is the person who acknowledged it; no decision looks at it.
     """
 
     id: str
@@ -329,6 +333,13 @@ class Incident:
     run: Playbook | None = None
     bad_since_ms: int | None = None
     book: Playbook | None = None
+    taken_by: str = ""
+    taken_ms: int | None = None
+
+    @property
+    def fault(self) -> str:
+        """What kind of fault it is, the same on many hosts: the type of its check, or which alert."""
+        return self.subject.check if self.check_type == ALERT_TYPE else self.check_type
 
     @property
     def tried(self) -> Subject:
@@ -386,6 +397,22 @@ class Presence:
     until_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """The last word on one alert. `starts_ms`, `ended_ms` and `expires_ms` are on its sender's clock, `said_ms` on ours.
+
+    `ended_ms` is the end of its newest episode that is over, 0 if none is; `expires_ms` is 0 if it ends only when that is said.
+    """
+
+    firing: bool
+    said_ms: int
+    starts_ms: int
+    ended_ms: int
+    expires_ms: int
+    finding: dict[str, Scalar] = field(hash=False)
+    summary: str
+
+
 @dataclass(slots=True)
 class Outbreak:
     """Storm: many hosts turned bad in the same way. `groups` says where, with the number of hosts when it was noticed."""
@@ -425,6 +452,7 @@ class Fleet:
     `in_flight`: group to hosts to number of incidents there that hold budget. `waiting`: group to incidents that wait for it.
     `sick`: group to hosts to number of open incidents there. `opened_at`: repair target to when it turned bad (flapping).
     `fresh_bad`: (check type, label, value) to hosts to when they turned bad, oldest first. `outbreaks`: storms by check type.
+    `alerts`: what Alertmanager said last about each alert that fires, or fired a short while ago.
     `heals`: repair target to what we healed there. `doubt_ms`: evidence from before it is not believed, because of `doubt`.
     Dicts with None stand for ordered sets: iteration order must not depend on string hashing.
     """
@@ -453,6 +481,7 @@ class Fleet:
     doubt_ms: int = 0
     doubt: str = ""
     pauses: dict[str, Pause] = field(default_factory=dict)
+    alerts: dict[Subject, Alert] = field(default_factory=dict)
     next_incident: int = 1
     epoch: int = 0
     now_ms: int = 0

@@ -16,6 +16,8 @@ from .turn import Turn
 
 # A fresh result that was asked for and did not come is asked for again.
 ASK_AGAIN_MS = 1_000
+# A proof that may take long (an alert resolves minutes later) is not asked for each second all the while.
+ASK_AGAIN_MS_MAX = 30_000
 
 
 @unique
@@ -70,7 +72,9 @@ def tick(turn: Turn, incident: Incident, step: ActionStep) -> ProofAnswer:
     due_ms = turn.now_ms if incident.ok_ms is None else incident.ok_ms + step.prove.stay_ok_ms
     if turn.now_ms >= due_ms:
         ask_check(turn, incident)
-    turn.wake(incident, max(due_ms, turn.now_ms + ASK_AGAIN_MS))
+    since_ms = turn.now_ms - (turn.now_ms if incident.ended_ms is None else incident.ended_ms)
+    again_ms = ASK_AGAIN_MS if since_ms < 60_000 else min(ASK_AGAIN_MS_MAX, since_ms // 10)
+    turn.wake(incident, max(due_ms, turn.now_ms + again_ms))
     return ProofAnswer.OPEN
 
 

@@ -118,7 +118,7 @@ def storm_tick(turn: Turn, incident: Incident) -> None:
     del turn.fleet.outbreaks[check_type]
     text = f"no new {check_type} for {turn.policy.storm.within_ms // 60_000} min"
     end(turn, incident, Trigger.RECOVERED, Why.STORM_OVER, text)
-    reconsider(turn, [i.id for i in turn.fleet.incidents.values() if i.check_type == check_type and i.phase in WAITING])
+    reconsider(turn, [i.id for i in turn.fleet.incidents.values() if i.fault == check_type and i.phase in WAITING])
 
 
 def order_overdue(turn: Turn, incident: Incident) -> None:

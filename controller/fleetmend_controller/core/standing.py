@@ -39,7 +39,7 @@ def proved(turn: Turn, incident: Incident, playbook: Playbook) -> None:
         hidden_min = sum(heal.hidden_ms for heal in heals) // 60_000
         text = f"healed {len(heals)} times within 7 days, {hidden_min} min of fault hidden: the cause needs its owner"
         turn.say(incident, Why.MASKING, text)
-        turn.do(Escalated(incident.id, incident.subject, playbook.owner, "ticket", Why.MASKING, text))
+        turn.do(Escalated(incident.id, incident.subject, playbook.owner, "ticket", Why.MASKING, text, incident.fault))
 
 
 def failed(turn: Turn, incident: Incident, playbook: Playbook) -> None:
@@ -57,7 +57,7 @@ def failed(turn: Turn, incident: Incident, playbook: Playbook) -> None:
     standing.failed_in_row = 0
     text = f"{playbook.name} is demoted to {standing.lowered.value}: {standing.why}"
     turn.say(incident, Why.TRUST_DEMOTED, text)
-    turn.do(Escalated(incident.id, incident.subject, playbook.owner, "ticket", Why.TRUST_DEMOTED, text))
+    turn.do(Escalated(incident.id, incident.subject, playbook.owner, "ticket", Why.TRUST_DEMOTED, text, incident.fault))
 
 
 def restored(turn: Turn, event: TrustRestored) -> None:

@@ -20,7 +20,7 @@ def note(turn: Turn, incident: Incident, limit: Storm) -> None:
     groups[(limit.by, host.labels.get(limit.by, ""))] = None
     incident.noted = tuple(groups)
     for label, value in groups:
-        hosts = turn.fleet.fresh_bad.setdefault((incident.check_type, label, value), {})
+        hosts = turn.fleet.fresh_bad.setdefault((incident.fault, label, value), {})
         hosts.pop(host.id, None)
         hosts[host.id] = turn.now_ms
         _forget_older(hosts, since_ms)
@@ -31,12 +31,12 @@ def note(turn: Turn, incident: Incident, limit: Storm) -> None:
 def recovered(fleet: Fleet, incident: Incident) -> None:
     """A fault is over: its host no longer counts."""
     for label, value in incident.noted:
-        hosts = fleet.fresh_bad.get((incident.check_type, label, value))
+        hosts = fleet.fresh_bad.get((incident.fault, label, value))
         if hosts is None:
             continue
         hosts.pop(incident.subject.host, None)
         if not hosts:
-            del fleet.fresh_bad[(incident.check_type, label, value)]
+            del fleet.fresh_bad[(incident.fault, label, value)]
 
 
 def over(turn: Turn, check_type: str) -> bool:
@@ -70,14 +70,14 @@ def _forget_older(hosts: dict[str, int], since_ms: int) -> None:
 
 
 def _notice(turn: Turn, cause: Incident, group: str, count: int) -> None:
-    outbreak = turn.fleet.outbreaks.get(cause.check_type)
+    outbreak = turn.fleet.outbreaks.get(cause.fault)
     if outbreak is not None:
         outbreak.last_ms = turn.now_ms
         outbreak.groups.setdefault(group, count)
         return
-    text = f"{count} hosts of {group} fail {cause.check_type} together: held, one cause is more likely than {count}"
-    incident = fleet_incident(turn, STORM_CHECK, cause.check_type, text, Why.STORM)
-    turn.fleet.outbreaks[cause.check_type] = Outbreak(incident.id, turn.now_ms, turn.now_ms, {group: count})
+    text = f"{count} hosts of {group} fail {cause.fault} together: held, one cause is more likely than {count}"
+    incident = fleet_incident(turn, STORM_CHECK, cause.fault, text, Why.STORM)
+    turn.fleet.outbreaks[cause.fault] = Outbreak(incident.id, turn.now_ms, turn.now_ms, {group: count})
     turn.wake(incident, turn.now_ms + turn.policy.storm.within_ms)
 
 
@@ -105,5 +105,5 @@ def fleet_incident(turn: Turn, check: str, key: str, text: str, why: Why) -> Inc
     fleet.by_host.setdefault(FLEET, {})[incident.id] = None
     turn.do(PhaseChanged(incident.id, incident.subject, None, Phase.ESCALATED, 0))
     turn.say(incident, why, text)
-    turn.do(Escalated(incident.id, incident.subject, turn.policy.default_escalate_to, "page", why, text))
+    turn.do(Escalated(incident.id, incident.subject, turn.policy.default_escalate_to, "page", why, text, check))
     return incident

@@ -98,7 +98,7 @@ class Cohorts:
 
 def split(fleet: Fleet, check_type: str) -> Sides:
     """The hosts that have an open incident of this type of check, and those that have none at all."""
-    failing = {i.subject.host: None for i in fleet.incidents.values() if i.check_type == check_type}
+    failing = {i.subject.host: None for i in fleet.incidents.values() if i.fault == check_type}
     return Sides(
         {host.id: dict(host.labels) for host in fleet.hosts.values() if host.id in failing},
         {host.id: dict(host.labels) for host in fleet.hosts.values() if host.id not in fleet.by_host},

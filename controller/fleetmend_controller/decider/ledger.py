@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from ..core.effects import Closed, Effect, Escalated, PhaseChanged, Step, Why
+from ..core.effects import Acknowledged, Closed, Effect, Escalated, PhaseChanged, Step, Why
 from ..core.events import Event, PolicyLoaded
 from ..core.flow import advance
 from ..core.model import Fleet, Incident, Phase
@@ -72,6 +72,7 @@ def project(connection: Connection, fleet: Fleet, steps: Iterable[Step], now_ms:
     closed: dict[str, tuple[Closed, str]] = {}
     why: dict[str, str] = {}
     changed: dict[str, None] = {}
+    taken: dict[str, str] = {}
     for step in steps:
         for effect in step.effects:
             if isinstance(effect, PhaseChanged):
@@ -80,13 +81,17 @@ def project(connection: Connection, fleet: Fleet, steps: Iterable[Step], now_ms:
                 closed[effect.incident] = (effect, "")
             elif isinstance(effect, Escalated):
                 why[effect.incident] = effect.why.value
+            elif isinstance(effect, Acknowledged):
+                taken[effect.incident] = effect.by
         for reason in step.reasons:
-            # What a gate has nothing against is not why an incident stands where it stands.
-            if reason.why is not Why.ALLOWED and (reason.incident in changed or reason.incident not in why):
+            # What a gate has nothing against is not why an incident stands where it stands, nor is who has taken it.
+            if reason.why not in (Why.ALLOWED, Why.ACKNOWLEDGED) and (reason.incident in changed or reason.incident not in why):
                 why[reason.incident] = reason.why.value
     for incident_id in changed:
         if incident_id in fleet.incidents:
             _upsert(connection, incident_id, _row(fleet.incidents[incident_id], why.get(incident_id, ""), now_ms))
+    for incident_id, by in taken.items():
+        connection.execute(incidents.update().where(incidents.c.id == incident_id).values(taken_by=by, taken_ms=now_ms))
     for incident_id, (effect, _) in closed.items():
         values = {
             "phase": Phase.RESOLVED.value,

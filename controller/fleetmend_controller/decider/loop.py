@@ -23,6 +23,7 @@ from ..core.events import DeciderStarted, Event, ObserverDoubted, PolicyLoaded, 
 from ..core.flow import advance
 from ..core.model import Fleet, Phase, Status, Subject
 from ..core.policy import Policy
+from ..handover.outbox import Outbox
 from ..http.metrics import Metrics
 from ..rules import RuleSet
 from ..store import codec, journal
@@ -65,8 +66,12 @@ class Decider:
         metrics: Metrics,
         now_ms: Callable[[], int],
         clock: Clock | None = None,
+        outbox: Outbox | None = None,
     ) -> None:
-        """`clock` is what `now_ms` reads, for what else it can tell; without it the wall clock is taken for right."""
+        """`clock` is what `now_ms` reads, for what else it can tell; without it the wall clock is taken for right.
+
+        `outbox` takes what people are to be told, in the transaction that journals it.
+        """
         self.fleet = Fleet()
         self.rules = compile_rules({})
         self.writable = True
@@ -78,6 +83,7 @@ class Decider:
         self._metrics = metrics
         self._now_ms = now_ms
         self._clock = clock
+        self._outbox = outbox
         self._self_watch = SelfWatch(now_ms, clock.wall_ahead_ms if clock is not None else lambda: 0)
         self._head = Head(0, journal.GENESIS)
         self._snapshot_seq = 0
@@ -139,6 +145,10 @@ class Decider:
         body = codec.dumps({"what": what, "who": who, "detail": detail})
         row = Entry("audit", self._now_ms(), host, incident, body)
         await self._enqueue(_Work((), asyncio.get_running_loop().create_future(), rows=(row,)))
+
+    def require_active(self, connection: Connection) -> None:
+        """StaleEpoch, within a transaction, if another decider has taken over."""
+        ledger.check_epoch(connection, self._epoch)
 
     async def load_rules(self, rules: RuleSet, by: str) -> bool:
         """Put rules in force, journalled with their documents. False if they are in force already."""
@@ -278,10 +288,14 @@ class Decider:
             for rules in new_rules:
                 ledger.save_policy(connection, rules.digest, dict(rules.documents), now_ms)
             ledger.project(connection, self.fleet, steps, now_ms)
+            if self._outbox is not None:
+                self._outbox.note(connection, self.fleet, steps, now_ms)
             return journal.append(connection, master, head, epoch, entries)
 
         with self._metrics.journal_commit.time():
             self._head = await self._store.write(commit)
+        if self._outbox is not None:
+            self._outbox.committed()
         if new_rules:
             self._policy = new_rules[-1].digest
         self._metrics.journal_rows.inc(len(entries))

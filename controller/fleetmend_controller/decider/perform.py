@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..core.effects import (
+    Acknowledged,
     ActionEnded,
     ApprovalWanted,
     Closed,
@@ -82,6 +83,8 @@ class Performer:
                 )
             case Closed():
                 self._closed(effect)
+            case Acknowledged(incident, by):
+                log.info("incident=%s taken by=%s", incident, by)
             case ActionEnded():
                 self.metrics.actions.labels(effect.action, effect.outcome).inc()
 

@@ -13,7 +13,7 @@ from fleetmend.seal import SealError
 from fleetmend.v1 import admin_pb2_grpc, link_pb2
 
 from ..config import Config
-from ..core.model import Order, Subject
+from ..core.model import ALERT_PREFIX, Order, Subject
 from ..decider.ports import DeciderPort, JournalUnavailable
 from ..http.metrics import Metrics
 from ..pki.authority import Authority
@@ -51,7 +51,10 @@ AUDIT_BURST, AUDIT_EVERY_MS = 5, 60_000
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the gateway is given. `clock` never steps, `wall_ms` may."""
+    """What the gateway is given. `clock` never steps, `wall_ms` may.
+
+    `alert_asked` hears of every alert that the core wants a fresh result of.
+    """
 
     config: Config
     store: Store
@@ -65,6 +68,7 @@ class Surroundings:
     operators: Operators
     clock: Callable[[], int]
     wall_ms: Callable[[], int]
+    alert_asked: Callable[[Subject], None] = lambda _subject: None
 
 
 class Gateway:
@@ -179,7 +183,10 @@ class Gateway:
             log.exception("cannot send %s to %s", order.id, order.host)
 
     def request_check(self, subject: Subject) -> None:
-        """Ask the host's agent for a fresh result."""
+        """Ask the host's agent for a fresh result; of an alert, whoever hears Alertmanager."""
+        if subject.check.startswith(ALERT_PREFIX):
+            self._given.alert_asked(subject)
+            return
         session = self.sessions.get(subject.host)
         if session is not None:
             session.send(link_pb2.LinkResponse(check_now=link_pb2.CheckNow(check=subject.check, key=subject.key)))

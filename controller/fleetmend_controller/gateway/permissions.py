@@ -68,6 +68,7 @@ PERMISSIONS: dict[str, Permission] = {
     # A playbook may ask for more (approval.role), which the service judges.
     "/fleetmend.v1.AdminService/Approve": _RESPONDER,
     "/fleetmend.v1.AdminService/Deny": _RESPONDER,
+    "/fleetmend.v1.AdminService/AcknowledgeIncident": _RESPONDER,
     "/fleetmend.v1.AdminService/AddMaintenance": _RESPONDER,
     "/fleetmend.v1.AdminService/RemoveMaintenance": _RESPONDER,
     # What failed three times may act again: not for whoever is on call tonight.

@@ -9,7 +9,7 @@ from fleetmend.v1 import link_pb2
 
 from ..core.events import Event, Observed, OrderEnded, OrderStarted
 from ..core.incidents import HOST_LOST_CHECK, OPERATOR_CHECK
-from ..core.model import Status
+from ..core.model import ALERT_PREFIX, Status
 from . import bounds
 from .orders import Forged, Sealer
 from .sessions import SubjectKey
@@ -18,6 +18,13 @@ from .sessions import SubjectKey
 SICK_MAX = 1_000
 # Subjects that the controller makes up itself: no agent may speak of them, and their absence from a snapshot means nothing.
 OWN_CHECKS = frozenset({HOST_LOST_CHECK, OPERATOR_CHECK})
+
+
+def is_own(check: str) -> bool:
+    """Whether a check is one of those; alerts come from Alertmanager."""
+    return check in OWN_CHECKS or check.startswith(ALERT_PREFIX)
+
+
 # Words that a record may be rejected with and that are worth a row in the audit trail.
 AUDITED = frozenset({"bad_seal", "foreign_order", "foreign_outcome", "unknown_order"})
 
@@ -128,7 +135,7 @@ class Translator:
         self, said: link_pb2.Observation, boot: str, sent: Sent, known: Mapping[SubjectKey, Status], done: Translated
     ) -> None:
         subject = bounds.subject(said.check, said.key)
-        if subject[0] in OWN_CHECKS:
+        if is_own(subject[0]):
             raise bounds.Malformed(f"the name {subject[0]} is the controller's own")
         status = bounds.status(said.status)
         sampled = bounds.clock_ms(said.sampled_clock_ms)
@@ -184,7 +191,7 @@ class Translator:
         for subject in sorted({*known, *held_sick} - present):
             check, key = subject
             ended = check in complete or (check not in configured and check not in speaking)
-            if not ended or check in OWN_CHECKS:
+            if not ended or is_own(check):
                 continue
             done.gone.append(subject)
             if subject in held_sick or known.get(subject, Status.OK) is not Status.OK:

@@ -17,7 +17,8 @@ import grpc.aio
 
 from fleetmend.v1 import admin_pb2_grpc, enroll_pb2_grpc, link_pb2_grpc
 
-from ..config import Address, Config
+from ..config import Config
+from ..options import Address
 from ..pki.authority import Authority, ServerIdentity
 from .authz import Gatekeeper, Judge
 from .handshakes import Handshakes

@@ -104,19 +104,19 @@ class _Server(uvicorn.Server):
         yield
 
 
-def bind(address: Listen) -> socket.socket:
+def bind(address: Listen, what: str = "metrics") -> socket.socket:
     """A listening socket; OSError says which address and why not."""
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise OSError(error.errno, f"cannot listen on {address.host}:{address.port} for metrics: {error.strerror}") from error
+        raise OSError(error.errno, f"cannot listen on {address.host}:{address.port} for {what}: {error.strerror}") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(where)
     except OSError as error:
         listener.close()
-        raise OSError(error.errno, f"cannot listen on {address.host}:{address.port} for metrics: {error.strerror}") from error
+        raise OSError(error.errno, f"cannot listen on {address.host}:{address.port} for {what}: {error.strerror}") from error
     listener.setblocking(False)
     return listener
 
@@ -129,9 +129,13 @@ async def serve(
     ready_source: ReadySource,
     stop: asyncio.Event,
 ) -> None:
-    """Serve until `stop` is set. Raises OSError at once when the address cannot be had."""
-    app = make_app(metrics, fleet_source, gauges_source, ready_source)
-    listener = bind(address)
+    """Serve the metrics until `stop` is set. Raises OSError at once when the address cannot be had."""
+    await serve_app(make_app(metrics, fleet_source, gauges_source, ready_source), address, "metrics", stop)
+
+
+async def serve_app(app: Starlette, address: Listen, what: str, stop: asyncio.Event) -> None:
+    """Serve an application until `stop` is set."""
+    listener = bind(address, what)
     config = uvicorn.Config(
         app,
         http="h11",

@@ -27,6 +27,7 @@ class Metrics:
         self._of_healing(self.registry)
         self._of_the_journal(self.registry)
         self._of_the_gateway(self.registry)
+        self._of_other_systems(self.registry)
         self._begin_at_zero()
 
     def _of_healing(self, r: CollectorRegistry) -> None:
@@ -112,6 +113,29 @@ class Metrics:
             registry=r,
         )
 
+    def _of_other_systems(self, r: CollectorRegistry) -> None:
+        self.notifications = Counter(
+            "fleetmend_notifications_total",
+            "Tries to tell people, by channel and outcome: accepted, retried, refused or given_up.",
+            ["channel", "outcome"],
+            registry=r,
+        )
+        self.notifications_pending = Gauge(
+            "fleetmend_notifications_pending", "Messages to people that no channel has taken yet.", registry=r
+        )
+        self.alerts = Counter(
+            "fleetmend_alerts_received_total",
+            "Alerts that Alertmanager told, by what became of them: placed, unplaced (no host or several), own, rejected.",
+            ["outcome"],
+            registry=r,
+        )
+        self.alerts_unplaced = Gauge(
+            "fleetmend_alerts_unplaced", "Alerts that fire and belong to no host, or to several.", registry=r
+        )
+        self.webhook_refused = Counter(
+            "fleetmend_alertmanager_refused_total", "Calls of Alertmanager's webhook that were refused.", ["reason"], registry=r
+        )
+
     def _begin_at_zero(self) -> None:
         """Series whose labels are known exist from the start, so that a first increase is seen as one."""
         for phase in PHASES:
@@ -122,5 +146,7 @@ class Metrics:
             self.observer_doubted.labels(cause)
         for why in CLOSED_BY:
             self.incidents_closed.labels(why.value)
+        for outcome in ("placed", "unplaced", "own", "rejected"):
+            self.alerts.labels(outcome)
         for severity, why in itertools.product(SEVERITIES, ESCALATED_BY):
             self.escalations.labels(severity, why.value)

@@ -216,7 +216,8 @@ def _action(book: Book, document: Document, path: Path, spec: ActionSpec, answer
     prove = model.prove or (None if cost is Cost.HARMLESS else ProveModel())
     if prove is not None and answered is not None:
         for check_type in answered.types:
-            if check_type not in spec.proved_by:
+            # What an alert is about only its author knows: its end proves whatever ended it.
+            if check_type not in spec.proved_by and not book.catalogue.checks[check_type].told_by:
                 able = ", ".join(spec.proved_by) or "no check"
                 text = f"cannot prove {spec.name} by a check of type {check_type}: it can be proved by {able}"
                 book.problems.append(document.problem((*path, "action"), text))

@@ -47,6 +47,11 @@ def _build(book: Book, document: Document, path: Path, model: CheckModel) -> Bui
         text = f"cannot find the check type {shown(model.type)}: {did_you_mean(model.type, book.catalogue.checks)}"
         book.problems.append(document.problem((*path, "type"), text))
         return None
+    if spec.told_by:
+        book.complete = False
+        text = f"cannot run a check of type {spec.name} on hosts: {spec.told_by} tells of it; playbooks may answer it without"
+        book.problems.append(document.problem((*path, "type"), text))
+        return None
     params = read_params(document, path, spec, book.problems)
     check = CheckSpec(
         name=model.name,

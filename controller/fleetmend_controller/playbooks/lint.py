@@ -13,6 +13,8 @@ from .checks import BuiltCheck
 
 # What a clean-up and a restart both bring about is not what stopping does.
 _STOPS = ("stop_unit", "kill_process")
+# Alertmanager's own default of group_interval.
+TOLD_WITHIN_MS = 300_000
 
 
 def lint_playbooks(book: Book, built: Sequence[BuiltPlaybook], gates: Collection[str]) -> None:
@@ -22,6 +24,7 @@ def lint_playbooks(book: Book, built: Sequence[BuiltPlaybook], gates: Collection
         _steps(book, each)
         _reachable(book, built[:index], each)
         _has_checks(book, each)
+        _told_in_time(book, each)
 
 
 def lint_declarations(book: Book, built: Sequence[Built]) -> None:
@@ -94,10 +97,21 @@ def _same_text(one: BuiltPlaybook, two: BuiltPlaybook) -> bool:
 
 
 def _has_checks(book: Book, each: BuiltPlaybook) -> None:
-    types = set(book.check_types.values())
+    types = {*book.check_types.values(), *(check.name for check in book.catalogue.checks.values() if check.told_by)}
     if types.isdisjoint(each.types):
         text = f"cannot ever answer {' or '.join(each.types)}: no check of that type is written or follows from a declaration"
         book.warnings.append(each.document.problem(("when", "check"), text))
+
+
+def _told_in_time(book: Book, each: BuiltPlaybook) -> None:
+    teller = next((t for name in each.types if (t := book.catalogue.checks[name].told_by)), "")
+    for index, step in enumerate(each.playbook.steps):
+        if teller and isinstance(step, ActionStep) and step.prove is not None and step.prove.within_ms < TOLD_WITHIN_MS:
+            text = (
+                f"cannot expect {step.action} to be proved within {step.prove.within_ms // 1000} s: {teller} tells of the end "
+                "of an alert only at its next group_interval; write prove: {within: 10m}"
+            )
+            book.warnings.append(each.document.problem(("steps", index, "action"), text))
 
 
 def _covers(protected: str, disposable: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 MIGRATE_TIMEOUT_S = 600
 
 

@@ -155,6 +155,33 @@ incidents = sa.Table(
     sa.Column("opened_ms", sa.BigInteger, nullable=False),
     sa.Column("changed_ms", sa.BigInteger, nullable=False),
     sa.Column("closed_ms", sa.BigInteger, nullable=True),
+    sa.Column("taken_by", sa.Text, nullable=False, server_default=""),
+    sa.Column("taken_ms", sa.BigInteger, nullable=True),
 )
 sa.Index("incidents_host", incidents.c.host, incidents.c.opened_ms)
 sa.Index("incidents_opened", incidents.c.opened_ms)
+
+# Messages to people, one for each channel; written with the journal rows that they follow from. `body` is a notify.Message.
+notifications = sa.Table(
+    "notifications",
+    metadata,
+    sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("incident", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("channel", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("next_ms", sa.BigInteger, nullable=True),
+    sa.Column("remind_ms", sa.BigInteger, nullable=True),
+    sa.Column("done_ms", sa.BigInteger, nullable=True),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("reminded", sa.Integer, nullable=False),
+    sa.Column("taken", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("error", sa.Text, nullable=False),
+    sa.Column("fault", sa.Text, nullable=False),
+    sa.Column("part_of", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+)
+# The same message is written once at most, whatever is replayed.
+sa.Index("notifications_once", notifications.c.incident, notifications.c.kind, notifications.c.channel, unique=True)
+sa.Index("notifications_state", notifications.c.state, notifications.c.channel, notifications.c.number)

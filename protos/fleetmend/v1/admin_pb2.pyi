@@ -361,6 +361,8 @@ class GetStatusResponse(_message.Message):
     APPROVALS_FIELD_NUMBER: _builtins.int
     MAINTENANCE_FIELD_NUMBER: _builtins.int
     STORMS_FIELD_NUMBER: _builtins.int
+    UNDELIVERED_FIELD_NUMBER: _builtins.int
+    UNPLACED_ALERTS_FIELD_NUMBER: _builtins.int
     hosts_up: _builtins.int
     """Hosts whose agents are connected."""
     hosts_lost: _builtins.int
@@ -399,6 +401,14 @@ class GetStatusResponse(_message.Message):
     def storms(self) -> _containers.RepeatedCompositeFieldContainer[Global___Incident]:
         """Open incidents that stand for many hosts failing in the same way."""
 
+    @_builtins.property
+    def undelivered(self) -> _containers.RepeatedCompositeFieldContainer[Global___UndeliveredMessages]:
+        """Channels to people with messages that nobody has yet, or that were given up within a day."""
+
+    @_builtins.property
+    def unplaced_alerts(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnplacedAlert]:
+        """Alerts that fire and belong to no host, or to several, oldest first, at most 100."""
+
     def __init__(
         self,
         *,
@@ -413,14 +423,90 @@ class GetStatusResponse(_message.Message):
         approvals: _abc.Iterable[Global___ApprovalRequest] | None = ...,
         maintenance: _abc.Iterable[Global___MaintenanceWindow] | None = ...,
         storms: _abc.Iterable[Global___Incident] | None = ...,
+        undelivered: _abc.Iterable[Global___UndeliveredMessages] | None = ...,
+        unplaced_alerts: _abc.Iterable[Global___UnplacedAlert] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["controller", b"controller"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "controller", b"controller", "escalated", b"escalated", "healing", b"healing", "hosts_lost", b"hosts_lost", "hosts_never_connected", b"hosts_never_connected", "hosts_up", b"hosts_up", "incidents_open", b"incidents_open", "maintenance", b"maintenance", "pauses", b"pauses", "storms", b"storms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "controller", b"controller", "escalated", b"escalated", "healing", b"healing", "hosts_lost", b"hosts_lost", "hosts_never_connected", b"hosts_never_connected", "hosts_up", b"hosts_up", "incidents_open", b"incidents_open", "maintenance", b"maintenance", "pauses", b"pauses", "storms", b"storms", "undelivered", b"undelivered", "unplaced_alerts", b"unplaced_alerts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
+
+@_typing.final
+class UndeliveredMessages(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
+    OLDEST_MS_FIELD_NUMBER: _builtins.int
+    GIVEN_UP_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    channel: _builtins.str
+    """Name of the channel in the controller's configuration."""
+    pending: _builtins.int
+    """Messages that it has not taken yet."""
+    oldest_ms: _builtins.int
+    """When the oldest of them was written; unset without one."""
+    given_up: _builtins.int
+    """Messages that were given up or refused within a day."""
+    problem: _builtins.str
+    """Why the oldest one was not taken."""
+    def __init__(
+        self,
+        *,
+        channel: _builtins.str = ...,
+        pending: _builtins.int = ...,
+        oldest_ms: _builtins.int | None = ...,
+        given_up: _builtins.int = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_oldest_ms", b"_oldest_ms", "oldest_ms", b"oldest_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_oldest_ms", b"_oldest_ms", "channel", b"channel", "given_up", b"given_up", "oldest_ms", b"oldest_ms", "pending", b"pending", "problem", b"problem"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__oldest_ms: _TypeAlias = _typing.Literal["oldest_ms"]  # noqa: Y015
+    _WhichOneofArgType__oldest_ms: _TypeAlias = _typing.Literal["_oldest_ms", b"_oldest_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__oldest_ms) -> _WhichOneofReturnType__oldest_ms | None: ...
+
+Global___UndeliveredMessages: _TypeAlias = UndeliveredMessages  # noqa: Y015
+
+@_typing.final
+class UnplacedAlert(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    SINCE_MS_FIELD_NUMBER: _builtins.int
+    SAID_MS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its label alertname."""
+    labels: _builtins.str
+    """All of its labels, `name=value` joined by commas."""
+    why: _builtins.str
+    """Why it has no host."""
+    since_ms: _builtins.int
+    """When it was first told."""
+    said_ms: _builtins.int
+    """When it was last told."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        labels: _builtins.str = ...,
+        why: _builtins.str = ...,
+        since_ms: _builtins.int = ...,
+        said_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "name", b"name", "said_ms", b"said_ms", "since_ms", b"since_ms", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnplacedAlert: _TypeAlias = UnplacedAlert  # noqa: Y015
 
 @_typing.final
 class ControllerStatus(_message.Message):
@@ -957,6 +1043,8 @@ class Incident(_message.Message):
     OPENED_MS_FIELD_NUMBER: _builtins.int
     CHANGED_MS_FIELD_NUMBER: _builtins.int
     CLOSED_MS_FIELD_NUMBER: _builtins.int
+    TAKEN_BY_FIELD_NUMBER: _builtins.int
+    TAKEN_MS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """"inc-<n>"."""
     host_id: _builtins.str
@@ -981,6 +1069,10 @@ class Incident(_message.Message):
     """When it last changed."""
     closed_ms: _builtins.int
     """When it ended; unset while it is open."""
+    taken_by: _builtins.str
+    """The person who took it last; empty if nobody did."""
+    taken_ms: _builtins.int
+    """When they took it; unset if nobody did."""
     def __init__(
         self,
         *,
@@ -996,16 +1088,65 @@ class Incident(_message.Message):
         opened_ms: _builtins.int = ...,
         changed_ms: _builtins.int = ...,
         closed_ms: _builtins.int | None = ...,
+        taken_by: _builtins.str = ...,
+        taken_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_closed_ms", b"_closed_ms", "closed_ms", b"closed_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_closed_ms", b"_closed_ms", "_taken_ms", b"_taken_ms", "closed_ms", b"closed_ms", "taken_ms", b"taken_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_closed_ms", b"_closed_ms", "changed_ms", b"changed_ms", "check", b"check", "closed_ms", b"closed_ms", "host_id", b"host_id", "host_name", b"host_name", "id", b"id", "key", b"key", "opened_ms", b"opened_ms", "phase", b"phase", "playbook", b"playbook", "summary", b"summary", "why", b"why"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_closed_ms", b"_closed_ms", "_taken_ms", b"_taken_ms", "changed_ms", b"changed_ms", "check", b"check", "closed_ms", b"closed_ms", "host_id", b"host_id", "host_name", b"host_name", "id", b"id", "key", b"key", "opened_ms", b"opened_ms", "phase", b"phase", "playbook", b"playbook", "summary", b"summary", "taken_by", b"taken_by", "taken_ms", b"taken_ms", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__closed_ms: _TypeAlias = _typing.Literal["closed_ms"]  # noqa: Y015
     _WhichOneofArgType__closed_ms: _TypeAlias = _typing.Literal["_closed_ms", b"_closed_ms"]  # noqa: Y015
+    _WhichOneofReturnType__taken_ms: _TypeAlias = _typing.Literal["taken_ms"]  # noqa: Y015
+    _WhichOneofArgType__taken_ms: _TypeAlias = _typing.Literal["_taken_ms", b"_taken_ms"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__closed_ms) -> _WhichOneofReturnType__closed_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__taken_ms) -> _WhichOneofReturnType__taken_ms | None: ...
 
 Global___Incident: _TypeAlias = Incident  # noqa: Y015
+
+@_typing.final
+class AcknowledgeIncidentRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCIDENT_ID_FIELD_NUMBER: _builtins.int
+    incident_id: _builtins.str
+    """The incident, "inc-<n>"."""
+    def __init__(
+        self,
+        *,
+        incident_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incident_id", b"incident_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcknowledgeIncidentRequest: _TypeAlias = AcknowledgeIncidentRequest  # noqa: Y015
+
+@_typing.final
+class AcknowledgeIncidentResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCIDENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def incident(self) -> Global___Incident:
+        """The incident with its new owner."""
+
+    def __init__(
+        self,
+        *,
+        incident: Global___Incident | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["incident", b"incident"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incident", b"incident"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcknowledgeIncidentResponse: _TypeAlias = AcknowledgeIncidentResponse  # noqa: Y015
 
 @_typing.final
 class ListIncidentsRequest(_message.Message):

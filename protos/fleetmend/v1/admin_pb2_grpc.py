@@ -80,6 +80,11 @@ class AdminServiceStub:
                 request_serializer=fleetmend_dot_v1_dot_admin__pb2.WatchIncidentsRequest.SerializeToString,
                 response_deserializer=fleetmend_dot_v1_dot_admin__pb2.WatchIncidentsResponse.FromString,
                 _registered_method=True)
+        self.AcknowledgeIncident = channel.unary_unary(
+                '/fleetmend.v1.AdminService/AcknowledgeIncident',
+                request_serializer=fleetmend_dot_v1_dot_admin__pb2.AcknowledgeIncidentRequest.SerializeToString,
+                response_deserializer=fleetmend_dot_v1_dot_admin__pb2.AcknowledgeIncidentResponse.FromString,
+                _registered_method=True)
         self.Explain = channel.unary_unary(
                 '/fleetmend.v1.AdminService/Explain',
                 request_serializer=fleetmend_dot_v1_dot_admin__pb2.ExplainRequest.SerializeToString,
@@ -259,6 +264,14 @@ class AdminServiceServicer:
 
     def WatchIncidents(self, request, context):
         """Open incidents as they stand, then every change, until the caller leaves.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcknowledgeIncident(self, request, context):
+        """Takes an open incident: people are told who has it, and are not reminded of it. What is done about it stays as it is. Whoever
+        calls last has it. NOT_FOUND if the incident is over.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -475,6 +488,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.WatchIncidents,
                     request_deserializer=fleetmend_dot_v1_dot_admin__pb2.WatchIncidentsRequest.FromString,
                     response_serializer=fleetmend_dot_v1_dot_admin__pb2.WatchIncidentsResponse.SerializeToString,
+            ),
+            'AcknowledgeIncident': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcknowledgeIncident,
+                    request_deserializer=fleetmend_dot_v1_dot_admin__pb2.AcknowledgeIncidentRequest.FromString,
+                    response_serializer=fleetmend_dot_v1_dot_admin__pb2.AcknowledgeIncidentResponse.SerializeToString,
             ),
             'Explain': grpc.unary_unary_rpc_method_handler(
                     servicer.Explain,
@@ -836,6 +854,33 @@ class AdminService:
             '/fleetmend.v1.AdminService/WatchIncidents',
             fleetmend_dot_v1_dot_admin__pb2.WatchIncidentsRequest.SerializeToString,
             fleetmend_dot_v1_dot_admin__pb2.WatchIncidentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcknowledgeIncident(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fleetmend.v1.AdminService/AcknowledgeIncident',
+            fleetmend_dot_v1_dot_admin__pb2.AcknowledgeIncidentRequest.SerializeToString,
+            fleetmend_dot_v1_dot_admin__pb2.AcknowledgeIncidentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -63,6 +63,10 @@ class AdminServiceStub:
     """One incident with its decisions and attempts."""
     WatchIncidents: _grpc.UnaryStreamMultiCallable[_admin_pb2.WatchIncidentsRequest, _admin_pb2.WatchIncidentsResponse]
     """Open incidents as they stand, then every change, until the caller leaves."""
+    AcknowledgeIncident: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AcknowledgeIncidentRequest, _admin_pb2.AcknowledgeIncidentResponse]
+    """Takes an open incident: people are told who has it, and are not reminded of it. What is done about it stays as it is. Whoever
+    calls last has it. NOT_FOUND if the incident is over.
+    """
     Explain: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ExplainRequest, _admin_pb2.ExplainResponse]
     """Why an incident went the way it did, told from the journal; works for incidents of any age that the journal holds."""
     ExplainHost: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ExplainHostRequest, _admin_pb2.ExplainHostResponse]
@@ -139,6 +143,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """One incident with its decisions and attempts."""
     WatchIncidents: _aio.UnaryStreamMultiCallable[_admin_pb2.WatchIncidentsRequest, _admin_pb2.WatchIncidentsResponse]  # type: ignore[assignment]
     """Open incidents as they stand, then every change, until the caller leaves."""
+    AcknowledgeIncident: _aio.UnaryUnaryMultiCallable[_admin_pb2.AcknowledgeIncidentRequest, _admin_pb2.AcknowledgeIncidentResponse]  # type: ignore[assignment]
+    """Takes an open incident: people are told who has it, and are not reminded of it. What is done about it stays as it is. Whoever
+    calls last has it. NOT_FOUND if the incident is over.
+    """
     Explain: _aio.UnaryUnaryMultiCallable[_admin_pb2.ExplainRequest, _admin_pb2.ExplainResponse]  # type: ignore[assignment]
     """Why an incident went the way it did, told from the journal; works for incidents of any age that the journal holds."""
     ExplainHost: _aio.UnaryUnaryMultiCallable[_admin_pb2.ExplainHostRequest, _admin_pb2.ExplainHostResponse]  # type: ignore[assignment]
@@ -266,6 +274,16 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_admin_pb2.WatchIncidentsResponse], _abc.AsyncIterator[_admin_pb2.WatchIncidentsResponse]]:
         """Open incidents as they stand, then every change, until the caller leaves."""
+
+    @_abc_1.abstractmethod
+    def AcknowledgeIncident(
+        self,
+        request: _admin_pb2.AcknowledgeIncidentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.AcknowledgeIncidentResponse, _abc.Awaitable[_admin_pb2.AcknowledgeIncidentResponse]]:
+        """Takes an open incident: people are told who has it, and are not reminded of it. What is done about it stays as it is. Whoever
+        calls last has it. NOT_FOUND if the incident is over.
+        """
 
     @_abc_1.abstractmethod
     def Explain(

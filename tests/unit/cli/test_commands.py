@@ -25,6 +25,7 @@ CALLS = {
     ("hosts", "rm"): (("db-1", "--yes"), ["removed db-1"]),
     ("incidents", "ls"): (("--all",), ["inc-1", "resolved", "inc-2", "ordered", "[healed]"]),
     ("incidents", "show"): (("inc-1",), ["restart_unit unit=nginx.service", "fleet_budget", "Decisions"]),
+    ("incidents", "ack"): (("inc-2",), ["has inc-2", "cron.service on web-1"]),
     ("incidents", "watch"): (("--count", "1"), ["inc-2", "ordered", "inc-3"]),
     ("explain",): (("inc-1",), ["What the gates said", "healed by restart_unit"]),
     ("approvals", "ls"): ((), ["ord-2-1", "web-1", "restart_unit", "unit=cron.service", "0 of 1"]),
@@ -49,6 +50,15 @@ CALLS = {
     ("audit", "ls"): ((), ["paused", "local", "scope=global"]),
     ("audit", "verify"): ((), ["the journal is whole"]),
 }
+OF_AN_OPEN_INCIDENT = {
+    ("status",),
+    ("hosts", "show"),
+    ("incidents", "ls"),
+    ("incidents", "ack"),
+    ("approvals", "ls"),
+    ("approve",),
+    ("deny",),
+}
 # The field that the JSON of a command has at its top.
 FIELDS = {
     ("status",): "controller",
@@ -58,6 +68,7 @@ FIELDS = {
     ("hosts", "rm"): "id",
     ("incidents", "ls"): "incidents",
     ("incidents", "show"): "attempts",
+    ("incidents", "ack"): "incident",
     ("incidents", "watch"): "listed",
     ("explain",): "sections",
     ("approvals", "ls"): "approvals",
@@ -124,7 +135,7 @@ def call(fleetmend, office, words: tuple[str, ...], *more: str):
     if words == ("report", "risk"):
         office.follow(limits=GENEROUS)
         office.heal(host)
-    if words in {("status",), ("hosts", "show"), ("incidents", "ls"), ("approvals", "ls"), ("approve",), ("deny",)}:
+    if words in OF_AN_OPEN_INCIDENT:
         office.observe(host, Status.CRIT, "cron.service")
     done = fleetmend(*words, *arguments, *more)
     return done.code, done.out, done.err

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from fleetmend_controller.alertmanager.settings import AlertmanagerIn
 from fleetmend_controller.commands.init import COMMAND as INIT
 from fleetmend_controller.commands.operator import COMMAND as OPERATOR
 from fleetmend_controller.config import SETTINGS, Address, Config, ConfigError, load_config, parse_config
+from fleetmend_controller.handover.routing import DAY_MS, REMIND_MS, SETTLE_MS
 
 
 @pytest.fixture
@@ -110,6 +112,8 @@ def test_the_shipped_file_shows_every_setting_with_its_default():
     text = (Path(__file__).parents[3] / "deploy" / "controller.yaml").read_text()
     assert parse_config(text) == Config()
     shown = parse_config("\n".join(line.removeprefix("# ") for line in text.splitlines()[1:]))
-    assert replace(shown, names=(), database="") == Config()
+    assert replace(shown, names=(), database="", notify=None, alertmanager=None) == Config()
+    assert shown.alertmanager == AlertmanagerIn()
+    assert shown.notify == replace(shown.notify, give_up_ms=DAY_MS, remind_ms=REMIND_MS, settle_ms=SETTLE_MS)
     assert shown.database == Config().database_url
     assert all(f"# {setting}: " in text for setting in SETTINGS)

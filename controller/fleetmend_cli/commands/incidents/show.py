@@ -29,6 +29,7 @@ def _print(answer: pb.GetIncidentResponse, now_ms: int) -> None:
             ("Phase", word(pb.IncidentPhase.DESCRIPTOR, incident.phase)),
             ("Why", incident.why or "-"),
             ("Playbook", incident.playbook or "-"),
+            *([("Taken", f"by {incident.taken_by} {when(incident.taken_ms, now_ms)}")] if incident.taken_by else []),
             ("Opened", when(incident.opened_ms, now_ms)),
             ("Closed", when(incident.closed_ms if incident.HasField("closed_ms") else None, now_ms)),
             *[(f"Found {name}", value) for name, value in sorted(answer.finding.items())],

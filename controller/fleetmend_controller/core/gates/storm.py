@@ -9,11 +9,11 @@ RECHECK_MS = 60_000
 
 
 def _ask(c: Candidate) -> Answer:
-    outbreak = c.fleet.outbreaks.get(c.incident.check_type)
+    outbreak = c.fleet.outbreaks.get(c.incident.fault)
     if outbreak is None or c.incident.run is not None:
         return allow("no storm of this check")
     groups = ", ".join(f"{group} ({count} hosts)" for group, count in outbreak.groups.items())
-    text = f"many hosts fail {c.incident.check_type} together: {groups}; see {outbreak.incident}"
+    text = f"many hosts fail {c.incident.fault} together: {groups}; see {outbreak.incident}"
     return hold(Why.STORM, text, c.now_ms + RECHECK_MS)
 
 
