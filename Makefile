@@ -16,7 +16,7 @@ FAULTS ?= $(wildcard ../shared/faults.yaml)
 ONLY ?=
 LAB_TOOLS := mmdebstrap:mmdebstrap systemd-nspawn:systemd-container ip:iproute2
 
-.PHONY: help setup demo lab test check fmt lint types sim coverage mutants lab-test lab-test-if-possible protos proto-baseline bench bench-faults clean
+.PHONY: help setup demo lab test check fmt lint types sim coverage mutants lab-test lab-test-if-possible protos proto-baseline bench bench-faults bench-rivals clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -103,6 +103,10 @@ bench: setup ## Measure the figures that the project promises
 bench-faults: setup ## Play a catalogue of faults on fresh lab hosts (root; FAULTS=file, ONLY=ID,ID, HOSTS=3)
 	@test -n "$(FAULTS)" || { echo "cannot play faults: name a catalogue: make bench-faults FAULTS=path/faults.yaml" >&2; exit 2; }
 	$(BIN)/python -m tests.bench.faults --faults $(FAULTS) --hosts $(HOSTS) $(if $(ONLY),--only $(ONLY))
+
+bench-rivals: setup ## The same faults against Monit, beside the results of bench-faults (root; FAULTS=file, ONLY=ID,ID)
+	@test -n "$(FAULTS)" || { echo "cannot play faults: name a catalogue: make bench-rivals FAULTS=path/faults.yaml" >&2; exit 2; }
+	$(BIN)/python -m tests.bench.faults.rivals --faults $(FAULTS) $(if $(ONLY),--only $(ONLY))
 
 $(BUF): package.json
 	@command -v npm >/dev/null || { echo "cannot fetch buf: npm is missing; install the Debian package npm" >&2; exit 1; }

@@ -9,7 +9,7 @@ import yaml
 
 from fleetmend_controller.playbooks.load import compile_rules, read_documents
 from fleetmend_executor import policy
-from tests.bench.faults import adapter, causes
+from tests.bench.faults import adapter, causes, rivals
 from tests.bench.faults.catalogue import CatalogueError, load
 
 DECLARE = {
@@ -110,3 +110,11 @@ def test_the_hosts_policy_offers_commands_by_name_only():
 )
 def test_a_check_speaks_of_some_classes_only(cls: str, check_type: str, speaks: bool):
     assert causes.speaks_of(cls, check_type) is speaks
+
+
+def test_monit_is_told_what_its_language_allows():
+    text = rivals.monitrc(DECLARE)
+    assert 'check program shop_service with path "/bin/systemctl is-active --quiet shop.service"' in text
+    assert 'if failed port 8080 protocol http request "/healthz" with timeout 1 seconds for 5 cycles' in text
+    # What may only be started cleanly is not restarted by a probe.
+    assert "store_service_health" not in text
