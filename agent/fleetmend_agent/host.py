@@ -14,9 +14,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from . import tool as tools
 from .checks import CheckUnknown
+from .sockets import Listener, listening
 
 FILE_BYTES_MAX = 1024 * 1024
 MOUNTINFO_BYTES_MAX = 8 * 1024 * 1024
@@ -92,6 +94,10 @@ AddressSource = Callable[[], Mapping[str, tuple[str, ...]]]
 """The IPv4 addresses with their prefix lengths (`192.0.2.7/24`), by interface. Raises OSError."""
 
 
+ListenerSource = Callable[[], tuple["Listener", ...]]
+"""The TCP sockets of this machine that listen. Raises OSError."""
+
+
 def _clock_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
@@ -118,6 +124,9 @@ class Host:
     clock_ns: Callable[[], int] = _clock_ns
     wall_ns: Callable[[], int] = time.time_ns
     ipv4_addresses: AddressSource = _ipv4_addresses
+    listeners_of: ListenerSource = listening
+    kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What checks remember between two runs, by names of their own: a shared scan, the numbers of the last look."""
 
     def path(self, path: str) -> str:
         """Where an absolute path of the machine lies under the roots."""

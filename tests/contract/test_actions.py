@@ -18,9 +18,11 @@ from tests.unit.executor.world import rules
 
 ACTIONS = registry.load(actions, "ACTION", Action)
 KINDS = {"text", "integer", "flag", "duration_ms", "size_bytes"}
+PARTS = {"killable": [{"user": "nobody"}], "units": {"shop.service": {"lock_file": "/srv/shop/LOCK"}}}
 RULES = rules(
     units={"shop.service": {}},
     disposable=["/srv/cache/**"],
+    parts=PARTS,
 )
 RULES.policy.commands["tidy"] = NamedCommand(("/bin/tidy",))
 # Parameters with which each action can be planned.
@@ -35,6 +37,11 @@ GOOD = {
     "clear_directory": {"path": "/srv/cache"},
     "collect_evidence": {"unit": "shop.service"},
     "run_command": {"command": "tidy"},
+    "stop_stray": {"pid": 42, "start_ticks": 7, "name": "crunch"},
+    "stop_writer": {"mount": "/srv/cache"},
+    "stop_copy": {"unit": "shop.service", "pid": 42, "start_ticks": 7, "name": "shop"},
+    "remove_stale_lock": {"unit": "shop.service"},
+    "remove_semaphores": {"user": "nobody"},
 }
 HOSTILE = [
     "--help",
@@ -105,7 +112,7 @@ def test_its_plan_is_pure(name, monkeypatch):
 @named
 def test_what_the_policy_does_not_list_is_not_planned(name):
     action = ACTIONS[name]
-    empty = rules("actions: {}", units={"shop.service": {}}, disposable=["/srv/cache/**"])
+    empty = rules("actions: {}", units={"shop.service": {}}, disposable=["/srv/cache/**"], parts=PARTS)
     with pytest.raises(Refused) as caught:
         action.plan(validate(action, GOOD[name]), empty)
     assert caught.value.reason == "not_permitted"

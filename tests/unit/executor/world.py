@@ -35,8 +35,9 @@ commands:
 """
 ALL_ACTIONS = (
     "actions: {restart_unit: %s, start_unit: %s, stop_unit: %s, reload_unit: %s, reset_failed_unit: %s, kill_process: %s, \
-clear_journal: {}, clear_directory: {}, collect_evidence: {}, run_command: {}}"
-    % (('{except: [ssh.service, "systemd-*"]}',) * 6)
+clear_journal: {}, clear_directory: {}, collect_evidence: {}, run_command: {}, stop_copy: %s, remove_stale_lock: %s, \
+stop_stray: {}, stop_writer: {}, remove_semaphores: {}}"
+    % (('{except: [ssh.service, "systemd-*"]}',) * 8)
 )
 
 
