@@ -70,7 +70,7 @@ def parse(answer: bytes) -> tuple[list[Listener], bool]:
 
 
 def _listener(body: bytes) -> Listener:
-    """struct inet_diag_msg: family, state, timer, retransmits, ports, addresses, interface, cookie, times, uid, inode."""
+    """Struct inet_diag_msg: family, state, timer, retransmits, ports, addresses, interface, cookie, times, uid, inode."""
     family = socket.AF_INET if body[0] == socket.AF_INET else socket.AF_INET6
     port = struct.unpack_from(">H", body, 4)[0]
     address = socket.inet_ntop(family, body[8:12] if family == socket.AF_INET else body[8:24])

@@ -1,7 +1,7 @@
-"""A second copy of a declared unit's program, outside the unit: on the unit's address, or beside it. Only an exact copy is ended.
+"""A second copy of a declared unit's program outside the unit: on its address, or beside it. Only an exact copy is ended.
 
-A copy has the command line that systemd would start, or the text that was declared for it, and runs for the unit's user. Whatever
-else holds an address is a person's to judge.
+A copy has the command line that systemd would start, or the text that was declared for it, and runs for the unit's user.
+Whatever else holds an address is a person's to judge.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .systemd import show
 
 _LISTENING = "0A"
 _TABLE_BYTES_MAX = 4 * 1024 * 1024
-_ANY = ("0.0.0.0", "[::]")
+_ANY = ("0.0.0.0", "[::]")  # noqa: S104 - compared, never bound
 _ARGV = re.compile(r"argv\[\]=(.*?) ; ignore_errors=")
 
 

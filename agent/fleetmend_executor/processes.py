@@ -82,9 +82,9 @@ def command_line(pid: int, proc: str = "/proc") -> tuple[str, ...]:
 
 
 def in_container(pid: int, proc: str = "/proc") -> bool:
-    """Whether it lives among other process numbers than the host's own first process; True if that cannot be seen."""
+    """Whether it lives among other process numbers than this executor, which lives among the host's; True if none can see."""
     try:
-        return os.readlink(f"{proc}/{pid}/ns/pid") != os.readlink(f"{proc}/1/ns/pid")
+        return os.readlink(f"{proc}/{pid}/ns/pid") != os.readlink(f"{proc}/self/ns/pid")
     except OSError:
         return True
 

@@ -1,4 +1,4 @@
-"""What must be right before a unit is started: its configuration passes its own test, and no lock of a dead process is in its way."""
+"""What must be right before a unit is started: its configuration passes its own test, no dead process's lock is in its way."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ def _unlock(effect: RemoveLock, run: Run, proc: str = "/proc") -> None:
     if state["ActiveState"] not in _DEAD:
         if effect.in_passing:
             return
-        raise Refused("unit_runs", f"cannot remove {effect.path}: {effect.unit} is {state['ActiveState'] or 'in an unknown state'}")
+        raise Refused(
+            "unit_runs", f"cannot remove {effect.path}: {effect.unit} is {state['ActiveState'] or 'in an unknown state'}"
+        )
     folder = _folder(effect.path)
     try:
         name = os.path.basename(effect.path)
@@ -122,7 +124,9 @@ def _check_holder(effect: RemoveLock, content: str, commands: list[str], proc: s
     if holder is not None and not holder.is_zombie:
         line = " ".join(processes.command_line(holder.pid, proc))
         if holder.unit == effect.unit or not commands or line in commands:
-            raise ActionFailed("lock_held", f"cannot remove {effect.path}: pid {holder.pid} ({holder.name}) runs and may hold it")
+            raise ActionFailed(
+                "lock_held", f"cannot remove {effect.path}: pid {holder.pid} ({holder.name}) runs and may hold it"
+            )
     for process in processes.every(proc):
         if any(target == effect.path for _, target in processes.open_files(process.pid, proc)):
             raise ActionFailed("lock_held", f"cannot remove {effect.path}: pid {process.pid} ({process.name}) has it open")

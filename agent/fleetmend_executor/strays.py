@@ -32,8 +32,8 @@ _STOP_TIMEOUT_S = 30.0
 class StopStray:
     """Stop a process of a killable user outside every declared unit.
 
-    `whole`: with everything that this user runs in the same place. `spared`: globs of units that are never touched. `writes_below`
-    instead of a pid: whoever of those users has a file below that folder open for writing.
+    `whole`: with everything that this user runs in the same place. `spared`: globs of units that are never touched.
+    `writes_below` instead of a pid: whoever of those users has a file below that folder open for writing.
     """
 
     users: tuple[str, ...]
@@ -120,18 +120,22 @@ def _writer(effect: StopStray, uids: tuple[int, ...], run: Run, proc: str) -> Pr
     until_s = time.monotonic() + min(_LOOK_S, run.left_s())
     while True:
         for process in processes.every(proc):
-            if not any(process.runs_for(uid) for uid in uids) or any_unit(process.unit, effect.spared):
-                continue
-            for descriptor, target in processes.open_files(process.pid, proc):
-                if is_below(target.removesuffix(" (deleted)"), effect.writes_below) and processes.writes(
-                    process.pid, descriptor, proc
-                ):
-                    run.detail.append(f"{process.name} (pid {process.pid}) writes {target}")
-                    return process
+            theirs = any(process.runs_for(uid) for uid in uids) and not any_unit(process.unit, effect.spared)
+            if theirs and (target := _written(process, effect.writes_below, proc)):
+                run.detail.append(f"{process.name} (pid {process.pid}) writes {target}")
+                return process
         if time.monotonic() >= until_s:
             text = f"cannot find who writes below {effect.writes_below}: no killable user's process outside declared units does"
             raise ActionFailed("no_writer", text)
         time.sleep(_LOOK_EVERY_S)
+
+
+def _written(process: Process, folder: str, proc: str) -> str:
+    """The first file below the folder that a process has open for writing; empty if there is none."""
+    for descriptor, target in processes.open_files(process.pid, proc):
+        if is_below(target.removesuffix(" (deleted)"), folder) and processes.writes(process.pid, descriptor, proc):
+            return target
+    return ""
 
 
 def _is_only_theirs(unit: str, uid: int, proc: str) -> bool:

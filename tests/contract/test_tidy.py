@@ -18,6 +18,7 @@ REGISTRIES = (
     "agent/fleetmend_agent/facts/*",
     "agent/fleetmend_executor/actions/*",
     "controller/fleetmend_controller/core/gates/*",
+    "controller/fleetmend_controller/declarations/sections/*",
     "controller/fleetmend_controller/notify/*",
     "controller/fleetmend_controller/store/migrations/*",
     "controller/fleetmend_controller/commands/*",

@@ -24,6 +24,7 @@ from fleetmend import registry
 from fleetmend_agent.checks import Check, CheckUnknown, Context, Result, Status, prepare
 from fleetmend_agent.checks._source import worst
 from fleetmend_agent.host import Host, Roots, UnitState
+from fleetmend_agent.sockets import Listener
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "hosts"
 CHECKS = registry.load(fleetmend_agent.checks, "CHECK", Check)
@@ -60,12 +61,15 @@ def host(case: Case, folder: Path) -> Host:
     for path, mtime_s in case.facts.get("mtimes", {}).items():
         os.utime(folder / path, (mtime_s, mtime_s))
     clock_ns, wall_ns = case.facts.get("clock_ms"), case.facts.get("wall_ms")
+    made_listeners = case.facts.get("listeners")
     made = Host(
-        roots=replace(Roots.under(str(folder)), tools=""), statvfs_of=lambda path: _statvfs(case.facts["statvfs"][path])
+        roots=replace(Roots.under(str(folder)), tools=str(folder / "tools") if (folder / "tools").is_dir() else ""),
+        statvfs_of=lambda path: _statvfs(case.facts["statvfs"][path]),
     )
     if "units" in case.facts:
         table = {facts["name"]: UnitState(**facts) for facts in case.facts["units"]}
         made.unit_source = lambda fresh: table
+    made.listeners_of = lambda: _listeners(made_listeners, folder)
     if clock_ns is not None:
         made.clock_ns = lambda: clock_ns * 1_000_000
     if wall_ns is not None:
@@ -93,6 +97,16 @@ async def _run(case: Case, machine: Host) -> list[Result]:
             return list(await results if inspect.isawaitable(results) else results)
         except CheckUnknown as unknown:
             return [Result(Status.UNKNOWN, str(unknown))]
+
+
+def _listeners(listed: list[dict[str, Any]] | None, folder: Path) -> tuple[Listener, ...]:
+    """Listening sockets; each names the folder of its control group, whose number only the copied folder has."""
+    if listed is None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+    return tuple(
+        Listener(each["address"], each["port"], each["uid"], 1, (folder / f"sys/fs/cgroup{each['group']}").stat().st_ino)
+        for each in listed
+    )
 
 
 def _statvfs(numbers: dict[str, int] | str) -> Any:

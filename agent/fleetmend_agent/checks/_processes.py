@@ -118,7 +118,7 @@ def look(host: Host, fresh: bool = False) -> Look:
 
 
 def command_line(host: Host, pid: int) -> tuple[str, ...]:
-    """What a process was started with; nothing if it has ended or is none of ours to read. It may hold secrets: never report it."""
+    """What a process was started with; nothing if it has ended or is not ours to read. It may hold secrets: never report it."""
     try:
         raw = host.read_bytes(f"/proc/{pid}/cmdline", 64 * _CMDLINE_BYTES_MAX)[:_CMDLINE_BYTES_MAX]
     except OSError:

@@ -1,4 +1,4 @@
-"""Is this process the same program as a unit would run, for the same user? Asked of systemd, and only when a stranger was found."""
+"""Is this process the same program as a unit would run, for the same user? systemd is asked, and only about a stranger."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def of_unit(host: Host, unit: str) -> Program:
         done = host.run(("systemctl", "show", "--property=ExecStart", "--property=User", "--", unit), _ASK_TIMEOUT_S)
     except OSError:
         return Program((), "")
-    return parse(done.output)
+    return parse(done.stdout)
 
 
 def parse(text: str) -> Program:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ._processes import Look, Process
 
 _GROUPS = "/sys/fs/cgroup"
-_ANY = ("0.0.0.0", "::")
+_ANY = ("0.0.0.0", "::")  # noqa: S104 - compared, never bound
 _LOCAL = ("127.0.0.1", "::1")
 _SYSTEMD = ("init.scope", "")
 
@@ -112,8 +112,15 @@ CHECK = Check(
     params=(
         Param("address", Kind.TEXT, "host:port or [IPv6 address]:port", required=True),
         Param("owner", Kind.TEXT, "the unit that should listen there; .service may be left away", required=True),
-        Param("process", Kind.TEXT, "text in the command line of the unit's processes, where its start command tells no more", default=""),
-        Param("declared_units", Kind.TEXT_LIST, "units whose processes are no strangers; filled in by declarations", default=[]),
+        Param(
+            "process",
+            Kind.TEXT,
+            "text in the command line of the unit's processes, where its start command tells no more",
+            default="",
+        ),
+        Param(
+            "declared_units", Kind.TEXT_LIST, "units whose processes are no strangers; filled in by declarations", default=[]
+        ),
     ),
     finding=(
         Field("address", Kind.TEXT, "the address as it was given"),

@@ -60,7 +60,9 @@ def _run(context: Context) -> Iterable[Result]:
     if count >= params["processes_max"]:
         worst = max(found, key=lambda group: len(group.members))
         finding |= worst.facts(context.host) | {"reason": _COUNT}
-        text = f"{user} runs {count} processes outside declared units, {len(worst.members)} of them in {worst.unit or 'no unit'}"
+        text = (
+            f"{user} runs {count} processes outside declared units, {len(worst.members)} of them in {worst.unit or 'no unit'}"
+        )
         return [Result(Status.CRIT, text, finding=finding, gauges=gauges)]
     text = f"{user} runs {count} processes outside declared units, the busiest uses {percent:.0f} % of a core"
     return [Result(Status.OK, text, finding=finding, gauges=gauges)]

@@ -1,4 +1,4 @@
-"""Processes that wait for a device or a server and can neither go on nor be killed: state D, without a moment of work, for minutes."""
+"""Processes that wait for a device or a server and can neither go on nor be killed: in state D, without work, for minutes."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from . import Check, Context, Field, Gauge, Kind, Param, Result, Scalar, Status
+from . import Check, Context, Field, Gauge, Kind, Param, Result, Scalar
 from ._processes import look, user_name
 from ._source import above
 

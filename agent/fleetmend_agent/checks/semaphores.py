@@ -1,4 +1,4 @@
-"""System V semaphores against the kernel's limits: they outlive their programs, and one that never removes them uses them up."""
+"""System V semaphores against the kernel's limits: they outlive their programs, and one that leaves them uses them up."""
 
 from __future__ import annotations
 

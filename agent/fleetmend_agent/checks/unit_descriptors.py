@@ -32,7 +32,11 @@ def _run(context: Context) -> Iterable[Result]:
     facts |= {"descriptors": held, "descriptors_max": limit, "used_percent": round(percent, 1), **process.facts()}
     text = f"{name}: {process.name} (pid {process.pid}) holds {held} of {limit} files open, {percent:.0f} %"
     gauges = {"unit_descriptors_used_ratio": round(held / limit, 4)}
-    return [Result(above(percent, context.params["warn_percent"], context.params["crit_percent"]), text, finding=facts, gauges=gauges)]
+    return [
+        Result(
+            above(percent, context.params["warn_percent"], context.params["crit_percent"]), text, finding=facts, gauges=gauges
+        )
+    ]
 
 
 def _measure(host: Host, process: Process) -> tuple[int, int] | None:

@@ -19,7 +19,9 @@ def _run(context: Context) -> Iterable[Result]:
     percent = 100 * held / limit
     largest = worst(processes, lambda p: p.rss_bytes)
     facts |= {"rss_bytes": held, "limit_bytes": limit, "used_percent": round(percent, 1)} | (largest.facts() if largest else {})
-    text = f"{name} holds {human_bytes(held)} in {len(processes)} processes, {percent:.0f} % of the {human_bytes(limit)} declared"
+    text = (
+        f"{name} holds {human_bytes(held)} in {len(processes)} processes, {percent:.0f} % of the {human_bytes(limit)} declared"
+    )
     status = above(percent, context.params["warn_percent"], 100.0)
     return [Result(status, text, finding=facts, gauges={"unit_resident_bytes": float(held)})]
 

@@ -12,7 +12,7 @@ from . import Check, Context, Field, Gauge, Kind, Param, Result, Scalar, Status
 from ._processes import command_line, heads, look
 from ._programs import FIELDS as STRANGER
 from ._programs import doubles, facts
-from ._services import REPORT_ONLY, UNIT
+from ._services import REPORT_ONLY
 from ._units import is_masked
 from .unit_active import full_name
 
@@ -21,7 +21,7 @@ def _run(context: Context) -> Iterable[Result]:
     from ..host import UnitState
 
     params = context.params
-    name = full_name(params["unit"])
+    name = full_name(params["service"])
     unit = context.host.units(context.fresh).get(name) or UnitState(name, load="not-loaded")
     finding: dict[str, Scalar] = {"service": name, "processes": 0, "instances": params["instances"], "extra": 0}
     settling = context.host.clock_ms() - unit.since_clock_ms < params["grace"] and not context.fresh
@@ -44,7 +44,8 @@ def _run(context: Context) -> Iterable[Result]:
     if others:
         first = others[0]
         finding |= {"extra": len(others), **facts(context.host, first, same=True)}
-        words = f"{len(others)} more {what} like those of {name} outside it: {first.name} (pid {first.pid}) in {first.unit or 'no unit'}"
+        where = f"{first.name} (pid {first.pid}) in {first.unit or 'no unit'}"
+        words = f"{len(others)} more {what} like those of {name} outside it: {where}"
         return [Result(Status.CRIT, words, finding=finding, gauges=gauges)]
     return [Result(Status.OK, f"{name} has {count} {what}", finding=finding, gauges=gauges)]
 
@@ -54,11 +55,15 @@ CHECK = Check(
     summary="An active unit has the processes that it was started for, and nobody runs a second copy",
     run=_run,
     params=(
-        UNIT,
+        Param("service", Kind.TEXT, "name of the unit; .service may be left away", required=True),
         Param("process", Kind.TEXT, "text in the command line of the processes that count; empty: every process", default=""),
-        Param("instances", Kind.INTEGER, "exactly so many, children of theirs not counted; 0: at least one", default=0, minimum=0),
+        Param(
+            "instances", Kind.INTEGER, "exactly so many, children of theirs not counted; 0: at least one", default=0, minimum=0
+        ),
         Param("grace", Kind.DURATION, "how long after a change of the unit its processes are not judged", default=5_000),
-        Param("declared_units", Kind.TEXT_LIST, "units whose processes are no strangers; filled in by declarations", default=[]),
+        Param(
+            "declared_units", Kind.TEXT_LIST, "units whose processes are no strangers; filled in by declarations", default=[]
+        ),
         REPORT_ONLY,
     ),
     finding=(

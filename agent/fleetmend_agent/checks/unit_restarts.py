@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from . import Check, Context, Field, Gauge, Kind, Param, Result, Scalar, Status
@@ -45,7 +46,7 @@ def _climbed(context: Context, unit: UnitState, now_ms: int) -> int:
         looks.append((now_ms, unit.n_restarts))
     while len(looks) > _LOOKS_MAX or (len(looks) > 1 and looks[1][0] <= since_ms):
         looks.pop(0)
-    return sum(max(0, later - earlier) for (_, earlier), (_, later) in zip(looks, looks[1:], strict=False))
+    return sum(max(0, later - earlier) for (_, earlier), (_, later) in pairwise(looks))
 
 
 CHECK = Check(

@@ -14,7 +14,7 @@ from . import Action, Cost, Param, Refused
 
 
 def _plan(params: dict[str, Any], rules: HostRules) -> tuple[Effect, ...]:
-    """Who writes is found on the host, by the files that are open for writing there; a declared service that writes too stays."""
+    """Who writes is found on the host, by the files that are open for writing there; a declared service that writes stays."""
     users = killable_users(rules, ACTION.name)
     mount = params["mount"]
     try:

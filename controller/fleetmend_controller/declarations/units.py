@@ -82,9 +82,7 @@ def _probes(origin: Path, name: str, unit: UnitModel) -> Iterator[Derived]:
     ):
         if url is not None:
             params = {"url": url}
-            yield Derived(
-                (*origin, key), f"{word}:{name}", "http_endpoint", params, PROBE_EVERY_MS, PROBE_TIMEOUT_MS, THRICE
-            )
+            yield Derived((*origin, key), f"{word}:{name}", "http_endpoint", params, PROBE_EVERY_MS, PROBE_TIMEOUT_MS, THRICE)
 
 
 def _processes(origin: Path, name: str, unit: UnitModel, limits: Any) -> Iterator[Derived]:
@@ -93,7 +91,12 @@ def _processes(origin: Path, name: str, unit: UnitModel, limits: Any) -> Iterato
         asked = {**of_it, "limit": unit.memory_max}
         yield Derived((*origin, "memory_max"), f"memory:{name}", "unit_memory", asked, PROCESS_EVERY_MS, confirm=TWICE)
     if unit.process is not None or unit.instances is not None:
-        asked = {**of_it, "process": unit.process or "", "instances": unit.instances or 0}
+        asked = {
+            "service": name,
+            "report_only": of_it["report_only"],
+            "process": unit.process or "",
+            "instances": unit.instances or 0,
+        }
         yield Derived(origin, f"process:{name}", "unit_process", asked, PROCESS_EVERY_MS, confirm=TWICE)
     percent = getattr(limits, "descriptors_percent", None)
     full = {} if percent is None else {"crit_percent": percent, "warn_percent": min(percent, 80)}

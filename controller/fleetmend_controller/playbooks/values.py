@@ -169,6 +169,7 @@ def _check_duration(value: Any) -> int:
 _DURATION_SCHEMA = {"type": "string", "pattern": DURATION_PATTERN, "examples": ["30s", "10m", "2h"]}
 _PATH_SCHEMA = {"type": "string", "pattern": "^/"}
 
+
 def _check_size(value: Any) -> int:
     return size_bytes(value)
 
