@@ -7,7 +7,7 @@ from typing import Any
 from .actions import Refused
 from .copies import FreeAddresses
 from .declaration import UnitRule
-from .effects import Effect, UnitGuard, UnitJob
+from .effects import Command, Effect, UnitGuard, UnitJob
 from .globs import PatternError, check_path, is_protected
 from .readiness import ConfigTest, RemoveLock
 from .rules import SYSTEM_PATHS, HostRules
@@ -45,7 +45,7 @@ def start(rules: HostRules, action: str, unit: str, verb: str, rule: UnitRule) -
     if told.get("config_test"):
         command = rules.command(action, str(told["config_test"]))
         effects.append(ConfigTest(unit, command.argv, command.timeout_s, command.output_bytes_max))
-    effects += _lock(rules, unit)
+    effects += (*_lock(rules, unit), *_activated(unit))
     if addresses := _addresses(rules, unit):
         may_stop = "stop_copy" in rules.policy.actions and rule.restart == "allowed"
         effects.append(FreeAddresses(unit, addresses, spared_units(rules, action), str(told.get("process", "")), may_stop))
@@ -74,6 +74,14 @@ def _lock(rules: HostRules, unit: str) -> list[Effect]:
     if "remove_stale_lock" not in rules.policy.actions or not (lock := lock_of(rules, unit)):
         return []
     return [RemoveLock(unit, lock, in_passing=True)]
+
+
+def _activated(unit: str) -> list[Effect]:
+    """A socket whose service failed too often fails with it: without a reset of both it would fail again at the first visitor."""
+    stem, _, kind = unit.rpartition(".")
+    if kind != "socket" or stem.endswith("@"):
+        return []
+    return [Command(("systemctl", "--no-ask-password", "reset-failed", "--", f"{stem}.service"), optional=True)]
 
 
 def _addresses(rules: HostRules, unit: str) -> tuple[str, ...]:

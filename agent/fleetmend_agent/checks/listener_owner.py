@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from ..sockets import Listener
     from ._processes import Look, Process
 
-_GROUPS = "/sys/fs/cgroup"
+# Where the unified control groups are; the second on machines that still have those of the first version beside them.
+_GROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 _ANY = ("0.0.0.0", "::")  # noqa: S104 - compared, never bound
 _LOCAL = ("127.0.0.1", "::1")
 _SYSTEMD = ("init.scope", "")
@@ -43,6 +44,10 @@ def _run(context: Context) -> Iterable[Result]:
         return [Result(Status.OK, f"nobody listens on {address}", finding=finding)]
     seen = look(host, context.fresh)
     groups = _groups(host, seen)
+    if not all(listener.group in groups for listener in found):
+        # Who listens may be younger than the last look.
+        seen = look(host, fresh=True)
+        groups = _groups(host, seen)
     for listener in found:
         path = groups.get(listener.group)
         if path is None:
@@ -90,10 +95,11 @@ def _holder(seen: Look, listener: Listener, path: str) -> Process | None:
 
 def _groups(host: Host, seen: Look) -> dict[int, str]:
     """The control groups that have processes, by their number."""
+    root = next((place for place in reversed(_GROUPS) if host.exists(f"{place}/cgroup.procs")), _GROUPS[0])
     found: dict[int, str] = {}
     for path in {p.group for p in seen.by_pid.values() if p.group}:
         try:
-            found[host.stat(_GROUPS + path).st_ino] = path
+            found[host.stat(root + path).st_ino] = path
         except OSError:
             continue
     return found

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from ..host import Host
     from ._processes import Look
 
-_LIMITS = ("/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max", "/sys/fs/cgroup/pids.max")
+_LIMITS = (
+    *("/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"),
+    *("/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max"),
+)
 
 
 def _run(context: Context) -> Iterable[Result]:

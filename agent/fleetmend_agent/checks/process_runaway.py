@@ -1,6 +1,7 @@
 """A process of a user that may be stopped burns a processor, or that user's processes become too many, outside declared units.
 
-What one declared unit does, however busy it is, is never meant: declared jobs may be heavy.
+What one declared unit does, however busy it is, is never meant: declared jobs may be heavy. On a crowded machine a process gets
+less than it wants; what it waited for a processor while it could run counts with what it got, so that it is seen there too.
 """
 
 from __future__ import annotations
@@ -15,19 +16,27 @@ from ._source import human_seconds
 from ._strangers import FIELDS, Group, groups
 
 if TYPE_CHECKING:
+    from ..host import Host
     from ._processes import Look
 
 _CPU, _COUNT = "cpu", "count"
 # A shorter time between two looks tells no rate.
 _BETWEEN_MS_MIN = 500
+# Who only waits and gets almost nothing burns nothing.
+_GOT_SHARE_MIN = 0.1
+_WANTED_MAX = 64
 
 
 @dataclass(slots=True)
 class _Past:
-    """What the check remembers of one group: its processor time at the last look, and since when it has been too busy."""
+    """What the check remembers of one group: its processor time at the last look, and since when it has been too busy.
+
+    `wanted_ns`: time on a processor and in its queue, of each process's first thread.
+    """
 
     taken_ms: int
     ticks: dict[tuple[int, int], int]
+    wanted_ns: dict[tuple[int, int], int]
     percent: float = 0.0
     since_ms: int | None = None
 
@@ -84,10 +93,11 @@ def _judged(context: Context, seen: Look, found: list[Group]) -> dict[tuple[int,
             now[group.key] = past
             continue
         used = sum(max(0, value - past.ticks.get(key, 0)) for key, value in ticks.items())
-        percent = 100 * seconds(used) / (passed_ms / 1000)
-        busy = percent >= context.params["cpu_percent"]
+        percent, wanted_ns = 100 * seconds(used) / (passed_ms / 1000), _wanted(context.host, group)
+        wanted = sum(max(0, value - past.wanted_ns[key]) for key, value in wanted_ns.items() if key in past.wanted_ns)
+        busy = _is_busy(context, percent, 100 * wanted / (passed_ms * 1_000_000))
         since_ms = (past.since_ms if past.since_ms is not None else past.taken_ms) if busy else None
-        now[group.key] = _Past(seen.taken_ms, ticks, percent, since_ms)
+        now[group.key] = _Past(seen.taken_ms, ticks, wanted_ns, percent, since_ms)
     context.host.kept[name] = now
     return now
 
@@ -96,10 +106,29 @@ def _first(context: Context, seen: Look, group: Group, ticks: dict[tuple[int, in
     """A group seen for the first time is judged by what it used since it began."""
     began_ms = min(seconds(p.start_ticks) for p in group.members) * 1000
     lived_ms = seen.taken_ms - began_ms
+    wanted_ns = _wanted(context.host, group)
     if lived_ms < _BETWEEN_MS_MIN:
-        return _Past(seen.taken_ms, ticks)
+        return _Past(seen.taken_ms, ticks, wanted_ns)
     percent = 100 * seconds(sum(ticks.values())) / (lived_ms / 1000)
-    return _Past(seen.taken_ms, ticks, percent, round(began_ms) if percent >= context.params["cpu_percent"] else None)
+    busy = _is_busy(context, percent, 100 * sum(wanted_ns.values()) / (lived_ms * 1_000_000))
+    return _Past(seen.taken_ms, ticks, wanted_ns, percent, round(began_ms) if busy else None)
+
+
+def _is_busy(context: Context, percent: float, wanted_percent: float) -> bool:
+    limit: float = context.params["cpu_percent"]
+    return percent >= limit or (wanted_percent >= limit and percent >= limit * _GOT_SHARE_MIN)
+
+
+def _wanted(host: Host, group: Group) -> dict[tuple[int, int], int]:
+    """Time on a processor and time in its queue, by /proc/PID/schedstat; nothing of large groups, and where there is none."""
+    found: dict[tuple[int, int], int] = {}
+    for process in group.members if len(group.members) <= _WANTED_MAX else ():
+        try:
+            words = host.read_text(f"/proc/{process.pid}/schedstat").split()
+        except OSError:
+            continue
+        found[process.pid, process.start_ticks] = sum(int(word) for word in words[:2] if word.isdecimal())
+    return found
 
 
 CHECK = Check(

@@ -145,6 +145,19 @@ def test_a_burst_is_no_runaway_and_what_lasts_is(machine):
     assert busy(machine).status is Status.OK
 
 
+def test_who_wants_a_processor_and_gets_half_of_it_is_a_runaway_too(machine):
+    stat = machine.folder / "proc/10/schedstat"
+    for turn in range(3):
+        machine.process(10, ticks=240 * turn, start=100_000)
+        stat.write_text(f"{2_400_000_000 * turn} {3_500_000_000 * turn} 77\n")
+        found = busy(machine)
+        machine.wait(6)
+    assert (found.status, found.finding["cpu_percent"]) == (Status.CRIT, 40.0)
+    machine.process(10, ticks=482, start=100_000)
+    stat.write_text("4820000000 12900000000 77\n")
+    assert busy(machine).status is Status.OK
+
+
 def test_what_lasts_too_short_is_no_runaway(machine):
     machine.process(10, ticks=0, start=100_000)
     busy(machine, lasting=30_000)

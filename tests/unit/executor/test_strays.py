@@ -116,6 +116,13 @@ def test_what_a_unit_is_bound_to_is_started_before_it():
     ]
 
 
+def test_a_socket_is_started_with_its_service_forgiven():
+    sockets = rules(units={"echo.socket": {}})
+    _, forgiven, job = plan(RESTART, sockets, unit="echo.socket")
+    assert forgiven.argv[-2:] == ("--", "echo.service")
+    assert (forgiven.optional, job) == (True, UnitJob("restart", "echo.socket"))
+
+
 def test_without_the_owners_word_neither_lock_nor_copy_is_touched():
     careful = rules("actions: {restart_unit: {}}\ncommands: {test-shop: {argv: [/bin/true]}}", units=UNITS, parts=PARTS)
     assert not any(isinstance(effect, RemoveLock) for effect in plan(RESTART, careful, unit="store.service"))
