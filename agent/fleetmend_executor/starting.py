@@ -77,7 +77,7 @@ def _lock(rules: HostRules, unit: str) -> list[Effect]:
 
 
 def _activated(unit: str) -> list[Effect]:
-    """A socket whose service failed too often fails with it: without a reset of both it would fail again at the first visitor."""
+    """A socket whose service failed too often fails with it: both must be reset, or it fails again at the first visitor."""
     stem, _, kind = unit.rpartition(".")
     if kind != "socket" or stem.endswith("@"):
         return []

@@ -59,6 +59,7 @@ class Process:
     group: str = ""
     looks: int = 0
     since_ms: int = 0
+    line: bytes = field(default=b"", repr=False)
 
     @property
     def is_zombie(self) -> bool:
@@ -185,51 +186,56 @@ def _scan(host: Host, before: Mapping[int, Process], scan: int, now_ms: int) -> 
         raise CheckUnknown("cannot see any process in /proc")
     for pid in pids[:PROCESSES_MAX]:
         try:
-            process = parse(pid, host.read_bytes(f"/proc/{pid}/stat", _STAT_BYTES_MAX))
+            line = host.read_bytes(f"/proc/{pid}/stat", _STAT_BYTES_MAX)
         except OSError:
             continue
+        process = _known(host, pid, line, before.get(pid), (scan + pid) % _REREAD_SCANS == 0, now_ms)
         if process is not None:
-            yield pid, _known(host, process, before.get(pid), scan, now_ms)
+            yield pid, process
 
 
-def parse(pid: int, text: bytes) -> Process | None:
+def parse(pid: int, line: bytes) -> Process | None:
     """One line of /proc/PID/stat. The name may hold blanks and brackets; None for what the kernel never writes."""
-    name, closed, rest = text.partition(b"(")[2].rpartition(b")")
-    words = rest.split()
+    name, closed, rest = line.partition(b"(")[2].rpartition(b")")
+    words = rest.split(None, _FIELDS_MIN)
     if not closed or len(words) < _FIELDS_MIN:
         return None
     try:
-        numbers = [int(word) for word in words[1:_FIELDS_MIN]]
+        own = int(words[11]) + int(words[12])
+        return Process(
+            pid=pid,
+            start_ticks=int(words[19]),
+            name=name.decode("utf-8", "replace"),
+            state=words[0].decode("ascii", "replace"),
+            ppid=int(words[1]),
+            cpu_ticks=own,
+            family_ticks=own + max(0, int(words[13])) + max(0, int(words[14])),
+            threads=max(1, int(words[17])),
+            rss_bytes=max(0, int(words[21])) * _PAGE_BYTES,
+            kernel=bool(int(words[6]) & _KERNEL_THREAD),
+            line=line,
+        )
     except ValueError:
         return None
-    own = numbers[10] + numbers[11]
-    return Process(
-        pid=pid,
-        start_ticks=numbers[18],
-        name=name.decode("utf-8", "replace"),
-        state=words[0].decode("ascii", "replace"),
-        ppid=numbers[0],
-        cpu_ticks=own,
-        family_ticks=own + max(0, numbers[12]) + max(0, numbers[13]),
-        threads=max(1, numbers[16]),
-        rss_bytes=max(0, numbers[20]) * _PAGE_BYTES,
-        kernel=bool(numbers[5] & _KERNEL_THREAD),
-    )
 
 
-def _known(host: Host, process: Process, before: Process | None, scan: int, now_ms: int) -> Process:
-    """The process with its user and unit: as they were, or read."""
+def _known(host: Host, pid: int, line: bytes, before: Process | None, again: bool, now_ms: int) -> Process | None:
+    """The process of a line; its user and unit as they were, or read `again`. Most have not changed since the last look."""
+    if before is not None and before.line == line and before.looks > 1 and not again:
+        return before
+    process = parse(pid, line)
+    if process is None:
+        return None
     same = before is not None and before.start_ticks == process.start_ticks
     looks, since_ms = (before.looks + 1, before.since_ms) if before is not None and same else (0, now_ms)
-    settled = before is not None and same and before.name == process.name and looks > 1
-    if before is not None and settled and (scan + process.pid) % _REREAD_SCANS:
+    if before is not None and same and before.name == process.name and looks > 1 and not again:
         return replace(process, uid=before.uid, unit=before.unit, group=before.group, looks=looks, since_ms=since_ms)
     if process.kernel:
         return replace(process, uid=0, looks=looks, since_ms=since_ms)
-    groups = _text(host, f"/proc/{process.pid}/cgroup")
+    groups = _text(host, f"/proc/{pid}/cgroup")
     return replace(
         process,
-        uid=_uid(_text(host, f"/proc/{process.pid}/status")),
+        uid=_uid(_text(host, f"/proc/{pid}/status")),
         unit=system_unit(groups),
         group=group_path(groups),
         looks=looks,

@@ -10,13 +10,15 @@ from ._processes import user_name
 from ._source import above, read
 
 _TABLE, _LIMITS = "/proc/sysvipc/sem", "/proc/sys/kernel/sem"
+# Some ten thousand sets, a line each.
+_TABLE_BYTES_MAX = 16 * 1024 * 1024
 _COUNT, _USER = 3, 4
 _LIMIT_WORDS = 4
 
 
 def _run(context: Context) -> Iterable[Result]:
     limits = read(context.host, _LIMITS).split()
-    rows = [line.split() for line in read(context.host, _TABLE).splitlines()[1:]]
+    rows = [line.split() for line in read(context.host, _TABLE, _TABLE_BYTES_MAX).splitlines()[1:]]
     if len(limits) != _LIMIT_WORDS or not all(word.isdecimal() for word in limits):
         raise CheckUnknown(f"cannot understand {_LIMITS}")
     if not all(len(row) > _USER and row[_COUNT].isdecimal() and row[_USER].isdecimal() for row in rows):
@@ -56,5 +58,6 @@ CHECK = Check(
         Field("killable", Kind.FLAG, "that user's leftovers were declared to be removable"),
     ),
     gauges=(Gauge("sysv_semaphores_used_ratio", "use of the nearer limit, 0 to 1"),),
+    blocking=True,
     every_s=60.0,
 )

@@ -273,6 +273,23 @@ def test_who_writes_on_a_filesystem_is_caught_in_the_act(stray, tmp_path):
 
 
 @as_root
+def test_a_loop_of_short_lived_writers_is_found_by_what_it_wrote(stray, tmp_path, monkeypatch):
+    tmp_path.chmod(0o777)
+    for parent in tmp_path.parents:
+        if parent.name.startswith("pytest"):
+            parent.chmod(0o755)
+    monkeypatch.setattr(strays, "_written", lambda *_of: "")
+    monkeypatch.setattr(strays, "_LOOK_S", 0.5)
+    loop = f"while True: os.system('head -c 100000 /dev/zero >> {tmp_path}/t'); time.sleep(0.02)"
+    idle = stray(f"folder = {str(tmp_path)!r} + '/'; time.sleep(60)")
+    # A loop cannot follow a semicolon.
+    writer = stray(f"exec({loop!r})")
+    strays.perform(StopStray(("nobody",), (), writes_below=str(tmp_path), grace_s=1.0), run := a_run())
+    assert f"pid {writer.pid}) wrote" in run.detail[0]
+    assert idle.pid != writer.pid
+
+
+@as_root
 def test_nobody_who_writes_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(strays, "_LOOK_S", 0.0)
     with pytest.raises(ActionFailed) as caught:
