@@ -174,7 +174,7 @@ def system_unit(groups: str) -> str:
 
 def group_path(groups: str) -> str:
     """The path of the unified control group in /proc/PID/cgroup; empty on machines without one."""
-    return next((line[3:] for line in groups.splitlines() if line.startswith("0::")), "")
+    return next((line[3:] for line in groups.splitlines() if line.startswith("0::") and line.isprintable()), "")
 
 
 def _scan(host: Host, before: Mapping[int, Process], scan: int, now_ms: int) -> Iterator[tuple[int, Process]]:
