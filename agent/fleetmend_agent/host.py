@@ -18,6 +18,7 @@ from typing import Any
 
 from . import tool as tools
 from .checks import CheckUnknown
+from .sockets import Listener, listening
 
 FILE_BYTES_MAX = 1024 * 1024
 MOUNTINFO_BYTES_MAX = 8 * 1024 * 1024
@@ -95,6 +96,8 @@ AddressSource = Callable[[], Mapping[str, tuple[str, ...]]]
 
 Look = Callable[[str, float], Any]
 """Given the name of a look and seconds to wait, what root sees, as JSON values. Raises OSError. Only from a worker thread."""
+ListenerSource = Callable[[], tuple["Listener", ...]]
+"""The TCP sockets of this machine that listen. Raises OSError."""
 
 
 def _clock_ns() -> int:
@@ -129,6 +132,7 @@ class Host:
     sleep: Callable[[float], None] = time.sleep
     look: Look | None = None
     """Asks the executor for what only root may see; None where there is no executor to ask."""
+    listeners_of: ListenerSource = listening
 
     def path(self, path: str) -> str:
         """Where an absolute path of the machine lies under the roots."""

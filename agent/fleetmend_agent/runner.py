@@ -18,6 +18,7 @@ from fleetmend import registry
 from . import checks
 from .checks import Check, CheckUnknown, Context, Result, Status, prepare
 from .checks._result import bounded
+from .checks._units import spared
 from .confirm import Confirmed
 from .host import Host
 from .log import LOG
@@ -344,7 +345,7 @@ class Runner:
 
     def _take(self, watch: Watch, outcome: Outcome, sampled_ms: int, asked: frozenset[str]) -> None:
         complete = outcome.results is not None
-        results: dict[str, Result] = {result.key: result for result in outcome.results} if complete else {}
+        results = {result.key: spared(self._host, result) for result in outcome.results} if complete else {}
         silent = sorted({*watch.subjects, *asked} - set(results)) or ([] if results else [""])
         for key in silent:
             results[key] = bounded(_gone(key) if complete else Result(Status.UNKNOWN, outcome.problem, key))

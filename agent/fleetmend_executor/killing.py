@@ -52,10 +52,13 @@ def read_process(pid: int, proc: str = "/proc") -> Process:
 
 
 def unit_of(groups: str) -> str:
-    """The system unit in /proc/PID/cgroup, of the unified or the named hierarchy; empty if it belongs to none."""
+    """The system unit in /proc/PID/cgroup, of the unified or the named hierarchy; empty if it belongs to none.
+
+    The outermost: below it a user's own manager may call its units as it likes.
+    """
     paths = [line.split(":", 2)[2] for line in groups.splitlines() if line.startswith("0::") or ":name=systemd:" in line]
     for path in paths:
-        for part in reversed(path.split("/")):
+        for part in path.split("/"):
             if part.endswith((".service", ".socket", ".mount", ".scope")):
                 return part
     return ""

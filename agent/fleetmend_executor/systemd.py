@@ -8,7 +8,7 @@ from .actions import Refused
 from .effects import UnitGuard, UnitJob
 from .globs import any_unit
 from .run import ActionFailed, Run, failure
-from .units import names_on_disk
+from .units import is_masked, names_on_disk
 
 SYSTEMCTL = ("systemctl", "--no-ask-password")
 _DEAD = ("inactive", "failed")
@@ -18,10 +18,12 @@ _STATE = ("LoadState", "ActiveState", "SubState", "Result", "InactiveExitTimesta
 
 
 def guard(effect: UnitGuard, run: Run) -> None:
-    """Refused if the unit, under any of its names, is forbidden, or must be dead and is not."""
+    """Refused if the unit, under any of its names, is forbidden or masked, or must be dead and is not."""
     for name in names_on_disk(effect.unit)[1:]:
         if any_unit(name, effect.forbidden):
             raise Refused("protected", f"cannot touch {effect.unit}: on this host it is {name}, which is protected")
+    if is_masked(effect.unit):
+        raise Refused("maintenance", f"cannot touch {effect.unit}: it is masked, so somebody wants it down")
     if not effect.must_be_dead:
         return
     state = show(effect.unit, run, "ActiveState")["ActiveState"]

@@ -46,6 +46,15 @@ def names_on_disk(unit: str, unit_dirs: tuple[str, ...] = UNIT_DIRS) -> tuple[st
     return tuple(names)
 
 
+def is_masked(unit: str, unit_dirs: tuple[str, ...] = UNIT_DIRS) -> bool:
+    """Whether the first of systemd's folders that has the unit masks it, by a link to /dev/null."""
+    for folder in unit_dirs:
+        path = os.path.join(folder, unit)
+        if os.path.lexists(path):
+            return os.path.islink(path) and os.readlink(path) == "/dev/null"
+    return False
+
+
 def template_of(unit: str) -> str:
     """`a@.service` for `a@b.service`, else the empty text."""
     stem, _, suffix = unit.rpartition(".")

@@ -20,6 +20,8 @@ T = TypeVar("T")
 # A filesystem check that looks at every local mount, and what only the names of derived checks contain.
 EVERY_MOUNT = "*"
 DERIVED_MARK = ":"
+# Checks of the whole host that a declaration may derive with limits of its own.
+ONE_A_HOST = ("pid_usage", "semaphores")
 # Hosts share few sets of labels; what follows from each set is worked out once.
 LABEL_SETS_KEPT_MAX = 4096
 
@@ -140,8 +142,16 @@ class RuleSet:
         written = [check.spec for check in self.checks if check.on.selects(labels)]
         derived = [spec for d in self.declarations if d.on.selects(labels) for spec in d.checks]
         by_name = {spec.name: spec for spec in (*written, *derived)}
-        specs = [by_name[name] for name in sorted(by_name)]
+        facts = self._told_to_checks(labels)
+        specs = [_filled(by_name[name], facts) for name in sorted(by_name)]
         return tuple(narrowed for spec in specs if (narrowed := _narrowed(spec, specs)) is not None)
+
+    def _told_to_checks(self, labels: Labels) -> dict[str, list[str]]:
+        """What checks are told of all declarations of a host at once: they spare declared units, and name killable users."""
+        selected = [d for d in self.declarations if d.on.selects(labels)]
+        units = {name for d in selected for name in (*d.units, *d.parts.get("jobs", {}))}
+        users = {str(each["user"]) for d in selected for each in d.parts.get("killable", ())}
+        return {"declared_units": sorted(units), "killable_users": sorted(users)}
 
     def _work_out_declaration(self, labels: Labels) -> dict[str, Any]:
         selected = [d for d in self.declarations if d.on.selects(labels)]
@@ -154,8 +164,19 @@ class RuleSet:
         }
 
 
+def _filled(spec: CheckSpec, facts: Mapping[str, list[str]]) -> CheckSpec:
+    """A check with the parameters that come from declarations; what somebody wrote there stays."""
+    told = {name: sorted({*spec.params[name], *values}) for name, values in facts.items() if name in spec.params and values}
+    return replace(spec, params={**spec.params, **told}) if told else spec
+
+
 def _narrowed(spec: CheckSpec, specs: Sequence[CheckSpec]) -> CheckSpec | None:
-    """A check of every mount leaves out those with one of their own, and gives way to a derived one: no fault shows twice."""
+    """A check of every mount leaves out those with one of their own, and gives way to a derived one: no fault shows twice.
+
+    So does a check of the whole host.
+    """
+    if spec.type in ONE_A_HOST and DERIVED_MARK not in spec.name:
+        return None if any(other.type == spec.type and DERIVED_MARK in other.name for other in specs) else spec
     if spec.params.get("mount") != EVERY_MOUNT:
         return spec
     alike = [other for other in specs if other.type == spec.type and other.name != spec.name]

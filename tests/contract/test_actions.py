@@ -18,7 +18,11 @@ from tests.unit.executor.world import rules
 
 ACTIONS = registry.load(actions, "ACTION", Action)
 KINDS = {"text", "integer", "flag", "duration_ms", "size_bytes"}
-PARTS = {"containers": {"engine": "/run/docker.sock", "declared": {"shop": {"restart": "allowed"}}}}
+PARTS = {
+    "containers": {"engine": "/run/docker.sock", "declared": {"shop": {"restart": "allowed"}}},
+    "killable": [{"user": "nobody"}],
+    "units": {"shop.service": {"lock_file": "/srv/shop/LOCK"}},
+}
 RULES = rules(
     units={"shop.service": {}},
     disposable=["/srv/cache/**"],
@@ -38,6 +42,11 @@ GOOD = {
     "collect_evidence": {"unit": "shop.service"},
     "run_command": {"command": "tidy"},
     "restart_container": {"name": "shop"},
+    "stop_stray": {"pid": 42, "start_ticks": 7, "name": "crunch"},
+    "stop_writer": {"mount": "/srv/cache"},
+    "stop_copy": {"unit": "shop.service", "pid": 42, "start_ticks": 7, "name": "shop"},
+    "remove_stale_lock": {"unit": "shop.service"},
+    "remove_semaphores": {"user": "nobody"},
 }
 HOSTILE = [
     "--help",

@@ -87,6 +87,23 @@ def test_any_server_gets_the_base_checks_and_declares_nothing():
         ("kernel_log", {"kind": "disk_error"}, []),
         ("oom_kill", {"victim_unit": "shop.service"}, []),
         ("smart", {"device": "/dev/sda"}, []),
+        ("unit_memory", {"unit": "shop.service"}, ["restart-sick-unit"]),
+        ("unit_memory", {"service": "store.service"}, []),
+        ("unit_descriptors", {"unit": "store.service"}, []),
+        ("unit_process", {"unit": "shop.service", "extra": 0}, ["restart-sick-unit"]),
+        ("unit_process", {"service": "shop.service", "extra": 1, "same_program": True}, ["stop-copy"]),
+        ("file_age", {"unit": "shop.service", "path": "/run/shop/beat"}, ["restart-sick-unit"]),
+        ("file_age", {"path": "/run/shop/beat"}, []),
+        ("unit_binary", {"unit": "shop.service", "replaced": True}, ["restart-outdated-unit"]),
+        ("unit_binary", {"unit": "shop.service", "replaced": False}, []),
+        ("unit_binary", {"service": "store.service", "replaced": True}, []),
+        ("unit_restarts", {"service": "shop.service", "recent": 9}, []),
+        ("listener_owner", {"owner": "shop.service", "same_program": True}, ["free-listener"]),
+        ("listener_owner", {"owner": "shop.service", "same_program": False}, []),
+        ("process_runaway", {"user": "shop-batch", "reason": "cpu"}, ["stop-runaway"]),
+        ("pid_usage", {"user": "shop-batch", "killable": True}, ["free-process-ids"]),
+        ("pid_usage", {"user": "root", "killable": False}, []),
+        ("semaphores", {"user": "shop-batch", "killable": True}, ["free-semaphores"]),
     ],
 )
 def test_every_fault_has_one_playbook_at_most(check_type, finding, playbooks):
@@ -106,4 +123,5 @@ def test_what_is_destroyed_is_only_suggested():
 
 def test_no_two_checks_of_a_host_look_at_the_same_thing():
     looked_at = [(check.type, check.params.get("mount", check.name)) for check in shipped().checks_for(LABELS)]
+    assert {name for kind, name in looked_at if kind in ("pid_usage", "semaphores")} == {"pids:limit", "semaphores:limit"}
     assert len(looked_at) == len(set(looked_at))

@@ -14,15 +14,21 @@ from fleetmend_controller.playbooks.load import compile_rules, read_documents
 from fleetmend_controller.rules import RulesError
 from fleetmend_executor import actions, declaration, policy
 from fleetmend_executor.containers import RestartContainer
+from fleetmend_executor.copies import StopCopy
 from fleetmend_executor.effects import ClearFiles, Command, UnitJob
 from fleetmend_executor.rules import HostRules
+from fleetmend_executor.semaphores import RemoveSemaphores
+from fleetmend_executor.strays import StopStray
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 LABELS = {"role": "example-web"}
 RULES = compile_rules(read_documents([DEPLOY]))
 PERMISSIVE = policy.parse(
-    b"actions: {restart_unit: {}, collect_evidence: {}, clear_directory: {}, clear_journal: {}, restart_container: {}}", "test"
+    b"actions: {restart_unit: {}, collect_evidence: {}, clear_directory: {}, clear_journal: {}, stop_stray: {}, stop_copy: {},"
+    b" remove_semaphores: {}, restart_container: {}}",
+    "test",
 )
+STRAY = {"pid": 42, "start_ticks": 7, "name": "crunch", "user": "shop-batch"}
 PARTS = ("srv", "cache", "log", "data", "*", "**", "a*", "?x", "[ab]", "x.gz", "é", "a b", "..", "\\x", "a**")
 FINDINGS = {
     "unit_failed": {"unit": "shop.service"},
@@ -31,6 +37,15 @@ FINDINGS = {
     "tcp_port": {"unit": "shop.service"},
     "container_health": {"container": "shop-cache", "fault": "unhealthy", "restart": "allowed"},
     "filesystem_space": {"mount": "/srv/data", "used_percent": 93.5, "target_percent": 74},
+    **{
+        name: {"unit": "shop.service", "service": "shop.service"}
+        for name in ("unit_memory", "unit_descriptors", "unit_zombies", "unit_binary", "file_age", "nagios_plugin")
+    },
+    "unit_process": {"unit": "shop.service", "service": "shop.service", **STRAY},
+    "listener_owner": {"owner": "shop.service", "same_program": True, **STRAY},
+    "process_runaway": STRAY,
+    "pid_usage": STRAY,
+    "semaphores": STRAY,
 }
 
 
@@ -68,13 +83,9 @@ def test_the_host_can_plan_every_step_of_the_shipped_playbooks(playbook, check_t
     action = registry.load_one(actions, step.action, "ACTION", actions.Action)
     rules = HostRules(PERMISSIVE, sealed_and_parsed(RULES.declaration_for(LABELS)))
     effects = action.plan(actions.validate(action, dict(params)), rules)
-    wanted = {
-        "restart_container": RestartContainer,
-        "restart_unit": UnitJob,
-        "clear_directory": ClearFiles,
-        "clear_journal": Command,
-        "collect_evidence": Command,
-    }
+    wanted = {"restart_unit": UnitJob, "clear_directory": ClearFiles, "clear_journal": Command, "collect_evidence": Command}
+    wanted |= {"stop_stray": StopStray, "stop_copy": StopCopy, "remove_semaphores": RemoveSemaphores}
+    wanted |= {"restart_container": RestartContainer}
     assert any(isinstance(effect, wanted[step.action]) for effect in effects)
 
 

@@ -20,6 +20,7 @@ REGISTRIES = (
     "agent/fleetmend_executor/looks/*",
     "controller/fleetmend_controller/declarations/sections/*",
     "controller/fleetmend_controller/core/gates/*",
+    "controller/fleetmend_controller/declarations/sections/*",
     "controller/fleetmend_controller/notify/*",
     "controller/fleetmend_controller/store/migrations/*",
     "controller/fleetmend_controller/commands/*",

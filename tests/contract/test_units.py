@@ -65,8 +65,14 @@ def test_only_the_agents_user_opens_the_executors_door():
     assert (hands["PrivateNetwork"], hands["RestrictAddressFamilies"]) == (["yes"], ["AF_UNIX"])
 
 
-def test_eyes_and_brain_come_back_and_have_no_capabilities():
-    for part in ("agent", "controller"):
+def test_eyes_and_brain_come_back_and_have_no_powers():
+    for part, powers in (("agent", "CAP_SYS_PTRACE"), ("controller", "")):
         unit = settings(f"fleetmend-{part}.service")
-        assert (unit["Restart"], unit["StartLimitIntervalSec"], unit["CapabilityBoundingSet"]) == (["always"], ["0"], [""])
+        assert (unit["Restart"], unit["StartLimitIntervalSec"], unit["CapabilityBoundingSet"]) == (["always"], ["0"], [powers])
         assert unit["User"] != ["root"]
+
+
+def test_the_agent_sees_what_processes_run_and_has_no_way_into_them():
+    filters = " ".join(settings("fleetmend-agent.service")["SystemCallFilter"])
+    denied = filters.partition("~")[2].split()
+    assert {"@debug", "process_vm_readv", "process_vm_writev", "pidfd_getfd"} <= set(denied)

@@ -27,6 +27,7 @@ from fleetmend_agent.checks._service_log import Wanted, service_log
 from fleetmend_agent.checks._source import worst
 from fleetmend_agent.checks.service_log import wanted
 from fleetmend_agent.host import Host, Roots, UnitState
+from fleetmend_agent.sockets import Listener
 from tests.tools.engine import engine
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "hosts"
@@ -65,13 +66,16 @@ def host(case: Case, folder: Path) -> Host:
         os.utime(folder / path, (mtime_s, mtime_s))
     clock_ns, wall_ns = case.facts.get("clock_ms"), case.facts.get("wall_ms")
     overlay = str(folder / "laid") if (folder / "laid").is_dir() else ""
+    tools = str(folder / "tools") if (folder / "tools").is_dir() else ""
+    made_listeners = case.facts.get("listeners")
     made = Host(
-        roots=replace(Roots.under(str(folder)), tools="", overlay=overlay),
+        roots=replace(Roots.under(str(folder)), tools=tools, overlay=overlay),
         statvfs_of=lambda path: _statvfs(case.facts["statvfs"][path]),
     )
     if "units" in case.facts:
         table = {facts["name"]: UnitState(**facts) for facts in case.facts["units"]}
         made.unit_source = lambda fresh: table
+    made.listeners_of = lambda: _listeners(made_listeners, folder)
     if clock_ns is not None:
         made.clock_ns = lambda: clock_ns * 1_000_000
     made.sleep = lambda seconds: _pass(made, int(seconds * 1000))
@@ -137,6 +141,16 @@ def _pass(machine: Host, ms: int) -> None:
     """Time passes."""
     now_ns = machine.clock_ns()
     machine.clock_ns = lambda: now_ns + ms * 1_000_000
+
+
+def _listeners(listed: list[dict[str, Any]] | None, folder: Path) -> tuple[Listener, ...]:
+    """Listening sockets; each names the folder of its control group, whose number only the copied folder has."""
+    if listed is None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+    return tuple(
+        Listener(each["address"], each["port"], each["uid"], 1, (folder / f"sys/fs/cgroup{each['group']}").stat().st_ino)
+        for each in listed
+    )
 
 
 def _statvfs(numbers: dict[str, int] | str) -> Any:

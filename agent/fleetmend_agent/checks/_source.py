@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from ..host import Host
 
 
-def read(host: Host, path: str) -> str:
-    """A small file's text. Raises CheckUnknown."""
+def read(host: Host, path: str, bytes_max: int | None = None) -> str:
+    """A small file's text, or one up to `bytes_max`. Raises CheckUnknown."""
     try:
-        return host.read_text(path)
+        return host.read_text(path) if bytes_max is None else host.read_text(path, bytes_max)
     except OSError as error:
         raise CheckUnknown(f"cannot read {path}: {why(error)}") from error
 

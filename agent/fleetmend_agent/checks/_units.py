@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from . import Field, Kind, Scalar
+from . import CheckUnknown, Field, Kind, Result, Scalar, Status
 
 if TYPE_CHECKING:
     from ..host import Host, UnitState
@@ -33,6 +34,22 @@ def finding(unit: UnitState, maintenance: bool) -> dict[str, Scalar]:
         "restarts": unit.n_restarts,
         "maintenance": maintenance,
     }
+
+
+def spared(host: Host, result: Result) -> Result:
+    """The result; OK if it is a fault of a unit that somebody masked: what is in maintenance is nobody's fault."""
+    name = result.finding.get("unit")
+    if result.status is not Status.CRIT or not isinstance(name, str) or not name:
+        return result
+    from ..host import UnitState
+
+    try:
+        unit = host.units().get(name) or UnitState(name, load="not-loaded")
+    except CheckUnknown:
+        return result
+    if not is_masked(host, unit):
+        return result
+    return replace(result, status=Status.OK, summary=f"{name} is masked: in maintenance ({result.summary})")
 
 
 def is_masked(host: Host, unit: UnitState) -> bool:

@@ -6,12 +6,16 @@ from typing import Any
 
 from ..effects import Effect, UnitGuard, UnitJob
 from ..rules import HostRules
-from . import Action, Cost, Param
+from ..starting import details
+from . import Action, Cost, Param, Refused
 
 
 def _plan(params: dict[str, Any], rules: HostRules) -> tuple[Effect, ...]:
-    rules.unit(ACTION.name, params["unit"])
-    return UnitGuard(params["unit"], rules.forbidden_units(ACTION.name)), UnitJob("reload", params["unit"])
+    unit = params["unit"]
+    rules.unit(ACTION.name, unit)
+    if details(rules, unit).get("reload") == "never":
+        raise Refused("reload_never", f"cannot reload {unit}: it is declared reload: never")
+    return UnitGuard(unit, rules.forbidden_units(ACTION.name)), UnitJob("reload", unit)
 
 
 ACTION = Action(

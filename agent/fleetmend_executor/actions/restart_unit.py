@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..effects import Effect, UnitGuard, UnitJob
+from ..effects import Effect
 from ..rules import HostRules
+from ..starting import start
 from . import Action, Cost, Param, Refused
 
 
@@ -15,9 +16,7 @@ def _plan(params: dict[str, Any], rules: HostRules) -> tuple[Effect, ...]:
     rule = rules.unit(ACTION.name, unit, interrupts=True)
     if rule.desired == "stopped":
         raise Refused("desired_stopped", f"cannot restart {unit}: it is declared desired: stopped")
-    clean_only = rule.restart == "clean-only"
-    guard = UnitGuard(unit, rules.forbidden_units(ACTION.name), must_be_dead=clean_only)
-    return guard, UnitJob("start" if clean_only else "restart", unit)
+    return start(rules, ACTION.name, unit, "start" if rule.restart == "clean-only" else "restart", rule)
 
 
 ACTION = Action(
@@ -26,6 +25,19 @@ ACTION = Action(
     cost=Cost.DISRUPTIVE,
     plan=_plan,
     params=(Param("unit", "text", "Full name of the unit, e.g. shop.service.", required=True),),
-    proved_by=("unit_failed", "unit_active", "http_endpoint", "tcp_port", "file_age", "nagios_plugin"),
+    proved_by=(
+        "unit_failed",
+        "unit_active",
+        "unit_memory",
+        "unit_descriptors",
+        "unit_zombies",
+        "unit_binary",
+        "unit_process",
+        "listener_owner",
+        "http_endpoint",
+        "tcp_port",
+        "file_age",
+        "nagios_plugin",
+    ),
     timeout_s=120.0,
 )

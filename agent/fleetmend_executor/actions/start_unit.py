@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..effects import Effect, UnitGuard, UnitJob
+from ..effects import Effect
 from ..rules import HostRules
+from ..starting import start
 from . import Action, Cost, Param, Refused
 
 
 def _plan(params: dict[str, Any], rules: HostRules) -> tuple[Effect, ...]:
     """Interrupts nothing, so restart: never does not forbid it; what is declared stopped stays stopped."""
     unit = params["unit"]
-    if rules.unit(ACTION.name, unit).desired == "stopped":
+    rule = rules.unit(ACTION.name, unit)
+    if rule.desired == "stopped":
         raise Refused("desired_stopped", f"cannot start {unit}: it is declared desired: stopped")
-    return UnitGuard(unit, rules.forbidden_units(ACTION.name)), UnitJob("start", unit)
+    return start(rules, ACTION.name, unit, "start", rule)
 
 
 ACTION = Action(

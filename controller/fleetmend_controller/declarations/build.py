@@ -15,8 +15,9 @@ from ..playbooks.text import Document, shown
 from ..rules import CheckSpec, Declaration, Problem, UnitRule
 from .derive import derive
 from .merge import disagreements
-from .schema import DeclarationFile
+from .schema import DeclarationFile, UnitModel
 from .section import Derived, told_to_hosts, whole_file
+from .units import told_of_units
 
 # Several declarations meet in one sealed document, which holds 256 KiB.
 DECLARED_BYTES_MAX = 64 * 1024
@@ -41,6 +42,9 @@ def build_declaration(book: Book, document: Document) -> Built | None:
         return None
     book.claim("declaration", model.declare, document, ("declare",))
     told = told_to_hosts(model)
+    if of_units := told_of_units(model):
+        told["units"] = of_units
+    _check_bonds(book, document, model)
     size_bytes = sum(len(text.encode()) + TEXT_OVERHEAD_BYTES for text in (*model.units, *model.disposable, *model.protected))
     size_bytes += len(json.dumps(told))
     if size_bytes > DECLARED_BYTES_MAX:
@@ -82,6 +86,13 @@ def find_conflicts(book: Book, built: Sequence[Built]) -> None:
             _check_derived(book, deriving[:index], later, check)
 
 
+def _check_bonds(book: Book, document: Document, model: DeclarationFile) -> None:
+    for name, unit in model.units.items():
+        if unit.bound_to is not None and (unit.bound_to == name or unit.bound_to not in model.units):
+            text = f"cannot bind {shown(name)} to {shown(unit.bound_to)}: it must be another unit of this declaration"
+            book.problems.append(document.problem(("units", name, "bound_to"), text))
+
+
 def _check(book: Book, document: Document, derived: Derived) -> CheckSpec | None:
     spec = book.catalogue.checks.get(derived.type)
     if spec is None:
@@ -105,7 +116,7 @@ def _check(book: Book, document: Document, derived: Derived) -> CheckSpec | None
 def _check_unit(book: Book, name: str, earlier: Sequence[Built], later: Built) -> None:
     for other in earlier:
         mine, theirs = later.model.units[name], other.model.units[name]
-        differing = [part for part in ("desired", "restart", "health") if getattr(mine, part) != getattr(theirs, part)]
+        differing = [part for part in UnitModel.model_fields if getattr(mine, part) != getattr(theirs, part)]
         if differing and later.rule.on.may_overlap(other.rule.on):
             text = f"cannot declare {shown(name)} here: {_named(other)} says otherwise about {', '.join(differing)}"
             book.problems.append(_conflict(later, ("units", name), text))

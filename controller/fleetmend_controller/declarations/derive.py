@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-from .schema import DeclarationFile, HttpHealth, MountModel, SpaceModel, TcpHealth, UnitModel
+from .schema import DeclarationFile, MountModel, SpaceModel
 from .section import Derived, sections
+from .units import UNIT_EVERY_MS, of_unit
 
-# systemd tells about units at once; this is the safety net behind it.
-UNIT_EVERY_MS = 30_000
 FILESYSTEM_EVERY_MS = 15_000
-
-# A service that is asked every second is asked for speed: a hang shows after half a second.
-TIMEOUT_MIN_MS, TIMEOUT_MAX_MS = 500, 2_000
 
 
 def derive(declaration: DeclarationFile) -> tuple[Derived, ...]:
     """The checks of one declaration, in the order in which it states their reasons."""
     checks: list[Derived] = []
+    limits = getattr(declaration, "limits", None)
     for name, unit in declaration.units.items():
-        checks += _of_unit(name, unit)
+        checks += of_unit(name, unit, limits)
     for mount, rule in declaration.mounts.items():
         checks += _of_mount(mount, rule)
     for origin, check_type, space in (
@@ -32,34 +28,6 @@ def derive(declaration: DeclarationFile) -> tuple[Derived, ...]:
     for name, section in sections().items():
         checks += section.derive(getattr(declaration, name), declaration)
     return tuple(checks)
-
-
-def _of_unit(name: str, unit: UnitModel) -> Iterator[Derived]:
-    params = {"unit": name, "desired": unit.desired}
-    yield Derived(("units", name), f"unit-active:{name}", "unit_active", params, UNIT_EVERY_MS)
-    health = HttpHealth(url=unit.health) if isinstance(unit.health, str) else unit.health
-    if health is None:
-        return
-    check_type, asked = _probe(health)
-    yield Derived(
-        ("units", name, "health"),
-        f"health:{name}",
-        check_type,
-        {**asked, "unit": name},
-        health.every,
-        health.timeout or min(TIMEOUT_MAX_MS, max(TIMEOUT_MIN_MS, health.every // 2)),
-        health.confirm,
-    )
-
-
-def _probe(health: HttpHealth | TcpHealth) -> tuple[str, dict[str, Any]]:
-    if isinstance(health, TcpHealth):
-        asked = {"address": health.tcp, "send": health.send, "expect": health.expect}
-        return "tcp_port", {**asked, "expect_any": True} if health.expect_any else asked
-    params: dict[str, Any] = {"url": health.url, "expect_text": health.expect_text}
-    if not health.verify:
-        params["verify"] = False
-    return "http_endpoint", params if health.expect_status is None else {**params, "expect_status": health.expect_status}
 
 
 def _of_mount(mount: str, rule: MountModel) -> Iterator[Derived]:

@@ -19,6 +19,7 @@ from ..playbooks.values import (
     Person,
     PositiveDuration,
     ProtectedGlob,
+    Size,
     UnitName,
 )
 
@@ -28,6 +29,10 @@ PATTERNS_MAX = 500
 
 Url = Annotated[str, Field(pattern=URL_PATTERN, max_length=2048)]
 Address = Annotated[str, Field(pattern=ADDRESS_PATTERN, max_length=255)]
+Plugin = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]{0,127}$")]
+CommandName = Annotated[str, Field(min_length=1, max_length=128)]
+CommandText = Annotated[str, Field(min_length=2, max_length=255)]
+UserName = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_.-]{0,31}$")]
 
 
 class ProbeModel(Model):
@@ -62,16 +67,33 @@ class TcpHealth(ProbeModel):
     """It must answer something: what accepts connections for a service that does not run is not healthy."""
 
 
+class ExecHealth(ProbeModel):
+    """Healthy is what a plugin on the host says is well: one of those that nagios_plugin may run, by its name alone."""
+
+    exec: Plugin
+    every: PositiveDuration = 30_000
+
+
 def _health_kind(value: object) -> str:
     if isinstance(value, str):
         return "<address>"
-    return "<tcp>" if isinstance(value, dict) and "tcp" in value else "<url>"
+    return next((f"<{kind}>" for kind in ("tcp", "exec") if isinstance(value, dict) and kind in value), "<url>")
 
 
 Health = Annotated[
-    Annotated[Url, Tag("<address>")] | Annotated[HttpHealth, Tag("<url>")] | Annotated[TcpHealth, Tag("<tcp>")],
+    Annotated[Url, Tag("<address>")]
+    | Annotated[HttpHealth, Tag("<url>")]
+    | Annotated[TcpHealth, Tag("<tcp>")]
+    | Annotated[ExecHealth, Tag("<exec>")],
     Discriminator(_health_kind),
 ]
+
+
+class HeartbeatModel(Model):
+    """A file that the unit writes again and again while it works."""
+
+    path: AbsolutePath
+    max_age: PositiveDuration
 
 
 class UnitModel(Model):
@@ -80,13 +102,37 @@ class UnitModel(Model):
     desired: Literal["running", "stopped"] = "running"
     restart: Literal["allowed", "clean-only", "never"] = "never"
     """Whether it may be restarted; `clean-only`: never by killing it."""
+    reload: Literal["allowed", "never"] = "allowed"
+    """Whether it may be told to read its configuration again."""
     health: Health | None = None
-    """An address to ask, or a mapping with `url` or `tcp`."""
+    """An address to ask, or a mapping with `url`, `tcp` or `exec`."""
+    write_probe: Url | None = None
+    """An address that answers well only if the unit can write its data. A restart is not the answer to that."""
+    dependency_probe: Url | None = None
+    """An address that answers well only if what the unit depends on answers. Nothing here is restarted for that."""
+    config_test: CommandName | None = None
+    """A command in the host's policy file that must succeed before the unit is started or restarted."""
+    memory_max: Size | None = None
+    """What its processes may hold; more is a fault."""
+    process: CommandText | None = None
+    """Text in the command line of the process that the unit is there for."""
+    instances: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """How many such processes there must be, not counting their children; a copy outside the unit is one too many."""
+    heartbeat: HeartbeatModel | None = None
+    user: UserName | None = None
+    """The user it runs for, where systemd does not say so."""
+    stateful: bool = False
+    """It holds data: it is not restarted for mere upkeep, such as an update that is not in force yet."""
+    lock_file: AbsolutePath | None = None
+    """A file with a process number that keeps a second copy away; left behind by a crash, it keeps the first one away too."""
+    bound_to: UnitName | None = None
+    """A declared unit without which it cannot run: that one is started first."""
 
     @model_validator(mode="after")
-    def _only_the_running_have_health(self) -> Self:
-        if self.desired == "stopped" and self.health is not None:
-            raise ValueError("a unit that should be stopped has no health: take health away, or write desired: running")
+    def _only_the_running_are_judged(self) -> Self:
+        judged = ("health", "write_probe", "dependency_probe", "memory_max", "process", "instances", "heartbeat")
+        if self.desired == "stopped" and (given := next((name for name in judged if getattr(self, name) is not None), None)):
+            raise ValueError(f"a unit that should be stopped has no {given}: take {given} away, or write desired: running")
         return self
 
 

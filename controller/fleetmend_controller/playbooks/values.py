@@ -83,6 +83,12 @@ def _positive(value: int) -> int:
     return value
 
 
+def _some(value: int) -> int:
+    if value < 1:
+        raise ValueError("it must be more than nothing")
+    return value
+
+
 def _label_values(value: object) -> list[str]:
     values = value if isinstance(value, list) else [value]
     if not values:
@@ -163,6 +169,14 @@ def _check_duration(value: Any) -> int:
 _DURATION_SCHEMA = {"type": "string", "pattern": DURATION_PATTERN, "examples": ["30s", "10m", "2h"]}
 _PATH_SCHEMA = {"type": "string", "pattern": "^/"}
 
+
+def _check_size(value: Any) -> int:
+    return size_bytes(value)
+
+
+_SIZE_SCHEMA = {"type": ["string", "integer"], "pattern": "^[0-9]{1,12}[KMGT]?$", "examples": ["200M", "1G"]}
+
+Size = Annotated[int, BeforeValidator(_check_size), AfterValidator(_some), WithJsonSchema(_SIZE_SCHEMA)]
 Duration = Annotated[int, BeforeValidator(_check_duration), WithJsonSchema(_DURATION_SCHEMA)]
 PositiveDuration = Annotated[int, BeforeValidator(_check_duration), AfterValidator(_positive), WithJsonSchema(_DURATION_SCHEMA)]
 RateText = Annotated[

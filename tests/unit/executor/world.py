@@ -13,7 +13,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from fleetmend import registry
 from fleetmend.seal import seal, unseal
+from fleetmend_executor import actions
 from fleetmend_executor.declaration import parse
 from fleetmend_executor.policy import parse as parse_policy
 from fleetmend_executor.rules import HostRules
@@ -33,11 +35,13 @@ commands:
   slow: {argv: [/bin/sh, -c, "echo run >> MARK; sleep 5"], timeout: 20s}
   hang: {argv: [/bin/sh, -c, "echo run >> MARK; sleep 60"], timeout: 1s}
 """
-ALL_ACTIONS = (
-    "actions: {restart_unit: %s, start_unit: %s, stop_unit: %s, reload_unit: %s, reset_failed_unit: %s, kill_process: %s, \
-clear_journal: {}, clear_directory: {}, collect_evidence: {}, run_command: {}, restart_container: {}}"
-    % (('{except: [ssh.service, "systemd-*"]}',) * 6)
+EXCEPT = '{except: [ssh.service, "systemd-*"]}'
+# Actions on units, which the owner keeps away from some; the others have no such limit.
+ON_UNITS = (
+    *("restart_unit", "start_unit", "stop_unit", "reload_unit", "reset_failed_unit", "kill_process"),
+    *("stop_copy", "remove_stale_lock"),
 )
+ALL_ACTIONS = f"actions: {{{', '.join(f'{a}: {EXCEPT if a in ON_UNITS else {}}' for a in registry.names(actions))}}}"
 
 
 def clock_ms() -> int:

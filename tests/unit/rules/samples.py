@@ -1,9 +1,10 @@
 """Rule files that tests start from, and a copy of the catalogue, so that messages do not move with the real one."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from fleetmend.catalogue import Catalogue, parse_catalogue
+from fleetmend.catalogue import Catalogue, load_catalogue, parse_catalogue
 from fleetmend_controller.core.model import Host, Incident, Phase, Status, Subject
 from fleetmend_controller.playbooks.load import compile_rules
 from fleetmend_controller.rules import RulesError, RuleSet
@@ -35,10 +36,15 @@ units:
   shop.service: {desired: running, restart: allowed}
 """
 
+DERIVED_TYPES = ("unit_memory", "unit_descriptors", "unit_zombies", "unit_binary", "unit_process", "unit_restarts")
+
 
 @cache
 def catalogue() -> Catalogue:
-    return parse_catalogue((FIXTURES / "catalogue.json").read_text("utf-8"))
+    """The copy, and of the real one what declarations derive beside it."""
+    kept = parse_catalogue((FIXTURES / "catalogue.json").read_text("utf-8"))
+    derived = {name: spec for name, spec in load_catalogue().checks.items() if name in DERIVED_TYPES}
+    return replace(kept, checks={**derived, **kept.checks})
 
 
 def rules(**texts: str) -> RuleSet:

@@ -52,6 +52,11 @@ def test_every_unit_health_mount_and_limit_becomes_a_check():
         "filesystem-space:/srv/images": "filesystem_space",
         "filesystem-inodes:/srv/data": "filesystem_inodes",
         "filesystem-inodes:/srv/images": "filesystem_inodes",
+        **{
+            f"{word}:{unit}.service": f"unit_{word}"
+            for unit in ("shop", "pay", "store")
+            for word in ("descriptors", "zombies", "binary", "restarts")
+        },
     }
 
 

@@ -87,7 +87,8 @@ def test_two_declarations_on_one_host_are_put_together():
         "shop.service": {"desired": "running", "restart": "allowed"},
     }
     assert (declared["disposable"], declared["protected"]) == (["/srv/cache/**"], ["/srv/**"])
-    assert [check.name for check in made.checks_for({"role": "web"})] == [
+    names = [check.name for check in made.checks_for({"role": "web"})]
+    assert [name for name in names if name.startswith("unit-active:")] == [
         "unit-active:cron.service",
         "unit-active:shop.service",
     ]
@@ -140,10 +141,10 @@ def test_the_digest_names_the_documents_by_content():
 
 def test_hash_seeds_change_nothing():
     script = (
-        "import json; from pathlib import Path; from fleetmend.catalogue import parse_catalogue\n"
+        "import json; from pathlib import Path; from fleetmend.catalogue import load_catalogue\n"
         "from fleetmend_controller.playbooks.load import compile_rules, read_documents\n"
         f"fixtures = Path({str(FIXTURES)!r})\n"
-        "known = parse_catalogue((fixtures / 'catalogue.json').read_text())\n"
+        "known = load_catalogue()\n"
         "made = compile_rules(read_documents([fixtures / 'good']), known)\n"
         "labels = {'site': 'a', 'role': 'web', 'rack': '12'}\n"
         "print(made.digest, made.checks_for(labels), json.dumps(made.declaration_for(labels)))\n"

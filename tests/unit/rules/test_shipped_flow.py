@@ -29,6 +29,11 @@ def crashed(t: Timeline, check: str, unit: str = "shop.service") -> None:
     t.seen(Status.CRIT, unit, check=check, finding={"unit": unit, **DEAD})
 
 
+def lasting(t: Timeline) -> None:
+    """The time that a fault must have lasted before a unit is started."""
+    t.wait(2_000)
+
+
 def hung(t: Timeline, unit: str = "shop.service") -> None:
     t.seen(Status.CRIT, unit, check="http_endpoint", finding={"unit": unit, "fault": "hang", "status": 0, "url": "http://x/"})
 
@@ -44,6 +49,7 @@ def test_a_crash_that_three_checks_see_is_one_incident_and_one_order():
     for check in ("unit_failed", "unit_active"):
         crashed(t, check)
     hung(t)
+    lasting(t)
     assert [(order.action, dict(order.params)) for order in t.orders] == [("restart_unit", {"unit": "shop.service"})]
     assert t.only.playbook == "restart-failed-unit"
     end(t)
@@ -61,6 +67,7 @@ def test_whichever_check_comes_first_the_same_playbook_answers_a_crash():
     t = timeline()
     crashed(t, "unit_active")
     crashed(t, "unit_failed")
+    lasting(t)
     assert (t.only.playbook, len(t.orders)) == ("restart-failed-unit", 1)
 
 
@@ -83,6 +90,7 @@ def test_evidence_that_cannot_be_had_does_not_stop_the_repair():
 def test_a_unit_that_does_not_come_back_reaches_a_person_and_is_not_restarted_for_ever():
     t = timeline()
     crashed(t, "unit_failed")
+    lasting(t)
     while not t.escalated and len(t.orders) < 20:
         order = t.orders[-1]
         end(t, Outcome.DONE if order.action == "collect_evidence" else Outcome.FAILED)
