@@ -32,7 +32,7 @@ def test_a_host_gets_what_is_written_and_what_follows():
         "filesystem-space:/srv/data",
         "health:shop.service",
         "health:store.service",
-        "raid",
+        "md-raid",
         "root-disk",
         "unit-active:cron.service",
         "unit-active:getty@tty1.service",
