@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from fleetmend import registry
 from fleetmend.v1 import link_pb2 as pb
 
-from . import facts, identity, link, orders, wire
+from . import alone, facts, identity, link, orders, wire
 from .backoff import chance
 from .checks import Status
 from .config import Settings
@@ -51,6 +51,7 @@ RENEW_TIMEOUT_S = 120.0
 EXECUTOR_RETRY_MS = 30_000
 SNAPSHOT_DELAY_S = 1.0
 LOOK_AGAIN_S = 0.3
+ALONE_EVERY_MS = 1_000
 
 
 class Agent:
@@ -85,19 +86,16 @@ class Agent:
         self.runner = Runner(
             self.host, self._workers, self._observed, self._snapshot_soon, refreshers={"systemd": self._systemd.refresh}
         )
-        self._pulse = Pulse(
-            self.host, self._boot_id, self.runner, self.outbox, Presence(self.host) if settings.report_presence else None
-        )
+        presence = Presence(self.host)
+        self._pulse = Pulse(self.host, self._boot_id, self.runner, self.outbox, presence if settings.report_presence else None)
         self._pressure = PressureSignal(self.host, lambda: self._signal("pressure"))
         self._mounts = MountsSignal(self.host, lambda: self._signal("mounts"))
         self._inotify = InotifySignal(self._files_touched)
         self._facts = registry.load(facts, "FACT", Fact)
         self._inventory = Inventory(self.host, self._workers, self._facts, self._facts_changed)
         self._executor = ExecutorClient(settings.executor_socket)
-        self._orders = orders.Orders(
-            self._executor,
-            orders.Desk(self.runner.latest, self._order_started, self._order_ended, self.runner.ask, self.host.clock_ms),
-        )
+        self._alone = alone.Alone(self._alone_desk(presence), self._state_dir, self._boot_id, settings.alone_after_ms)
+        self._orders = orders.Orders(self._executor, self._orders_desk())
         self.link = link.Link(self._channel, self.outbox, self._link_desk())
         self._schedule = Schedule(int(chance() * (1 << 30)))
 
@@ -115,6 +113,7 @@ class Agent:
         self._schedule.add("executor", EXECUTOR_RETRY_MS, now_ms)
         if self._notifier.watchdog_ms:
             self._schedule.add("watchdog", self._notifier.watchdog_ms, now_ms)
+        self._watch_alone()
         self._pressure.start()
         self._mounts.start()
         if self.outbox.trouble:
@@ -149,7 +148,9 @@ class Agent:
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(self.runner.stop(), self._inventory.stop(), self._orders.stop(), *tasks, return_exceptions=True)
+        await asyncio.gather(
+            self.runner.stop(), self._inventory.stop(), self._orders.stop(), self._alone.stop(), *tasks, return_exceptions=True
+        )
         self._workers.close()
         self.outbox.close()
 
@@ -171,6 +172,8 @@ class Agent:
                     self._heartbeat()
                 case "housekeeping":
                     self._keep_house()
+                case "alone":
+                    self._alone.tick()
                 case "watchdog":
                     self._notifier.send("WATCHDOG=1")
                 case "executor":
@@ -219,6 +222,7 @@ class Agent:
                 self.runner.start(name, by_signal=True)
 
     def _observed(self, observed: Observed) -> None:
+        self._alone.observed(observed)
         record = pb.Record(boot_id=self._boot_id, observation=wire.observation(observed, self.host.wall_ms()))
         result = observed.result
         if not observed.requested or result.status is not Status.OK:
@@ -267,8 +271,13 @@ class Agent:
             config=self._take_config,
             order=self._orders.take,
             check_now=self.runner.ask,
-            lost=lambda _: self._say_status(),
+            lost=self._lost,
+            permits=self._take_permits,
         )
+
+    def _lost(self, _: str) -> None:
+        self._say_status()
+        self._watch_alone()
 
     def _hello(self) -> pb.Hello:
         return pb.Hello(
@@ -289,6 +298,7 @@ class Agent:
     def _welcome(self, welcome: pb.Welcome) -> None:
         every_ms = max(HEARTBEAT_MS_MIN, welcome.heartbeat_interval_ms or HEARTBEAT_MS)
         self._schedule.add("heartbeat", every_ms, self._now_ms())
+        self._schedule.remove("alone")
         self._arm()
         self._watch_clock(welcome.wall_ms)
         if welcome.HasField("config") and (welcome.config.digest or welcome.config.checks):
@@ -399,9 +409,11 @@ class Agent:
                 if self.link.connected:
                     # Hello went out without it: say it again, on a stream of its own.
                     self.link.rotate()
+                await self._alone.recover(map(str, answer.get("permits_used", [])))
             if wanted[0] and wanted != self._declared:
                 await self._executor.declare(*wanted)
             self._declared = wanted
+            await self._alone.hand_on()
         except ExecutorRefused as error:
             LOG.warning("the executor refused: %s: %s", error.reason, error.detail)
             if error.reason != "busy":
@@ -412,7 +424,7 @@ class Agent:
             self._executor_problem = str(error)
             return
         self._executor_problem = ""
-        if wanted == self._declared:
+        if wanted == self._declared and not self._alone.pending:
             self._schedule.remove("executor")
 
     def _order_started(self, order_id: str, started_clock_ms: int) -> None:
@@ -421,7 +433,42 @@ class Agent:
         )
 
     def _order_ended(self, outcome: pb.OrderOutcome) -> None:
+        self._alone.order_ended()
         self._keep(pb.Record(boot_id=self._boot_id, outcome=outcome))
+
+    def _orders_desk(self) -> orders.Desk:
+        return orders.Desk(
+            self.runner.latest,
+            self._order_started,
+            self._order_ended,
+            self.runner.ask,
+            self.host.clock_ms,
+            settled=self._alone.settled,
+        )
+
+    # Healing alone.
+
+    def _alone_desk(self, presence: Presence) -> alone.Desk:
+        return alone.Desk(
+            runner=self.runner,
+            executor=self._executor,
+            clock_ms=self.host.clock_ms,
+            away_ms=lambda: self.link.away_ms,
+            busy=lambda: self._orders.busy,
+            present=presence.look,
+            keep=lambda use: self._keep(pb.Record(boot_id=self._boot_id, permit_use=use)),
+        )
+
+    def _watch_alone(self) -> None:
+        """Only while no controller is heard, and only with permits: an agent at rest does not wake up for this."""
+        if self._alone.armed:
+            self._schedule.add("alone", ALONE_EVERY_MS, self._now_ms())
+            self._arm()
+
+    def _take_permits(self, sealed: pb.SealedPermits) -> None:
+        if self._alone.take(sealed):
+            self._schedule.add("executor", EXECUTOR_RETRY_MS, self._now_ms(), first_in_ms=0)
+            self._arm()
 
     # Housekeeping.
 

@@ -85,7 +85,10 @@ class CheckSpec:
 
 @dataclass(frozen=True, slots=True)
 class ActionSpec:
-    """One action type. `cost`: harmless, disruptive or destructive; `proved_by`: check types that can prove it."""
+    """One action type. `cost`: harmless, disruptive or destructive; `proved_by`: check types that can prove it.
+
+    `target`: the parameter that names the one declared thing it touches, which lets it run by a permit; empty if there is none.
+    """
 
     name: str
     summary: str
@@ -93,6 +96,7 @@ class ActionSpec:
     params: tuple[ParamSpec, ...] = ()
     proved_by: tuple[str, ...] = ()
     timeout_s: float = 60.0
+    target: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,5 +292,6 @@ def _action(name: str, entry: Mapping[str, Any]) -> ActionSpec:
         name=name,
         params=_params(entry["params"]),
         proved_by=tuple(entry["proved_by"]),
+        target=entry.get("target", ""),
         **{key: entry[key] for key in ("summary", "cost", "timeout_s")},
     )
