@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, unique
 
+from .allowance import Permits
+
 Scalar = str | int | float | bool
 
 
@@ -192,7 +194,10 @@ class EscalateTo:
 
 @dataclass(frozen=True, slots=True)
 class Playbook:
-    """Which incidents, which steps, which limits, who is told. `check` and those in `also` are names or types of checks."""
+    """Which incidents, which steps, which limits, who is told. `check` and those in `also` are names or types of checks.
+
+    `alone`: hosts may do it while no controller can be asked, by permits that were given ahead of time.
+    """
 
     name: str
     summary: str
@@ -207,6 +212,7 @@ class Playbook:
     toil_minutes: int
     also: tuple[str, ...] = ()
     approval: Approval = Approval()
+    alone: bool = False
 
     def answers(self, check: str, check_type: str) -> bool:
         """Whether incidents of this check are its business, its condition apart."""
@@ -227,11 +233,15 @@ class Host:
     outbox_seq: int = 0
     lost_since_ms: int | None = None
     orders_at: dict[str, list[int]] = field(default_factory=dict)
+    permits: Permits = field(default_factory=Permits)
 
 
 @dataclass(slots=True)
 class Order:
-    """A permitted action, bound to one host, boot, subject and epoch. `expires_clock_ms` is on the host's boot clock."""
+    """A permitted action, bound to one host, boot, subject and epoch. `expires_clock_ms` is on the host's boot clock.
+
+    `permit`: the host did it alone; nothing was sent, and nothing can be sent again.
+    """
 
     id: str
     incident: str
@@ -248,6 +258,16 @@ class Order:
     expires_clock_ms: int
     requested_by: str
     started_ms: int | None = None
+    permit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AloneUse:
+    """The newest use of a permit on an incident; `ended_clock_ms` is set once it is known to have done something."""
+
+    order: Order
+    boot: str = ""
+    ended_clock_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +349,7 @@ class Incident:
     run: Playbook | None = None
     bad_since_ms: int | None = None
     book: Playbook | None = None
+    alone: AloneUse | None = None
 
     @property
     def tried(self) -> Subject:
