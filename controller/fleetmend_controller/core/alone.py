@@ -6,6 +6,8 @@ that comes counts the use, under the permit's id, once. From then on it is an or
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from . import fleet as members
 from . import permits
 from .allowance import Used
@@ -81,18 +83,20 @@ def used(turn: Turn, event: PermitUsed) -> None:
 
 def ended_beside(turn: Turn, incident: Incident, event: OrderEnded) -> None:
     """The end of a permit's use on an incident that an order of ours stands for."""
-    for index, attempt in enumerate(incident.attempts):
-        if attempt.order != event.order or attempt.outcome not in (None, Outcome.UNKNOWN):
-            continue
-        incident.attempts[index] = Attempt(attempt.order, attempt.action, attempt.at_ms, event.outcome, event.detail)
-        alone = incident.alone
-        if alone is None or alone.order.id != event.order:
-            return
-        order = alone.order
+    found = [n for n, attempt in enumerate(incident.attempts) if attempt.order == event.order]
+    before = incident.attempts[found[0]] if found else None
+    if before is None or before.outcome not in (None, Outcome.UNKNOWN):
+        return
+    incident.attempts[found[0]] = replace(before, outcome=event.outcome, detail=event.detail)
+    turn.say(incident, Why.ALONE_USED, f"{event.order} {event.outcome.value}: {event.detail}".removesuffix(": "))
+    alone = incident.alone
+    if alone is None or alone.order.id != event.order:
+        return
+    order = alone.order
+    if before.outcome is None:
         turn.do(ActionEnded(incident.id, order.id, order.host, order.action, order.params, event.outcome.value, event.detail))
-        if event.outcome in (Outcome.DONE, Outcome.UNKNOWN):
-            incident.alone = AloneUse(order, event.boot, event.ended_clock_ms)
-        turn.say(incident, Why.ALONE_USED, f"{event.order} {event.outcome.value}: {event.detail}".removesuffix(": "))
+    if event.outcome in (Outcome.DONE, Outcome.UNKNOWN):
+        incident.alone = AloneUse(order, event.boot, event.ended_clock_ms)
 
 
 def _incident(turn: Turn, host: Host, event: PermitUsed) -> Incident:
