@@ -304,8 +304,10 @@ def _list(given: Any, count_max: int) -> list[Any]:
 
 
 def _subject(given: Any) -> tuple[str, str]:
-    check, key = _texts(given, 2)
-    return check, key
+    words = _texts(given, 2)
+    if len(words) != 2:
+        raise PermitError("cannot read permits: a subject has a check and a key")
+    return words[0], words[1]
 
 
 def _count(given: Mapping[str, Any], name: str) -> int:

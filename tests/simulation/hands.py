@@ -56,8 +56,15 @@ class Hands:
         """The agent died."""
         self.used, self.tries, self.unproved, self.unit = set(), {}, {}, ""
 
-    def retell(self) -> None:
-        """A new agent asks the executor what was used and tells all of it: whether that was told before, nobody knows."""
+    def ask_executor(self) -> None:
+        """A new agent asks the executor what was used, as soon as that answers."""
+        life = self.server.life
+        self.server.world.time.after(
+            self.server.world.rng.randint(1, 30_000), lambda: self._retell() if life == self.server.life else None
+        )
+
+    def _retell(self) -> None:
+        """Tell all of it: whether that was told before, nobody knows."""
         ledger = self.server.ledger
         for permit, use in ledger.uses.items():
             self.used.add(permit)

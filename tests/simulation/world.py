@@ -162,7 +162,7 @@ class World:
     def _agent_back(self, server: Server) -> None:
         if server.up:
             server.agent_up = True
-            server.hands.retell()
+            server.hands.ask_executor()
             self._link(server)
 
     def _reboot(self, server: Server) -> None:
@@ -174,7 +174,7 @@ class World:
             server.boot_number += 1
             server.booted_ms = self.time.now_ms
             server.bad &= server.cursed
-            server.hands.retell()
+            server.hands.ask_executor()
             self._link(server)
 
         server.reboot(back)

@@ -147,6 +147,10 @@ def _order_ended(turn: Turn, event: OrderEnded) -> None:
         repair.order_ended(turn, incident, event)
 
 
+def _permit_used(turn: Turn, event: PermitUsed) -> None:
+    alone.used(turn, event)
+
+
 def _woken(turn: Turn, event: Woken) -> None:
     incident = turn.fleet.incidents.get(event.incident)
     if incident is None or incident.wake_ms is None or turn.now_ms < incident.wake_ms:
@@ -250,7 +254,7 @@ _HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
     EvidenceConfirmed: _evidence_confirmed,
     OrderStarted: _order_started,
     OrderEnded: _order_ended,
-    PermitUsed: alone.used,
+    PermitUsed: _permit_used,
     HostWoken: permits.woken,
     Woken: _woken,
     HostConnected: _host_connected,
