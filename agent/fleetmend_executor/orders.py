@@ -65,9 +65,7 @@ class Desk:
         if grant is None:
             raise NotTaken("unknown_permit", f"cannot use {permit_id[:80]!r}: it is not in set {held.version}")
         if boot_clock_ms() >= held.expires_clock_ms:
-            raise NotTaken(
-                "expired", f"cannot use {permit_id}: it expired at {held.expires_clock_ms} ms of the boot clock"
-            )
+            raise NotTaken("expired", f"cannot use {permit_id}: it expired at {held.expires_clock_ms} ms of the boot clock")
         try:
             seen = permits.parse_trigger(trigger)
             params = permits.filled(grant, seen)

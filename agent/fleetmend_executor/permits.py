@@ -72,7 +72,7 @@ def parse_trigger(given: object) -> Trigger:
 def check(held: PermitSet, grant: Grant, trigger: Trigger, action: Action, now_ms: int) -> None:
     """Refused unless the permit covers what was seen, it lasted long enough, and is still so."""
     if action.cost is Cost.DESTRUCTIVE or (action.cost is Cost.DISRUPTIVE and not action.target):
-        raise Refused("not_alone", f"cannot run {action.name} by a permit: it does more than touch one declared thing")
+        raise Refused("not_alone", f"cannot run {action.name} by a permit: it does not say which one declared thing it touches")
     why_not = held.why_not(grant, trigger.seen)
     if why_not:
         raise Refused("not_covered", f"cannot use a permit of {grant.playbook}: {why_not}")

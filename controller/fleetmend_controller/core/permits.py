@@ -44,7 +44,7 @@ def look(turn: Turn, host: Host, *, again: bool = False) -> None:
     left_units, left_subjects = _left(turn, host) if grants else ((), ())
     told = _digest(grants, left_units, left_subjects)
     half_ms = turn.policy.permit_ttl_ms // 2
-    stale = bool(grants) and permits.expires_ms - turn.now_ms < half_ms
+    stale = bool(grants) and permits.expires_ms - turn.now_ms <= half_ms
     if again or told != permits.told or stale:
         _give(turn, host, tuple(grants), left_units, left_subjects, minted)
     permits.told = told

@@ -53,7 +53,7 @@ def check_alone(book: Book, each: BuiltPlaybook) -> None:
         if spec.cost == Cost.DESTRUCTIVE.value:
             refuse(f"{spec.name} destroys")
         elif not spec.target:
-            refuse(f"{spec.name} does more than touch one declared thing")
+            refuse(f"{spec.name} does not say which one declared thing it touches")
     try:
         _split(each)
     except NotSimpleError as error:

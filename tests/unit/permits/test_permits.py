@@ -97,7 +97,7 @@ def test_values_of_the_finding_take_the_place_of_their_placeholders_whole():
     deed = parse(document()).grants[0].deed
     assert fill(deed, SEEN.finding) == {"unit": "a.service"}
     for finding in ({}, {"unit": 1.5}):
-        with pytest.raises(PermitError, match="^cannot fill"):
+        with pytest.raises(PermitError, match=r"^cannot fill"):
             fill(deed, finding)
     assert Reach(("unit_failed",)).covers(SEEN)
 
@@ -143,13 +143,13 @@ BAD_GRANTS = [
 
 @pytest.mark.parametrize("change", BAD, ids=repr)
 def test_a_document_that_is_not_all_there_is_no_permit(change):
-    with pytest.raises(PermitError, match="^cannot read permits"):
+    with pytest.raises(PermitError, match=r"^cannot read permits"):
         parse(document(**change))
 
 
 @pytest.mark.parametrize("change", BAD_GRANTS, ids=repr)
 def test_nor_is_one_with_a_grant_that_is_not_understood(change):
-    with pytest.raises(PermitError, match="^cannot read permits"):
+    with pytest.raises(PermitError, match=r"^cannot read permits"):
         changed(**change)
 
 
