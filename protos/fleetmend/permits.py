@@ -192,6 +192,8 @@ def plain_finding(finding: Mapping[str, Any]) -> dict[str, str | int | bool]:
 
 def parse(document: Mapping[str, Any]) -> PermitSet:
     """An unsealed document as values. PermitError when a part of it is not understood: then all of it is no permit."""
+    if not isinstance(document, Mapping):
+        raise PermitError("cannot read permits: they are not a mapping")
     if document.get("v") != 1:
         raise PermitError(f"cannot read permits: version {document.get('v')!r} of their form is unknown")
     try:

@@ -19,7 +19,7 @@ AWAY_S = "2s"
 @pytest.fixture(scope="module")
 def world_and_shop():
     with World(heartbeat_ms=500) as world:
-        broken = Shop.in_world(world, "till")
+        broken = Shop.in_world(world, "till", delay_s=1.0)
         try:
             start(world, broken)
             yield world, broken
@@ -77,6 +77,29 @@ def test_a_fault_while_the_controller_is_away_is_healed_by_permit_and_told_once(
     assert 'fleetmend_permits_used_total{outcome="done"} 1.0' in world.metrics()
     wait_for("a permit less", lambda: live_permits(world) == 2, 10, world.controller)
     fleet.assert_ledger_agrees(world, world.hosts[shop.HOST])
+
+
+def test_agent_and_executor_killed_in_the_middle_tell_of_it_once_and_never_do_it_again(world_and_shop):
+    world, broken = world_and_shop
+    host = world.hosts[shop.HOST]
+    watch, before = fleet.Watch.begin(world, "till"), used(world)
+    world.controller.kill()
+    broken.kill()
+    wait_for("a permit to be used", lambda: len(used(world)) == len(before) + 1, 40, host.agent, host.executor)
+    host.agent.kill()
+    host.executor.kill()
+    host.executor.start()
+    host.agent.start()
+    wait_for("the shop to be well", broken.answers, 60, host.agent, host.executor)
+    world.start_controller()
+    world.wait_connected(shop.HOST)
+    shown = watch.until("ended", fleet.ended)
+    fresh = [permit for permit in used(world) if permit not in before]
+    told = [a["order_id"] for a in shown["attempts"] if a["order_id"].startswith("permit-")]
+    assert sorted(told) == sorted(fresh)
+    assert fleet.begun_orders(host)[fresh[0]] == 1
+    fleet.assert_ledger_agrees(world, host)
+    assert world.cli("audit", "verify")["intact"] is True
 
 
 def test_a_paused_host_does_nothing_alone(world_and_shop):

@@ -14,7 +14,7 @@ from typing import Any
 from ..core.model import ActionStep, Cost, Host, NeedApproval, Trust
 from ..core.permits import deed
 from ..core.policy import MatchAnswer, Reach, ReachOf
-from ..rules import Declaration, UnitRule
+from ..rules import LABEL_SETS_KEPT_MAX, Declaration, LabelSet, UnitRule
 from .book import Book
 from .build import BuiltPlaybook
 from .cel import Condition
@@ -29,6 +29,7 @@ class _Split:
 
     ahead: Condition | None
     ahead_names_units: bool
+    ahead_names_host: bool
     there: list[Any] | None
 
 
@@ -86,7 +87,7 @@ def _reach_of(
     found = deed(each.playbook)
     touches_unit = found is not None and "{finding.unit}" in dict(found[1].params).values()
 
-    def reach_of(host: Host) -> Reach | None:
+    def work_out(host: Host) -> Reach | None:
         units = _units(host, declarations)
         covered = _ahead(mine, host, units)
         if covered is None or (not covered and (touches_unit or mine.ahead_names_units)):
@@ -97,6 +98,19 @@ def _reach_of(
         unless = [told for other, split in earlier if (told := _told(other, split, host, units)) is not None]
         text = json.dumps({"reach": reach, "unless": unless}, sort_keys=True, separators=(",", ":"))
         return Reach(each.types, text)
+
+    if any(split.ahead_names_host for split in (mine, *(split for _, split in earlier))):
+        return work_out
+    # Hosts share few sets of labels; what follows from each set is worked out once.
+    kept: dict[LabelSet, Reach | None] = {}
+
+    def reach_of(host: Host) -> Reach | None:
+        labels = tuple(sorted(host.labels.items()))
+        if labels not in kept:
+            if len(kept) >= LABEL_SETS_KEPT_MAX:
+                kept.clear()
+            kept[labels] = work_out(host)
+        return kept[labels]
 
     return reach_of
 
@@ -146,18 +160,21 @@ def _split(each: BuiltPlaybook) -> _Split:
     """Raises NotSimpleError if a term needs both host and finding, or more than a host can judge."""
     compiled = each.compiled
     if compiled is None:
-        return _Split(None, ahead_names_units=False, there=None)
+        return _Split(None, ahead_names_units=False, ahead_names_host=False, there=None)
     ahead: list[str] = []
     there: list[Any] = []
-    names_units = False
+    asked: list[str] = []
     for text, names in compiled.terms():
         of_host = [name for name in names if name.startswith(("host.", "declared."))]
         if of_host and len(of_host) < len(names):
             raise NotSimpleError(f"{text} asks about the host and the finding in one term")
         if of_host:
             ahead.append(text)
-            names_units = names_units or any(name.startswith("declared.") for name in of_host)
+            asked += of_host
         else:
             there.append(parse_simple(text))
     condition = compiled.only(ahead) if ahead else None
-    return _Split(condition, names_units, None if not there else there[0] if len(there) == 1 else ["and", *there])
+    names_units = any(name.startswith("declared.") for name in asked)
+    return _Split(
+        condition, names_units, "host.name" in asked, None if not there else there[0] if len(there) == 1 else ["and", *there]
+    )

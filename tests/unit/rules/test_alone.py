@@ -113,6 +113,12 @@ def test_without_a_declared_unit_a_restart_of_the_finding_s_unit_means_nothing()
     assert reach_of(ALONE) is not None
 
 
+def test_a_host_s_own_name_counts():
+    condition = where('host.name in ["web-1"]')
+    assert reach_of(condition) is not None
+    assert reach_of(condition, host=Host("h-2", "web-2", {"role": "web"}, 0)) is None
+
+
 def test_a_playbook_that_is_tried_before_keeps_its_findings_there_too():
     def unless(condition: str) -> list:
         reach = reach_of(ALONE, where(condition, FIRST))
