@@ -172,6 +172,7 @@ def _host_connected(turn: Turn, event: HostConnected) -> None:
         return
     rebooted = bool(host.boot) and host.boot != event.boot
     host.boot = event.boot
+    host.connected_ms = turn.now_ms
     host.clock_offset_ms = event.clock_ms - event.at_ms
     members.heard(turn, host)
     lost = turn.fleet.by_subject.get(Subject(host.id, HOST_LOST_CHECK, ""))

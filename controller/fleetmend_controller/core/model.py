@@ -221,7 +221,10 @@ class Playbook:
 
 @dataclass(slots=True)
 class Host:
-    """What the core knows of one enrolled host. `lost_since_ms` is set while its heartbeat is missing."""
+    """What the core knows of one enrolled host.
+
+    `lost_since_ms` is set while its heartbeat is missing; `connected_ms` is when its agent last said Hello.
+    """
 
     id: str
     name: str
@@ -234,6 +237,7 @@ class Host:
     lost_since_ms: int | None = None
     orders_at: dict[str, list[int]] = field(default_factory=dict)
     permits: Permits = field(default_factory=Permits)
+    connected_ms: int = 0
 
 
 @dataclass(slots=True)

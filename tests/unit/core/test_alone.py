@@ -214,3 +214,20 @@ def test_an_incident_that_people_had_is_taken_over_by_the_repair():
     assert line.only.phase is Phase.ESCALATED
     line.used(line.granted[0], at_ms=line.now_ms - 1)
     assert line.only.phase is Phase.RUNNING
+
+
+def test_on_a_host_that_comes_back_nothing_is_ordered_before_it_has_told_everything():
+    line = Alone()
+    line.wait(60_000)
+    permit = line.granted[0]
+    line.feed(HostConnected(line.now_ms, "h-1", "boot-1", line.clock()))
+    line.seen(Status.CRIT, sampled_ms=line.now_ms - 25_000)
+    assert line.only.holds == ("observer:observer_doubted",)
+    line.used(permit)
+    line.over(permit)
+    line.seen(Status.OK, sampled_ms=line.now_ms - 18_000)
+    line.seen(Status.OK, sampled_ms=line.now_ms - 7_000)
+    assert (line.orders, line.closed[-1].why.value) == ([], "healed_alone")
+    line.wait(1_000)
+    line.seen(Status.CRIT, unit="other.service")
+    assert len(line.orders) == 1, "what is seen since then is acted upon at once"
