@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from fleetmend import registry
 from fleetmend.v1 import link_pb2 as pb
 
-from . import boots, facts, identity, link, orders, wire
+from . import alone, boots, facts, identity, link, orders, renewal, wire
 from .backoff import chance
 from .checks import Status
 from .config import Settings
@@ -48,10 +48,10 @@ HEARTBEAT_MS = 10_000
 HEARTBEAT_MS_MIN = 500
 HOUSEKEEPING_MS = 10_000
 RENEW_CHECK_MS = 600_000
-RENEW_TIMEOUT_S = 120.0
 EXECUTOR_RETRY_MS = 30_000
 SNAPSHOT_DELAY_S = 1.0
 LOOK_AGAIN_S = 0.3
+ALONE_EVERY_MS = 1_000
 
 
 class Agent:
@@ -87,9 +87,8 @@ class Agent:
         self.runner = Runner(
             self.host, self._workers, self._observed, self._snapshot_soon, refreshers={"systemd": self._systemd.refresh}
         )
-        self._pulse = Pulse(
-            self.host, self._boot_id, self.runner, self.outbox, Presence(self.host) if settings.report_presence else None
-        )
+        presence = Presence(self.host)
+        self._pulse = Pulse(self.host, self._boot_id, self.runner, self.outbox, presence if settings.report_presence else None)
         self._pressure = PressureSignal(self.host, lambda: self._signal("pressure"))
         self._mounts = MountsSignal(self.host, lambda: self._signal("mounts"))
         self._inotify = InotifySignal(self._files_touched)
@@ -98,10 +97,8 @@ class Agent:
         self._inventory = Inventory(self.host, self._workers, self._facts, self._facts_changed)
         self._executor = ExecutorClient(settings.executor_socket)
         self.host.look = self._executor.looking(self._loop)
-        self._orders = orders.Orders(
-            self._executor,
-            orders.Desk(self.runner.latest, self._order_started, self._order_ended, self.runner.ask, self.host.clock_ms),
-        )
+        self._alone = alone.Alone(self._alone_desk(presence), self._state_dir, self._boot_id, settings.alone_after_ms)
+        self._orders = orders.Orders(self._executor, self._orders_desk())
         self.link = link.Link(self._channel, self.outbox, self._link_desk())
         self._schedule = Schedule(int(chance() * (1 << 30)))
 
@@ -119,6 +116,7 @@ class Agent:
         self._schedule.add("executor", EXECUTOR_RETRY_MS, now_ms)
         if self._notifier.watchdog_ms:
             self._schedule.add("watchdog", self._notifier.watchdog_ms, now_ms)
+        self._watch_alone()
         self._pressure.start()
         self._mounts.start()
         if self.outbox.trouble:
@@ -154,7 +152,7 @@ class Agent:
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        parts = (self.runner, self._inventory, self._orders, self._logs)
+        parts = (self.runner, self._inventory, self._orders, self._alone, self._logs)
         await asyncio.gather(*(part.stop() for part in parts), *tasks, return_exceptions=True)
         self._workers.close()
         self.outbox.close()
@@ -177,6 +175,8 @@ class Agent:
                     self._heartbeat()
                 case "housekeeping":
                     self._keep_house()
+                case "alone":
+                    self._alone.tick()
                 case "watchdog":
                     self._notifier.send("WATCHDOG=1")
                 case "executor":
@@ -225,6 +225,7 @@ class Agent:
                 self.runner.start(name, by_signal=True)
 
     def _observed(self, observed: Observed) -> None:
+        self._alone.observed(observed)
         record = pb.Record(boot_id=self._boot_id, observation=wire.observation(observed, self.host.wall_ms()))
         result = observed.result
         if not observed.requested or result.status is not Status.OK:
@@ -273,8 +274,13 @@ class Agent:
             config=self._take_config,
             order=self._orders.take,
             check_now=self.runner.ask,
-            lost=lambda _: self._say_status(),
+            lost=self._lost,
+            permits=self._take_permits,
         )
+
+    def _lost(self, _: str) -> None:
+        self._say_status()
+        self._watch_alone()
 
     def _hello(self) -> pb.Hello:
         return pb.Hello(
@@ -295,6 +301,7 @@ class Agent:
     def _welcome(self, welcome: pb.Welcome) -> None:
         every_ms = max(HEARTBEAT_MS_MIN, welcome.heartbeat_interval_ms or HEARTBEAT_MS)
         self._schedule.add("heartbeat", every_ms, self._now_ms())
+        self._schedule.remove("alone")
         self._arm()
         self._watch_clock(welcome.wall_ms)
         if welcome.HasField("config") and (welcome.config.digest or welcome.config.checks):
@@ -406,9 +413,11 @@ class Agent:
                 if self.link.connected:
                     # Hello went out without it: say it again, on a stream of its own.
                     self.link.rotate()
+                await self._alone.recover(map(str, answer.get("permits_used", [])))
             if wanted[0] and wanted != self._declared:
                 await self._executor.declare(*wanted)
             self._declared = wanted
+            await self._alone.hand_on()
         except ExecutorRefused as error:
             LOG.warning("the executor refused: %s: %s", error.reason, error.detail)
             if error.reason != "busy":
@@ -419,16 +428,50 @@ class Agent:
             self._executor_problem = str(error)
             return
         self._executor_problem = ""
-        if wanted == self._declared:
+        if wanted == self._declared and not self._alone.pending:
             self._schedule.remove("executor")
 
     def _order_started(self, order_id: str, started_clock_ms: int) -> None:
-        self._keep(
-            pb.Record(boot_id=self._boot_id, started=pb.OrderStarted(order_id=order_id, started_clock_ms=started_clock_ms))
-        )
+        started = pb.OrderStarted(order_id=order_id, started_clock_ms=started_clock_ms)
+        self._keep(pb.Record(boot_id=self._boot_id, started=started))
 
     def _order_ended(self, outcome: pb.OrderOutcome) -> None:
+        self._alone.order_ended()
         self._keep(pb.Record(boot_id=self._boot_id, outcome=outcome))
+
+    def _orders_desk(self) -> orders.Desk:
+        return orders.Desk(
+            self.runner.latest,
+            self._order_started,
+            self._order_ended,
+            self.runner.ask,
+            self.host.clock_ms,
+            settled=self._alone.settled,
+        )
+
+    # Healing alone.
+
+    def _alone_desk(self, presence: Presence) -> alone.Desk:
+        return alone.Desk(
+            runner=self.runner,
+            executor=self._executor,
+            clock_ms=self.host.clock_ms,
+            away_ms=lambda: self.link.away_ms,
+            busy=lambda: self._orders.busy,
+            present=presence.look,
+            keep=lambda use: self._keep(pb.Record(boot_id=self._boot_id, permit_use=use)),
+        )
+
+    def _watch_alone(self) -> None:
+        """Only while no controller is heard, and only with permits: an agent at rest does not wake up for this."""
+        if self._alone.armed:
+            self._schedule.add("alone", ALONE_EVERY_MS, self._now_ms())
+            self._arm()
+
+    def _take_permits(self, sealed: pb.SealedPermits) -> None:
+        if self._alone.take(sealed):
+            self._schedule.add("executor", EXECUTOR_RETRY_MS, self._now_ms(), first_in_ms=0)
+            self._arm()
 
     # Housekeeping.
 
@@ -443,17 +486,8 @@ class Agent:
         if not self._identity.not_after_ms or now_ms < self._identity.renew_at_ms:
             return
         try:
-            async with asyncio.timeout(RENEW_TIMEOUT_S):
-                code = await self._renew()
-            problem = "" if code == 0 else f"exit code {code}"
-            if code == 0:
-                self._identity = identity.load(self._state_dir)
-        except TimeoutError:
-            problem = f"it took longer than {RENEW_TIMEOUT_S:.0f} s"
-        except (OSError, identity.IdentityError) as error:
-            # A host short of memory or processes is the one that needs its agent most.
-            problem = str(error) or type(error).__name__
-        if problem:
+            self._identity = await renewal.attempt(self._renew, self._state_dir)
+        except renewal.NotRenewed as problem:
             LOG.warning("cannot renew the certificate: %s; trying again in %d s", problem, RENEW_CHECK_MS // 1000)
             return
         LOG.info("certificate renewed")

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fleetmend.catalogue import parse_duration_ms
+
 if TYPE_CHECKING:
     from yaml.nodes import MappingNode, Node
 
@@ -17,6 +19,8 @@ DEFAULT_PATH = Path("/etc/fleetmend/agent.yaml")
 LINK_PORT = 7443
 ENROLL_PORT = 7444
 CONFIG_BYTES_MAX = 64 * 1024
+# Sooner than this a restart of the controller would look like its absence.
+ALONE_AFTER_MS_MIN = 1_000
 
 _SIZE = re.compile(r"^(\d{1,12})([KMG]?)$")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -33,6 +37,7 @@ class Settings:
     """What one agent needs to know of itself. Addresses are `host:port`; `roots` holds what differs from the machine's own.
 
     `report_presence`: tell the controller who is logged in at a terminal, so that it stays out of their way.
+    `alone_after_ms`: how long no controller must have been heard before a permit may be used.
     """
 
     controller: str = ""
@@ -42,6 +47,7 @@ class Settings:
     dbus_socket: str = "/run/dbus/system_bus_socket"
     outbox_bytes_max: int = 16 << 20
     report_presence: bool = True
+    alone_after_ms: int = 10_000
     roots: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -132,6 +138,8 @@ class _Reader:
             self._errors.append(f"{self._path}:1:1: cannot use the settings: `controller: host:port` is missing")
         if self._errors:
             raise ConfigError("\n".join(self._errors))
+        if "alone_after" in values:
+            values["alone_after_ms"] = values.pop("alone_after")
         return Settings(**values)
 
     def _mapping(self, node: MappingNode, read: Any) -> dict[str, Any]:
@@ -149,7 +157,7 @@ class _Reader:
 
         if key == "roots" and isinstance(node, MappingNode):
             return self._mapping(node, self._root)
-        known = (*_TEXT_KEYS, "enroll_port", "outbox_bytes_max", "report_presence", "roots")
+        known = (*_TEXT_KEYS, "enroll_port", "outbox_bytes_max", "report_presence", "alone_after", "roots")
         if key not in known:
             self._error(key_node, f"cannot use {key!r}: unknown key, known are {', '.join(known)}")
             return None
@@ -170,6 +178,8 @@ class _Reader:
                 return parse_size(text)
             if key == "report_presence":
                 return parse_flag(text)
+            if key == "alone_after":
+                return parse_alone_after(text)
         except ValueError as error:
             self._error(node, str(error))
             return None
@@ -187,6 +197,17 @@ class _Reader:
     def _error(self, node: Node, text: str) -> None:
         mark = node.start_mark
         self._errors.append(f"{self._path}:{mark.line + 1}:{mark.column + 1}: {text}")
+
+
+def parse_alone_after(text: str) -> int:
+    """A duration of at least a second, in milliseconds. Raises ValueError with a sentence."""
+    try:
+        duration_ms = parse_duration_ms(text)
+    except ValueError:
+        duration_ms = 0
+    if duration_ms < ALONE_AFTER_MS_MIN:
+        raise ValueError(f"cannot read {text!r} as a duration of at least 1s: write it like 10s or 2m")
+    return duration_ms
 
 
 def parse_flag(text: str) -> bool:

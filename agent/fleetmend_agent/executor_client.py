@@ -96,6 +96,29 @@ class ExecutorClient:
 
         return look
 
+    async def keep_permits(self, payload: bytes, mac: bytes) -> None:
+        """Hands on a sealed set of permits: what it lacks is withdrawn."""
+        async with self._request(_sealed("permits", payload, mac)) as receive:
+            await receive(ANSWER_TIMEOUT_S)
+
+    async def permit(
+        self, payload: bytes, mac: bytes, permit: str, trigger: dict[str, Any], started: Callable[[str, int, str], None]
+    ) -> SealedOutcome:
+        """Uses a permit of the set on what was seen; `started` gets its id, the boot clock and what it is used for."""
+        request = {**_sealed("permit", payload, mac), "permit_id": permit, "trigger": trigger}
+        async with self._request(request) as receive:
+            while True:
+                answer = await receive(ORDER_TIMEOUT_S)
+                if answer.get("event") == "outcome":
+                    return _outcome(answer)
+                if answer.get("event") == "started":
+                    started(permit, int(answer.get("started_clock_ms", 0)), str(answer.get("permit", "")))
+
+    async def used(self, permit: str) -> SealedOutcome:
+        """What became of a permit that was used before."""
+        async with self._request({"op": "used", "permit_id": permit}) as receive:
+            return _outcome(await receive(ANSWER_TIMEOUT_S))
+
     @contextlib.asynccontextmanager
     async def _request(self, request: dict[str, Any]) -> AsyncIterator[Callable[[float], Awaitable[dict[str, Any]]]]:
         body = json.dumps(request, separators=(",", ":"), ensure_ascii=False).encode()
@@ -113,7 +136,7 @@ class ExecutorClient:
             writer.close()
 
 
-def _sealed(operation: str, payload: bytes, mac: bytes) -> dict[str, Any]:
+def _sealed(operation: str, payload: bytes, mac: bytes) -> dict[str, str]:
     return {"op": operation, "payload": payload.decode("utf-8", "strict"), "mac": mac.hex()}
 
 

@@ -35,6 +35,16 @@ WINDOW_RECORDS_MAX = 2048
 STABLE_AFTER_S = 10.0
 BYE_WAIT_MAX_S = 600.0
 
+# How a call ends when nobody is there to refuse it.
+_SILENT = (
+    grpc.StatusCode.OK,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.INTERNAL,
+)
+
 MakeChannel = Callable[[], grpc.aio.Channel]
 Build = Callable[["Session"], pb.LinkRequest]
 Call = Any  # grpc.aio.StreamStreamCall with our message types; the stubs do not name it.
@@ -51,15 +61,20 @@ class Desk:
     order: Callable[[pb.SealedOrder], None]
     check_now: Callable[[str, str], None]
     lost: Callable[[str], None]
+    permits: Callable[[pb.SealedPermits], None] = lambda _: None
 
 
 class Ended(Exception):
-    """A stream is over. `wait_s` is how long the gateway asked us to stay away; `reason` its word, if it said one."""
+    """A stream is over. `wait_s` is how long the gateway asked us to stay away; `reason` its word, if it said one.
 
-    def __init__(self, text: str, reason: str = "", wait_s: float = 0.0) -> None:
+    `answered`: a controller said so itself, so that it is not out of reach, whatever it wants.
+    """
+
+    def __init__(self, text: str, reason: str = "", wait_s: float = 0.0, *, answered: bool = False) -> None:
         super().__init__(text)
         self.reason = reason
         self.wait_s = wait_s
+        self.answered = answered
 
 
 class Session:
@@ -97,10 +112,10 @@ class Session:
             # If both ended, the reader knows why: the gateway's Bye or status.
             (tasks[0] if tasks[0] in done else tasks[1]).result()
         except grpc.aio.AioRpcError as error:
-            raise Ended(f"{error.code().name}: {error.details()}") from error
+            raise Ended(f"{error.code().name}: {error.details()}", answered=error.code() not in _SILENT) from error
         except (grpc.aio.UsageError, asyncio.InvalidStateError) as error:
             # gRPC says so when the call ended between two of our steps.
-            raise Ended(await _status(call)) from error
+            raise await _status(call) from error
         except TimeoutError as error:
             raise Ended(f"no Welcome within {WELCOME_TIMEOUT_S:g} s") from error
         finally:
@@ -132,14 +147,16 @@ class Session:
             await call.write(pb.LinkRequest(hello=self._desk.hello()))
             response = await call.read()
         if response is grpc.aio.EOF:
-            raise Ended(await _status(call))
+            raise await _status(call)
         if response.WhichOneof("message") == "bye":
             raise _bye(response.bye)
         if response.WhichOneof("message") != "welcome":
             raise Ended("the controller did not answer with Welcome")
         if response.welcome.protocol_version != PROTOCOL_VERSION:
             raise Ended(
-                f"the controller speaks protocol version {response.welcome.protocol_version}; update this agent", "protocol"
+                f"the controller speaks protocol version {response.welcome.protocol_version}; update this agent",
+                "protocol",
+                answered=True,
             )
         welcome: pb.Welcome = response.welcome
         return welcome
@@ -155,12 +172,14 @@ class Session:
                     self._desk.check_now(response.check_now.check, response.check_now.key)
                 case "config":
                     self._desk.config(response.config)
+                case "permits":
+                    self._desk.permits(response.permits)
                 case "bye":
                     raise _bye(response.bye)
                 case _:
                     # A newer controller may say more than we know.
                     continue
-        raise Ended(await _status(call))
+        raise await _status(call)
 
     async def _write(self, call: Call) -> None:
         while True:
@@ -210,8 +229,16 @@ class Link:
         self._desk = desk
         self._backoff = backoff or Backoff()
         self._rotate = asyncio.Event()
+        self._away_since_s: float | None = None
         self.session: Session | None = None
         self.problem = ""
+
+    @property
+    def away_ms(self) -> int | None:
+        """For how long no controller has been heard; None while one is, or before the first try."""
+        if self.connected or self._away_since_s is None:
+            return None
+        return int((asyncio.get_running_loop().time() - self._away_since_s) * 1000)
 
     @property
     def connected(self) -> bool:
@@ -229,6 +256,7 @@ class Link:
 
     async def run(self) -> None:
         """Until cancelled."""
+        self._away_since_s = asyncio.get_running_loop().time()
         while True:
             wait_s = await self._hold()
             self._rotate.clear()
@@ -291,6 +319,8 @@ class Link:
             error = Ended("the session ended without saying how")
         if self.connected and lasted_s >= STABLE_AFTER_S:
             self._backoff.reset()
+        if self.connected or error.answered:
+            self._away_since_s = asyncio.get_running_loop().time()
         text = f"cannot hold the link to the controller: {error}"
         if self.connected or text != self.problem:
             LOG.warning("%s; trying again", text)
@@ -319,14 +349,15 @@ def secure_channel(address: str, credentials: Credentials) -> grpc.aio.Channel:
     return grpc.aio.secure_channel(address, tls, options=options)
 
 
-async def _status(call: Call) -> str:
+async def _status(call: Call) -> Ended:
     code = await call.code()
     details = await call.details()
-    return f"{code.name}: {details or 'the controller ended the stream'}"
+    return Ended(f"{code.name}: {details or 'the controller ended the stream'}", answered=code not in _SILENT)
 
 
 def _bye(bye: pb.Bye) -> Ended:
     wait_s = min(bye.retry_after_ms / 1000, BYE_WAIT_MAX_S)
     if bye.reason == "removed":
         wait_s = BYE_WAIT_MAX_S
-    return Ended(f"the controller said bye: {bye.reason}{': ' if bye.detail else ''}{bye.detail}", bye.reason, wait_s)
+    text = f"the controller said bye: {bye.reason}{': ' if bye.detail else ''}{bye.detail}"
+    return Ended(text, bye.reason, wait_s, answered=bye.reason != "shutting_down")

@@ -37,9 +37,13 @@ class Executor(Protocol):
         """Ends an order that was not begun, for good; of one that was, waits for its outcome."""
 
 
+async def _at_once(_check: str, _key: str) -> None:
+    """Nothing else is under way."""
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What an order needs of the rest of the agent."""
+    """What an order needs of the rest of the agent. `settled` waits for what the host does alone to leave it alone."""
 
     latest: Callable[[str, str], Status | None]
     started: Callable[[str, int], None]
@@ -47,6 +51,7 @@ class Desk:
     ask: Callable[[str, str], None]
     clock_ms: Callable[[], int]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    settled: Callable[[str, str], Awaitable[None]] = _at_once
 
 
 class Orders:
@@ -56,6 +61,11 @@ class Orders:
         self._executor = executor
         self._desk = desk
         self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether an order is under way."""
+        return bool(self._tasks)
 
     def take(self, order: pb.SealedOrder) -> None:
         """Takes an order on, unless it is being carried already."""
@@ -86,6 +96,7 @@ class Orders:
         except UnicodeDecodeError:
             self._refuse(order, "unreadable", "cannot read the order: its text is not UTF-8")
             return
+        await self._desk.settled(order.check, order.key)
         # The order may have healed it and be sent again because its outcome was lost: only the ledger knows.
         gone = bool(order.check) and self._desk.latest(order.check, order.key) is Status.OK
         outcome = await self._hand_over(order, withdraw=gone)

@@ -17,6 +17,8 @@ from .store import sync_folder, write_all
 
 FILE_NAME = "ledger.jsonl"
 ENDS_KEPT = 1000
+# A permit keeps its id over many sets: what was used is remembered for as long as it may be offered again.
+PERMITS_KEPT = 128
 COMPACT_BYTES = 4 * 1024 * 1024
 # What is kept of orders that can no longer run; those that still could are kept whatever they take.
 KEPT_BYTES_MAX = 2 * 1024 * 1024
@@ -29,7 +31,10 @@ class LedgerUnavailable(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One order as the ledger knows it. `payload` and `mac` (hex) are its sealed outcome, empty while it has none."""
+    """One order as the ledger knows it. `payload` and `mac` (hex) are its sealed outcome, empty while it has none.
+
+    `permit` says what a used permit was used for, as canonical JSON; empty for an order.
+    """
 
     order_id: str
     boot_id: str
@@ -40,6 +45,7 @@ class Entry:
     started_clock_ms: int = 0
     payload: str = ""
     mac: str = ""
+    permit: str = ""
 
     @property
     def ended(self) -> bool:
@@ -88,6 +94,10 @@ class Ledger:
         """Orders that were begun and have no end: their effect is unknown, they must never run again."""
         return [entry for entry in self.entries.values() if not entry.ended]
 
+    def permits(self) -> list[Entry]:
+        """The permits that were used, or refused for good, oldest first."""
+        return [entry for entry in list(self.entries.values()) if entry.permit]
+
     def begin(self, entry: Entry) -> None:
         """Note that the order starts. Durable on return."""
         with self._lock:
@@ -124,10 +134,12 @@ class Ledger:
 
     def _kept(self, boot_id: str, clock_ms: int) -> list[Entry]:
         """In the order of the file. Newest first while the size lasts; what could still run is kept in any case."""
-        kept, spent = [], 0
+        kept, spent, permits = [], 0, 0
         for rank, entry in enumerate(reversed([e for e in self.entries.values() if e.order_id])):
             spent += len(entry.payload)
             alive = not entry.ended or (entry.boot_id == boot_id and entry.expires_clock_ms > clock_ms)
+            permits += bool(entry.permit)
+            alive = alive or (bool(entry.permit) and permits <= PERMITS_KEPT)
             if alive or (rank < ENDS_KEPT and spent <= KEPT_BYTES_MAX):
                 kept.append(entry)
         return kept[::-1]
@@ -264,6 +276,7 @@ def _end_record(entry: Entry) -> dict[str, object]:
 
 def _common(entry: Entry) -> dict[str, object]:
     return {
+        **({"permit": entry.permit} if entry.permit else {}),
         "order_id": entry.order_id,
         "boot_id": entry.boot_id,
         "epoch": entry.epoch,
@@ -282,4 +295,5 @@ def _entry(record: dict[str, object], *, began: bool = False) -> Entry:
         action=str(record["action"]),
         began=began,
         started_clock_ms=int(str(record["started_clock_ms"])),
+        permit=str(record.get("permit", "")),
     )

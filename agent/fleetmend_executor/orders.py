@@ -1,5 +1,7 @@
 """One sealed order from its bytes to its sealed outcome: verify, look into the ledger, check the rules, begin, run, end.
 
+A permit takes the same way once it fits what the agent saw (permits.py); it is an order that was given ahead of time.
+
 Refusals come in two kinds. Of an order that is truly ours and can never run, the refusal is its end: sealed and recorded. When
 the order cannot be believed (bad_seal), comes from a deposed controller (stale_epoch), or could not be recorded or taken on now
 (ledger_unavailable, not_enrolled, busy), nothing is recorded and `NotTaken` says so: a later delivery may still run.
@@ -7,68 +9,29 @@ the order cannot be believed (bad_seal), comes from a deposed controller (stale_
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+from fleetmend import permits as shared
 from fleetmend import registry
-from fleetmend.seal import SealError, seal, unseal
+from fleetmend.permits import PermitSet
 
-from . import actions, declaration, policy
+from . import actions, declaration, permits, policy
 from .actions import Action, Cost, Refused, validate
-from .commands import Finished
+from .documents import NotTaken, Order, Outcome, Use, believed, parse_order, sealed
 from .effects import Effect
 from .ledger import Entry, Ledger, LedgerUnavailable
 from .rules import HostRules
 from .run import Result, Runner, boot_clock_ms
 from .store import Identity, StateError, read_identity
+from .turns import WAIT_S_MAX, Turns
 
-ORDER_ID_CHARS_MAX = 128
-TARGET_WAIT_S_MAX = 30.0
-TARGETS_MAX = 1024
-OUTCOME_BYTES_MAX = 240 * 1024
-
-Started = Callable[[str, int], None]
+# The order or permit, when it began, and what a permit was used for.
+Started = Callable[[str, int, str], None]
 Plan = Callable[[], tuple[Effect, ...]]
-
-
-class NotTaken(Exception):
-    """An order or declaration that was not taken on: nothing ran, nothing was recorded. `reason` is a stable word."""
-
-    def __init__(self, reason: str, text: str) -> None:
-        super().__init__(text)
-        self.reason = reason
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The sealed end of an order, as it goes to the controller: canonical text and MAC in hex."""
-
-    order_id: str
-    payload: str
-    mac: str
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A verified order's parts."""
-
-    order_id: str
-    host_id: str
-    boot_id: str
-    epoch: int
-    action: str
-    params: dict[str, Any]
-    timeout_ms: int
-    expires_clock_ms: int
-
-    def entry(self, started_clock_ms: int = 0) -> Entry:
-        """How the ledger notes it."""
-        return Entry(
-            self.order_id, self.boot_id, self.epoch, self.expires_clock_ms, self.action, started_clock_ms=started_clock_ms
-        )
 
 
 @dataclass(slots=True)
@@ -81,9 +44,9 @@ class Desk:
     say: Callable[[str], None]
     runner: Runner
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _turns: Turns = field(default_factory=Turns)
     _ledger: Ledger | None = None
     _under_way: dict[str, threading.Event] = field(default_factory=dict)
-    _targets: dict[str, threading.Lock] = field(default_factory=dict)
     _unrecorded: dict[str, tuple[Entry, Outcome]] = field(default_factory=dict)
 
     def order(self, payload: bytes, mac: bytes, started: Started, *, withdrawn: bool = False) -> Outcome:
@@ -92,7 +55,53 @@ class Desk:
         `withdrawn`: the agent found the fault gone. An order that was never taken on ends here and can run no more.
         """
         identity = self.identity()
-        order = parse_order(_believed(identity, payload, mac, "order"))
+        return self._settle(parse_order(believed(identity, payload, mac, "order")), identity, started, withdrawn=withdrawn)
+
+    def permit(self, payload: bytes, mac: bytes, permit_id: str, trigger: object, started: Started) -> Outcome:
+        """Use a permit of this set on what the agent saw: its one outcome, now or as it was. Raises NotTaken."""
+        identity = self.identity()
+        held = self._newest_permits(identity, payload, mac)
+        grant = held.grant_of(permit_id)
+        if grant is None:
+            raise NotTaken("unknown_permit", f"cannot use {permit_id[:80]!r}: it is not in set {held.version}")
+        if boot_clock_ms() >= held.expires_clock_ms:
+            raise NotTaken("expired", f"cannot use {permit_id}: it expired at {held.expires_clock_ms} ms of the boot clock")
+        try:
+            seen = permits.parse_trigger(trigger)
+            params = permits.filled(grant, seen)
+        except Refused as error:
+            raise NotTaken("unreadable", str(error)) from error
+        order = Order(
+            order_id=permit_id,
+            host_id=held.host_id,
+            boot_id=held.boot_id,
+            epoch=held.epoch,
+            action=grant.deed.action,
+            params=params,
+            timeout_ms=grant.deed.timeout_ms,
+            expires_clock_ms=held.expires_clock_ms,
+            use=Use(held, grant, seen),
+            permit=permits.described(held, grant, seen, params),
+        )
+        return self._settle(order, identity, started)
+
+    def keep_permits(self, payload: bytes, mac: bytes) -> int:
+        """Keep a newer set of permits, durably: what it lacks is withdrawn. The version now in force. Raises NotTaken."""
+        return self._newest_permits(self.identity(), payload, mac).version
+
+    def used(self, permit_id: str) -> Outcome:
+        """What became of a permit that the ledger knows. Raises NotTaken."""
+        identity = self.identity()
+        with self._lock:
+            ledger = self._open_ledger(identity)
+            entry = ledger.get(permit_id)
+            if entry is None or not entry.permit:
+                raise NotTaken("unknown_permit", f"cannot tell of {permit_id[:80]!r}: it was not used here")
+            if permit_id in self._under_way:
+                raise NotTaken("busy", f"cannot answer for {permit_id}: it is under way")
+        return self._recorded(ledger, permit_id)
+
+    def _settle(self, order: Order, identity: Identity, started: Started, *, withdrawn: bool = False) -> Outcome:
         with self._lock:
             ledger = self._open_ledger(identity)
             self._compact(ledger)
@@ -102,7 +111,7 @@ class Desk:
                 self._check_epoch(order.epoch, identity, ledger)
                 self._under_way[order.order_id] = threading.Event()
         if other is not None:
-            other.wait(order.timeout_ms / 1000 + TARGET_WAIT_S_MAX)
+            other.wait(order.timeout_ms / 1000 + WAIT_S_MAX)
         if other is not None or known is not None:
             return self._recorded(ledger, order.order_id)
         try:
@@ -119,7 +128,7 @@ class Desk:
     def declare(self, payload: bytes, mac: bytes) -> int:
         """Keep a newer declaration, durably; the version now in force. Raises NotTaken."""
         identity = self.identity()
-        document = _believed(identity, payload, mac, "declaration")
+        document = believed(identity, payload, mac, "declaration")
         with self._lock:
             try:
                 fresh = declaration.parse(document, identity.host_id)
@@ -149,7 +158,7 @@ class Desk:
         except NotTaken as error:
             version, detail = 0, str(error)
         found = {"permitted_actions": permitted, "declaration_version": version, "detail": detail}
-        return {**found, "surprises": self.runner.surprises}
+        return {**found, **self._told_of_permits(), "surprises": self.runner.surprises}
 
     def look(self, what: str) -> Any:
         """What root sees of one thing that the agent may not see itself; reading only. Raises NotTaken."""
@@ -175,6 +184,42 @@ class Desk:
             self._ledger.close()
             self._ledger = None
 
+    def _told_of_permits(self) -> dict[str, Any]:
+        """Which permits were used, so that none goes unreported. A host that never had any need not open its ledger."""
+        try:
+            identity = self.identity()
+            held = permits.load(self.state_dir, identity.key, identity.host_id)
+            if held is None:
+                return {}
+            with self._lock:
+                known = self._open_ledger(identity).permits()
+        except NotTaken:
+            return {}
+        return {"permits_version": held.version, "permits_used": [entry.order_id for entry in known[-permits.TOLD_MAX :]]}
+
+    def _newest_permits(self, identity: Identity, payload: bytes, mac: bytes) -> PermitSet:
+        """The set, if none that is in force is newer; stored first if it is news. Raises NotTaken."""
+        document = believed(identity, payload, mac, shared.KIND)
+        try:
+            fresh = shared.parse(document)
+        except shared.PermitError as error:
+            raise NotTaken("unreadable", str(error)) from error
+        if fresh.host_id != identity.host_id:
+            raise NotTaken("wrong_host", f"cannot use permits of host {fresh.host_id[:40]}")
+        if fresh.boot_id != self.boot_id:
+            raise NotTaken("wrong_boot", "cannot use these permits: the host has booted since they were given")
+        with self._lock:
+            self._check_epoch(fresh.epoch, identity, self._open_ledger(identity))
+            held = permits.load(self.state_dir, identity.key, identity.host_id)
+            if held is not None and (fresh.age < held.age or (fresh.age == held.age and fresh != held)):
+                raise NotTaken("stale_version", f"cannot use permits {fresh.version}: {held.version} are in force")
+            if fresh != held:
+                try:
+                    permits.store(self.state_dir, payload, mac)
+                except OSError as error:
+                    raise NotTaken("state_unavailable", f"cannot store permits: {error.strerror}") from error
+        return fresh
+
     @property
     def _declaration_path(self) -> str:
         return f"{self.state_dir}/declaration.json"
@@ -188,7 +233,7 @@ class Desk:
             for entry in ledger.unfinished():
                 self.say(f"order {entry.order_id} has no end: this executor died while it ran; its outcome is unknown")
                 result = Result("unknown", "executor_died", "cannot tell what became of it: the executor died while it ran")
-                outcome = _sealed(identity, entry, result, boot_clock_ms())
+                outcome = sealed(identity, entry, result, boot_clock_ms())
                 ledger.end(entry, outcome.payload, outcome.mac)
         except LedgerUnavailable as error:
             self.say(str(error))
@@ -208,7 +253,8 @@ class Desk:
             declared = self._declaration(identity, lenient=True).epoch
         except NotTaken:
             declared = 0
-        highest = max(identity.epoch, ledger.epoch, declared)
+        held = permits.load(self.state_dir, identity.key, identity.host_id)
+        highest = max(identity.epoch, ledger.epoch, declared, held.epoch if held is not None else 0)
         if epoch < highest:
             raise NotTaken("stale_epoch", f"cannot obey epoch {epoch}: {highest} was seen; a newer controller is in charge")
 
@@ -216,23 +262,23 @@ class Desk:
         try:
             self._check_bounds(order, identity)
             action = _action(order.action)
-            plan = self._checked_plan(order, action, identity)
+            plan = self._checked_plan(order, action, identity, ledger)
         except Refused as error:
             return self._end(order, identity, ledger, _refusal(error), 0)
         if action.cost is Cost.HARMLESS:
             return self._run(order, identity, ledger, action, plan, started)
-        target = self._target(str(order.params.get("unit") or order.action))
-        wait_s = min(TARGET_WAIT_S_MAX, max(0.0, (order.expires_clock_ms - boot_clock_ms()) / 1000))
-        if not target.acquire(timeout=wait_s):
-            busy = Result("refused", "busy", "cannot begin: another order on the same target has not ended")
-            return self._end(order, identity, ledger, busy, 0)
         try:
-            self._check_bounds(order, identity)
-            return self._run(order, identity, ledger, action, plan, started)
+            with self._turn_of(order):
+                self._check_bounds(order, identity)
+                return self._run(order, identity, ledger, action, plan, started)
         except Refused as error:
             return self._end(order, identity, ledger, _refusal(error), 0)
-        finally:
-            target.release()
+
+    def _turn_of(self, order: Order) -> AbstractContextManager[None]:
+        if order.use is not None:
+            return self._turns.of_permit(order.order_id)
+        left_s = (order.expires_clock_ms - boot_clock_ms()) / 1000
+        return self._turns.of_order(str(order.params.get("unit") or order.action), left_s)
 
     def _check_bounds(self, order: Order, identity: Identity) -> None:
         if order.host_id != identity.host_id:
@@ -244,28 +290,36 @@ class Desk:
                 "expired", f"cannot obey {order.order_id}: it expired at {order.expires_clock_ms} ms of the boot clock"
             )
 
-    def _checked_plan(self, order: Order, action: Action, identity: Identity) -> Plan:
+    def _checked_plan(self, order: Order, action: Action, identity: Identity, ledger: Ledger) -> Plan:
         """All that can be refused is refused here, before the ledger says that the order began."""
         try:
             rules = HostRules(policy.load(self.policy_path), self._declaration(identity))
         except policy.PolicyError as error:
             raise Refused("policy_unavailable", str(error)) from error
         rules.constraint(action.name)
+        use = order.use
+        if use is not None:
+            permits.check(use.held, use.grant, use.trigger, action, boot_clock_ms())
+            permits.check_budget(use.grant, ledger.permits(), self.boot_id, boot_clock_ms())
         effects = action.plan(validate(action, order.params), rules)
+        if use is not None:
+            effects = (*_evidence(use, rules), *effects)
         return lambda: effects
 
     def _run(self, order: Order, identity: Identity, ledger: Ledger, action: Action, plan: Plan, started: Started) -> Outcome:
         begun_ms = boot_clock_ms()
         ledger.begin(order.entry(begun_ms))
-        started(order.order_id, begun_ms)
+        started(order.order_id, begun_ms, order.permit)
         timeout_s = min(order.timeout_ms / 1000, action.timeout_s) if order.timeout_ms else action.timeout_s
+        if order.use is not None:
+            timeout_s += sum(deed.timeout_ms for deed in order.use.grant.first) / 1000
         result = self.runner.carry_out(plan, timeout_s)
         return self._end(order, identity, ledger, result, begun_ms)
 
     def _end(self, order: Order, identity: Identity, ledger: Ledger, result: Result, begun_ms: int) -> Outcome:
         ended_ms = boot_clock_ms()
         entry = order.entry(begun_ms or ended_ms)
-        outcome = _sealed(identity, entry, result, ended_ms)
+        outcome = sealed(identity, entry, result, ended_ms)
         self._unrecorded[order.order_id] = (entry, outcome)
         ledger.end(entry, outcome.payload, outcome.mac)
         self._unrecorded.pop(order.order_id)
@@ -297,41 +351,11 @@ class Desk:
                 return declaration.NONE
             raise Refused("declaration_unavailable", str(error)) from error
 
-    def _target(self, name: str) -> threading.Lock:
-        with self._lock:
-            if len(self._targets) > TARGETS_MAX:
-                self._targets = {key: lock for key, lock in self._targets.items() if lock.locked()}
-            return self._targets.setdefault(name, threading.Lock())
-
-
-def parse_order(document: dict[str, Any]) -> Order:
-    """The parts of an unsealed order; NotTaken("unreadable") when one is missing or of another type."""
-    texts = {name: document.get(name) for name in ("order_id", "host_id", "boot_id", "action")}
-    numbers = {name: document.get(name) for name in ("epoch", "timeout_ms", "expires_clock_ms")}
-    if document.get("v") != 1:
-        raise NotTaken("unreadable", f"cannot read order: version {document.get('v')!r} of its form is unknown")
-    for name, value in texts.items():
-        if not isinstance(value, str) or not 0 < len(value) <= ORDER_ID_CHARS_MAX or not value.isprintable():
-            raise NotTaken("unreadable", f"cannot read order: its {name} is not a short text")
-    for name, number in numbers.items():
-        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-            raise NotTaken("unreadable", f"cannot read order: its {name} is not a whole number")
-    params = document.get("params", {})
-    return Order(**texts, **numbers, params=params if isinstance(params, dict) else {"": params})  # type: ignore[arg-type]
-
 
 def boot_id(path: str = "/proc/sys/kernel/random/boot_id") -> str:
     """Which boot this is."""
     with open(path, encoding="ascii") as file:
         return file.read(64).strip()
-
-
-def _believed(identity: Identity, payload: bytes, mac: bytes, kind: str) -> dict[str, Any]:
-    try:
-        return unseal(identity.key, payload, mac, kind)
-    except SealError as error:
-        digest = hashlib.sha256(payload).hexdigest()[:12]
-        raise NotTaken("bad_seal", f"{error} (payload {digest})") from error
 
 
 def _action(name: str) -> Action:
@@ -340,35 +364,23 @@ def _action(name: str) -> Action:
     return registry.load_one(actions, name, "ACTION", Action)
 
 
+def _evidence(use: Use, rules: HostRules) -> tuple[Effect, ...]:
+    """What the harmless deeds before a permit's own do. One that may not run here is left out: it heals nothing by itself."""
+    effects: list[Effect] = []
+    for deed in use.grant.first:
+        try:
+            action = _action(deed.action)
+            rules.constraint(action.name)
+            if action.cost is Cost.HARMLESS:
+                effects += action.plan(validate(action, shared.fill(deed, use.trigger.seen.finding)), rules)
+        except (Refused, shared.PermitError):
+            continue
+    return tuple(effects)
+
+
 def _content(held: declaration.Declaration) -> tuple[Any, ...]:
     return held.units, held.disposable, held.protected
 
 
 def _refusal(error: Refused) -> Result:
     return Result("expired" if error.reason == "expired" else "refused", error.reason, str(error))
-
-
-def _sealed(identity: Identity, entry: Entry, result: Result, ended_ms: int) -> Outcome:
-    document = {
-        "kind": "outcome",
-        "v": 1,
-        "order_id": entry.order_id,
-        "host_id": identity.host_id,
-        "boot_id": entry.boot_id,
-        "epoch": entry.epoch,
-        "outcome": result.outcome,
-        "reason": result.reason,
-        "detail": result.detail,
-        "started_clock_ms": entry.started_clock_ms,
-        "ended_clock_ms": ended_ms,
-        "output": result.output,
-        "commands": [_command(finished) for finished in result.commands],
-    }
-    payload, mac = seal(identity.key, document)
-    if len(payload) > OUTCOME_BYTES_MAX:
-        payload, mac = seal(identity.key, {**document, "output": "[left out: too large]", "commands": []})
-    return Outcome(entry.order_id, payload.decode(), mac.hex())
-
-
-def _command(finished: Finished) -> dict[str, Any]:
-    return {"argv": [word[:500] for word in finished.argv[:50]], "exit": finished.exit, "ms": finished.ms}

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .orders import Desk, NotTaken
+from .documents import NotTaken, Outcome
+from .orders import Desk
 
 FRAME_BYTES_MAX = 1024 * 1024
 CONNECTIONS_MAX = 8
@@ -123,20 +124,24 @@ class Server:
                 return {"event": "hello", "version": _version(), **self._desk.hello()}
             if operation == "look":
                 return {"event": "seen", "seen": self._desk.look(str(request.get("what"))[:40])}
+            if operation == "used":
+                return _outcome(self._desk.used(str(request.get("permit_id"))))
             payload, mac = _sealed_parts(request)
             if operation == "declaration":
                 return {"event": "stored", "declaration_version": self._desk.declare(payload, mac)}
-            if operation not in {"order", "withdraw"}:
-                return _refused(
-                    "unreadable", f"cannot do {str(operation)[:40]!r}: order, withdraw, declaration, look and hello are known"
-                )
-            outcome = self._desk.order(
-                payload,
-                mac,
-                lambda order_id, ms: self._answer(connection, _started(order_id, ms)),
-                withdrawn=operation == "withdraw",
-            )
-            return {"event": "outcome", "order_id": outcome.order_id, "payload": outcome.payload, "mac": outcome.mac}
+            if operation == "permits":
+                return {"event": "stored", "permits_version": self._desk.keep_permits(payload, mac)}
+            if operation not in {"order", "withdraw", "permit"}:
+                known = "order, withdraw, declaration, permits, permit, used, look and hello are known"
+                return _refused("unreadable", f"cannot do {str(operation)[:40]!r}: {known}")
+
+            def started(order_id: str, clock_ms: int, permit: str) -> None:
+                self._answer(connection, _started(order_id, clock_ms, permit))
+
+            if operation == "permit":
+                permit_id = str(request.get("permit_id"))
+                return _outcome(self._desk.permit(payload, mac, permit_id, request.get("trigger"), started))
+            return _outcome(self._desk.order(payload, mac, started, withdrawn=operation == "withdraw"))
         except NotTaken as error:
             self._say(f"not taken ({error.reason}): {error}")
             return _refused(error.reason, str(error))
@@ -172,8 +177,13 @@ def _sealed_parts(request: dict[str, Any]) -> tuple[bytes, bytes]:
         raise FrameError("cannot read the request: mac is not hexadecimal") from error
 
 
-def _started(order_id: str, clock_ms: int) -> dict[str, Any]:
-    return {"event": "started", "order_id": order_id, "started_clock_ms": clock_ms}
+def _started(order_id: str, clock_ms: int, permit: str) -> dict[str, Any]:
+    told = {"permit": permit} if permit else {}
+    return {"event": "started", "order_id": order_id, "started_clock_ms": clock_ms, **told}
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    return {"event": "outcome", "order_id": outcome.order_id, "payload": outcome.payload, "mac": outcome.mac}
 
 
 def _refused(reason: str, detail: str) -> dict[str, Any]:

@@ -99,7 +99,7 @@ NOW = Row(
         stat(
             "Healed",
             "Incidents that were healed and proved in the time shown.",
-            'round(sum(increase(fleetmend_incidents_closed_total{reason="healed"}[$__range])))',
+            'round(sum(increase(fleetmend_incidents_closed_total{reason=~"healed|healed_alone"}[$__range])))',
         ),
         stat(
             "Journal",

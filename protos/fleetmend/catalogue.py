@@ -89,7 +89,10 @@ class CheckSpec:
 
 @dataclass(frozen=True, slots=True)
 class ActionSpec:
-    """One action type. `cost`: harmless, disruptive or destructive; `proved_by`: check types that can prove it."""
+    """One action type. `cost`: harmless, disruptive or destructive; `proved_by`: check types that can prove it.
+
+    `target`: the parameter that names the one declared thing it touches, which lets it run by a permit; empty if there is none.
+    """
 
     name: str
     summary: str
@@ -97,6 +100,7 @@ class ActionSpec:
     params: tuple[ParamSpec, ...] = ()
     proved_by: tuple[str, ...] = ()
     timeout_s: float = 60.0
+    target: str = ""
 
 
 # Alerts of Prometheus reach the controller by Alertmanager's webhook; no agent has code for them.
@@ -309,5 +313,6 @@ def _action(name: str, entry: Mapping[str, Any]) -> ActionSpec:
         name=name,
         params=_params(entry["params"]),
         proved_by=tuple(entry["proved_by"]),
+        target=entry.get("target", ""),
         **{key: entry[key] for key in ("summary", "cost", "timeout_s")},
     )

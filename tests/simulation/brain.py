@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fleetmend_controller.core.effects import RequestCheck, SendOrder, Step, WakeAt
+from fleetmend_controller.core.effects import RequestCheck, SendOrder, SendPermits, Step, WakeAt, WakeHostAt
 from fleetmend_controller.core.events import (
     DeciderStarted,
     Event,
@@ -14,10 +14,12 @@ from fleetmend_controller.core.events import (
     HostConnected,
     HostEnrolled,
     HostSilent,
+    HostWoken,
     Observed,
     OrderEnded,
     OrderStarted,
     Paused,
+    PermitUsed,
     PolicyLoaded,
     Resumed,
     RunRequested,
@@ -79,6 +81,9 @@ class Brain:
         for incident in self.fleet.incidents.values():
             if incident.wake_ms is not None:
                 self._wake_at(incident.id, incident.wake_ms)
+        for host in self.fleet.hosts.values():
+            if host.permits.due_ms is not None:
+                self._wake_host_at(host.id, host.permits.due_ms)
 
     def _reconcile(self) -> None:
         """What the host table has and the journal has not: a crash came between both."""
@@ -162,6 +167,12 @@ class Brain:
                     self.world.network.check(server, subject.key)
             case WakeAt(incident, at_ms):
                 self._wake_at(incident, at_ms)
+            case WakeHostAt(host, at_ms):
+                self._wake_host_at(host, at_ms)
+            case SendPermits(host):
+                server = self.world.servers[host]
+                if server.linked and server.boot == effect.boot:
+                    self.world.network.permits(server, effect, self.epoch)
 
     def _wake_at(self, incident: str, at_ms: int) -> None:
         life = self.life
@@ -169,6 +180,15 @@ class Brain:
         def wake() -> None:
             if life == self.life and self.up and incident in self.fleet.incidents:
                 self.take([Woken(self.now_ms(), incident)])
+
+        self.world.time.at(at_ms - self.skew_ms, wake)
+
+    def _wake_host_at(self, host: str, at_ms: int) -> None:
+        life = self.life
+
+        def wake() -> None:
+            if life == self.life and self.up:
+                self.take([HostWoken(self.now_ms(), host)])
 
         self.world.time.at(at_ms - self.skew_ms, wake)
 
@@ -241,6 +261,8 @@ class Brain:
                         r.seq,
                     )
                 )
+            elif r.kind.startswith("permit"):
+                events += self._of_permit(server, r, at_ms, clock, box)
             elif r.kind == "started":
                 events.append(OrderStarted(at_ms, server.id, r.order, box, r.seq))
             else:
@@ -252,6 +274,18 @@ class Brain:
         self.take(events)
         if self.up:
             self.world.network.ack(server, records[-1].seq)
+
+    def _of_permit(self, server: Server, r: Record, at_ms: int, clock_ms: int, box: str) -> list[Event]:
+        """As the gateway does: the end says everything once more, and carries the record's number."""
+        use, ended = r.use, r.kind == "permit ended"
+        told = PermitUsed(
+            at_ms, server.id, r.order, use.playbook, "restart_unit", (("unit", use.unit),), 20_000, 5_000, 30_000,
+            "unit_failed", "unit_failed", use.unit, {"unit": use.unit}, "crit", use.boot,
+            use.since_ms, use.since_ms, use.started_ms, max(clock_ms, use.started_ms), use.away_ms, ended,
+        )  # fmt: skip
+        if not ended:
+            return [replace(told, outbox=box, seq=r.seq)]
+        return [told, OrderEnded(at_ms, server.id, r.order, r.outcome, "", "", r.boot, r.clock_ms, clock_ms, "", box, r.seq)]
 
     def pause_something(self) -> None:
         """An operator pauses for a while, or resumes."""

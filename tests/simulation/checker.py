@@ -6,10 +6,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fleetmend_controller.core import invariants
-from fleetmend_controller.core.effects import Acknowledged, ActionEnded, Closed, SendOrder, Step, Why
+from fleetmend_controller.core.effects import (
+    PROVED,
+    Acknowledged,
+    ActionEnded,
+    Closed,
+    Grant,
+    PermitSpent,
+    SendOrder,
+    SendPermits,
+    Step,
+    Why,
+)
 from fleetmend_controller.core.events import Acknowledge, Event, EvidenceConfirmed, Observed, OrderEnded, Woken
 from fleetmend_controller.core.gates.fleet_budget import allowance
+from fleetmend_controller.core.gates.paused import scopes
 from fleetmend_controller.core.model import Cost, Fleet, Order, Phase, Status, Subject
+from fleetmend_controller.core.permits import PERMITS_MAX
 from fleetmend_controller.core.policy import Policy
 from fleetmend_controller.store import codec
 
@@ -41,7 +54,11 @@ class Books:
     tries: dict[Subject, list[int]] = field(default_factory=dict)
     epoch_seen: dict[str, int] = field(default_factory=dict)
     running: dict[str, str] = field(default_factory=dict)
+    permits: dict[str, tuple[str, str]] = field(default_factory=dict)
+    alone: dict[str, tuple[str, str, str, int]] = field(default_factory=dict)
+    spent: dict[str, int] = field(default_factory=dict)
     healed: int = 0
+    healed_alone: int = 0
     events: int = 0
 
 
@@ -82,7 +99,12 @@ class Checker:
         for effect in step.effects:
             if isinstance(effect, SendOrder) and effect.order.id not in self.books.issued:
                 self._issued(fleet, policy, effect.order)
-            elif isinstance(effect, Closed) and effect.why is Why.HEALED:
+            elif isinstance(effect, SendPermits):
+                self._given(fleet, effect)
+            elif isinstance(effect, PermitSpent):
+                self._spent(effect.order)
+            elif isinstance(effect, Closed) and effect.why in PROVED:
+                self.books.healed_alone += effect.why is Why.HEALED_ALONE
                 self._healed(effect)
             elif isinstance(effect, ActionEnded):
                 self.books.ends[effect.order] = self.books.ends.get(effect.order, 0) + 1
@@ -107,6 +129,35 @@ class Checker:
         if server.id in b.running:
             self.fail(f"{order.id} runs on {server.id} while {b.running[server.id]} does")
         b.running[server.id] = order.id
+
+    def alone(self, server: Server, permit: str, held: SendPermits, epoch: int, grant: Grant) -> None:
+        """A host begins something without an order: by a permit, once, in time, within its budget, and nothing beside it."""
+        b, now_ms = self.books, server.clock_ms()
+        if permit in b.alone:
+            self.fail(f"{permit} was used twice on {server.id}")
+        if b.permits.get(permit) != (server.id, grant.playbook):
+            self.fail(f"{permit} is used on {server.id} although it was never given")
+        if held.boot != server.boot or now_ms >= held.expires_clock_ms:
+            self.fail(f"{permit} is used after its expiry or on another boot")
+        if epoch < b.epoch_seen.get(server.id, 0):
+            self.fail(f"{permit} of epoch {epoch} is used after epoch {b.epoch_seen[server.id]} commanded {server.id}")
+        if server.linked or self.world.time.now_ms - server.away_since_ms < 10_000:
+            self.fail(f"{permit} is used although a controller could be asked")
+        recent = [
+            u for u in b.alone.values() if u[:3] == (server.id, grant.playbook, server.boot) and now_ms - u[3] < grant.window_ms
+        ]
+        if len(recent) >= PERMITS_MAX:
+            self.fail(f"{permit} is one too many on {server.id}: {len(recent)} were used")
+        if server.id in b.running:
+            self.fail(f"{permit} is used on {server.id} while {b.running[server.id]} runs")
+        b.epoch_seen[server.id] = max(epoch, b.epoch_seen.get(server.id, 0))
+        b.alone[permit] = (server.id, grant.playbook, server.boot, now_ms)
+        b.running[server.id] = permit
+
+    def alone_finished(self, server: Server, permit: str) -> None:
+        """What a host did without an order is over."""
+        if self.books.running.get(server.id) == permit:
+            del self.books.running[server.id]
 
     def finished(self, server: Server, order: Order) -> None:
         """The action's effect is over."""
@@ -145,7 +196,30 @@ class Checker:
                 alert = Subject(server.id, "alert:UnitDown", unit)
                 if unit not in server.bad and (alert in brain.fleet.by_subject or alert in brain.fleet.symptom_of):
                     self.fail(f"the alert about {unit} on {server.id} is over and still has an incident")
+        for permit in self.books.alone:
+            if self.books.spent.get(permit, 0) != 1:
+                self.fail(f"{permit} was used and told of {self.books.spent.get(permit, 0)} times")
         self.same_fleet(brain.fleet, brain.replayed(whole=True))
+
+    def _given(self, fleet: Fleet, given: SendPermits) -> None:
+        host = fleet.hosts[given.host]
+        for grant in given.grants:
+            paused = [p for p in fleet.pauses.values() if p.scope in scopes(host, grant.playbook)]
+            if any(p.until_ms is None or p.until_ms > fleet.now_ms for p in paused):
+                self.fail(f"{given.host} gets permits although it is paused")
+            for permit in grant.permits:
+                self.books.permits[permit] = (given.host, grant.playbook)
+                if permit in self.books.spent:
+                    self.fail(f"{permit} is given again although it was used")
+
+    def _spent(self, order: Order) -> None:
+        b = self.books
+        b.spent[order.id] = b.spent.get(order.id, 0) + 1
+        if b.spent[order.id] > 1:
+            self.fail(f"{order.id} counts {b.spent[order.id]} times")
+        if order.id not in b.alone:
+            self.fail(f"{order.id} counts although it was never used")
+        b.issued[order.id] = order
 
     def _saw_bad(self, subject: Subject, sampled_ms: int) -> None:
         self.books.first_bad_ms.setdefault(subject, sampled_ms)

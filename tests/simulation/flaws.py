@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from fleetmend_controller.core import alerts, fleet, orders, proof, repair
+from fleetmend_controller.core import alerts, alone, fleet, orders, proof, repair
 from fleetmend_controller.core.model import Status
 
 Patch = tuple[Any, str, Callable[..., Any]]
@@ -82,6 +82,24 @@ def _leave_what_is_taken(turn: Any, incident: Any) -> None:
         _REAL_CONSIDER(turn, incident)
 
 
+# Hosts are often alone, their agents die, and what is broken is often cursed.
+CUT_OFF = (
+    *(("hosts", 3), ("units", 3), ("fault_every_ms", 20_000), ("duration_ms", 1_800_000), ("partition_every_ms", 60_000)),
+    *(("agent_crash_every_ms", 60_000), ("cursed", 0.2), ("action_ms", 2_000), ("flap", 0.0), ("unknown", 0.0)),
+)
+
+
+def _counts_again(turn: Any, event: Any) -> None:
+    """Forget which permits were told of."""
+    host = turn.fleet.hosts.get(event.host)
+    if host is not None:
+        host.permits.used.pop(event.permit, None)
+    _REAL_USED(turn, event)
+
+
+_REAL_USED = alone.used
+
+
 FLAWS: tuple[Flaw, ...] = (
     Flaw(
         "late_alerts_believed",
@@ -126,6 +144,26 @@ FLAWS: tuple[Flaw, ...] = (
         "an order runs after its time or on another boot",
         "expiry_not_checked",
         swarm=(*DEADLY, ("reboot_every_ms", 200_000)),
+    ),
+    Flaw("permit_used_twice", "a permit runs although the ledger knows it", "permit_ledger_ignored", swarm=CUT_OFF),
+    Flaw("permit_expiry_unchecked", "a permit is used after its end", "permit_expiry_unchecked", swarm=CUT_OFF),
+    Flaw(
+        "permit_of_a_deposed_one",
+        "a permit is used after a newer controller commanded",
+        "permit_epoch_unchecked",
+        swarm=(*CUT_OFF, ("controller_crash_every_ms", 20_000), ("loss", 0.5), ("delay_ms", 3_000)),
+    ),
+    Flaw(
+        "permits_while_paused",
+        "a host that is paused gets permits",
+        "gate:paused",
+        swarm=(*CUT_OFF, ("pause_every_ms", 60_000)),
+    ),
+    Flaw(
+        "uses_counted_twice",
+        "a use that is told again counts again",
+        patches=((alone, "used", _counts_again),),
+        swarm=CUT_OFF,
     ),
     Flaw("acknowledged_too_early", "a report is acknowledged before the journal holds it", "early_ack", swarm=ONCE),
     Flaw("effect_before_commit", "an order leaves before the journal holds it", "effect_before_commit", swarm=DEADLY),

@@ -18,9 +18,10 @@ from fleetmend_controller.core.model import (
     Trust,
     WaitStep,
 )
-from fleetmend_controller.core.policy import Policy
+from fleetmend_controller.core.policy import Policy, Reach
 
 GATES = tuple(sorted(registry.load(gate_folder, "GATE", Gate).values(), key=lambda gate: gate.order))
+PERMIT_TTL_MS = 100_000
 RESTART = ActionStep("restart_unit", (("unit", "{finding.unit}"),), Cost.DISRUPTIVE, Proof(20_000, 5_000), 30_000)
 EVIDENCE = ActionStep("collect_evidence", (("unit", "{finding.unit}"),), Cost.HARMLESS, None, 10_000)
 
@@ -39,8 +40,10 @@ def policies(flaw: str) -> tuple[Policy, ...]:
         gates = tuple(Gate(g.name, g.order, g.question, lambda _c: allow("skipped")) if g.name == skipped else g for g in GATES)
     tight = Limits(Rate(3, 3_600_000), FleetBudget("role", 10, 2), Attempts(4, 3_600_000, 5_000, 2))
     loose = Limits(Rate(20, 3_600_000), FleetBudget("role", 30, 5), Attempts(8, 3_600_000, 1_000, 3))
+    # Short, so that a partition outlasts them.
+    alone = {"alone": {"restart": lambda _host: Reach(("unit_failed",), "{}")}, "permit_ttl_ms": PERMIT_TTL_MS}
     return (
-        Policy("p1", (_playbook(tight, (EVIDENCE, RESTART, WaitStep(20_000), RESTART), 0),), {}, gates),
+        Policy("p1", (_playbook(tight, (EVIDENCE, RESTART, WaitStep(20_000), RESTART), 0),), {}, gates, **alone),
         Policy("p2", (_playbook(loose, (RESTART,), 2_000),), {}, gates),
-        Policy("p3", (_playbook(loose, (RESTART, RESTART, RESTART), 0),), {}, gates),
+        Policy("p3", (_playbook(loose, (RESTART, RESTART, RESTART), 0),), {}, gates, **alone),
     )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from fleetmend_controller.core.model import Cost, Order, Outcome
 
+from .hands import Hands, Use
+
 if TYPE_CHECKING:
     from .world import World
 
@@ -28,14 +30,20 @@ class Record:
     outcome: Outcome = Outcome.DONE
     refusal: str = ""
     clock_ms: int = 0
+    use: Use | None = None
 
 
 @dataclass(slots=True)
 class Ledger:
-    """What survives an executor's crash. `begun` maps an order to its end, or None while it runs or if the end was lost."""
+    """What survives an executor's crash. `begun` maps an order to its end, or None while it runs or if the end was lost.
+
+    `uses` says of each permit in it what it was used for; `ended_ms` when.
+    """
 
     begun: dict[str, Outcome | None] = field(default_factory=dict)
     epoch: int = 0
+    uses: dict[str, Use] = field(default_factory=dict)
+    ended_ms: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -56,9 +64,26 @@ class Server:
     acting: set[str] = field(default_factory=set)
     up: bool = True
     agent_up: bool = True
-    linked: bool = False
     partitioned: bool = False
     life: int = 0
+    hands: Hands = field(init=False)
+    _linked: bool = False
+    away_since_ms: int = 0
+
+    def __post_init__(self) -> None:
+        self.hands = Hands(self)
+        self.away_since_ms = self.world.time.now_ms
+
+    @property
+    def linked(self) -> bool:
+        """Whether a stream is up."""
+        return self._linked
+
+    @linked.setter
+    def linked(self, value: bool) -> None:
+        if self._linked and not value:
+            self.away_since_ms = self.world.time.now_ms
+        self._linked = value
 
     @property
     def boot(self) -> str:
@@ -96,6 +121,11 @@ class Server:
         self.outbox.append(record)
         self.send(only_new=self.world.faulty("not_resent"))
 
+    def keep(self, kind: str, permit: str, use: Use, outcome: Outcome) -> None:
+        """Something about a permit, into the outbox."""
+        clock_ms = self.ledger.ended_ms.get(permit, use.started_ms) if kind == "permit ended" else use.started_ms
+        self.add(Record(0, use.boot, kind, unit=use.unit, order=permit, outcome=outcome, clock_ms=clock_ms, use=use))
+
     def send(self, only_new: bool = False) -> None:
         """Offer everything unacknowledged, in order."""
         if self.linked and self.outbox:
@@ -109,6 +139,12 @@ class Server:
     def receive_order(self, order: Order, epoch: int) -> None:
         """The agent gets an order: hand it on unless the fault is gone."""
         if not (self.up and self.agent_up):
+            return
+        if self.hands.unit:
+            # The agent lets what it does alone come to its end first.
+            life = self.life
+            again = lambda: self.receive_order(order, epoch) if life == self.life else None  # noqa: E731
+            self.world.time.after(500, again)
             return
         if order.check and self.told.get(order.key, "ok") == "ok" and order.id not in self.ledger.begun:
             # Withdrawn: the ledger has its end, and a copy that is still on its way cannot run when the fault is back.
@@ -137,6 +173,9 @@ class Server:
         late = order.boot != self.boot or self.clock_ms() > order.expires_clock_ms
         if late and not self.world.faulty("expiry_not_checked"):
             self._refuse(order, "expired", Outcome.EXPIRED)
+            return
+        if self.hands.busy:
+            self.world.time.after(500, lambda: self._execute(order, epoch) if self.up else None)
             return
         self.ledger.epoch = max(epoch, self.ledger.epoch)
         self.ledger.begun[order.id] = None
@@ -179,6 +218,7 @@ class Server:
         self.linked = False
         self.life += 1
         self.told = {}
+        self.hands.forget()
         self.world.time.after(self.world.rng.randint(100, 5_000), back)
 
     def reboot(self, back: Callable[[], None]) -> None:
@@ -187,5 +227,7 @@ class Server:
         self.life += 1
         self.told = {}
         self.acting.clear()
+        self.hands.forget()
+        self.hands.busy = ""
         self.world.checker.powered_off(self)
         self.world.time.after(self.world.rng.randint(5_000, 90_000), back)

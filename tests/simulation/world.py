@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+from fleetmend_controller.core.effects import SendPermits
 from fleetmend_controller.core.model import Order
 
 from .brain import Brain
@@ -52,6 +53,11 @@ class Network:
         late = 1 if self.world.calm else self.world.rng.choice((1, 1, 1, 8))
         for delay in self._fates():
             self.world.time.after(delay * late, lambda: None if server.partitioned else server.receive_order(order, epoch))
+
+    def permits(self, server: Server, given: SendPermits, epoch: int) -> None:
+        """A set of permits on its way to a host; with its stream it is lost."""
+        for delay in self._fates():
+            self.world.time.after(delay, lambda: server.hands.take(given, epoch) if server.linked and server.agent_up else None)
 
     def check(self, server: Server, unit: str) -> None:
         """A wish for a fresh result."""
@@ -159,6 +165,7 @@ class World:
     def _agent_back(self, server: Server) -> None:
         if server.up:
             server.agent_up = True
+            server.hands.ask_executor()
             self._link(server)
 
     def _reboot(self, server: Server) -> None:
@@ -170,6 +177,7 @@ class World:
             server.boot_number += 1
             server.booted_ms = self.time.now_ms
             server.bad &= server.cursed
+            server.hands.ask_executor()
             self._link(server)
 
         server.reboot(back)
@@ -188,5 +196,8 @@ class World:
             server.look_at_all()
             if not self.faulty("not_resent"):
                 server.send()
+        if not server.linked:
+            for wait_ms in (0, 2_500, 5_000, 7_500):
+                self.time.after(wait_ms, server.hands.tick)
         idle = self.calm and not server.bad and not server.outbox
         self.time.after(CALM_BEAT_MS if idle else HEARTBEAT_MS, lambda: self._beat(server))

@@ -64,6 +64,7 @@ def _action(action: Action) -> dict[str, Any]:
         "params": _entries(action.params),
         "proved_by": list(action.proved_by),
         "timeout_s": action.timeout_s,
+        **({"target": action.target} if action.target else {}),
     }
 
 
@@ -91,6 +92,8 @@ def page(known: catalogue.Catalogue) -> str:
     for action in known.actions.values():
         proofs = ", ".join(f"`{name}`" for name in action.proved_by) or "nothing"
         text = f"{action.summary.rstrip('.')}. Cost: {action.cost}; proved by {proofs}; at most {action.timeout_s:g} s."
+        if action.target:
+            text += f" May run by a permit: it touches one `{action.target}`."
         lines += [f"### {action.name}", "", text, ""]
         lines += _table(("parameter", "kind", "default", "meaning"), [_param_row(param) for param in action.params])
     return "\n".join(lines).rstrip("\n") + "\n"

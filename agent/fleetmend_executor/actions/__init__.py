@@ -46,7 +46,8 @@ class Action:
 
     `plan(params, rules)` is pure: validated parameters and the host's rules (policy file and declaration) in, a tuple of
     effects out (argument vectors, or one of the runner's few built-in effects), or Refused. `proved_by` names the check
-    types that can prove it.
+    types that can prove it. `target` names the parameter that says which one declared thing it touches; what has none, and is
+    not harmless, needs a controller that decides: it never runs by a permit.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Action:
     params: tuple[Param, ...] = ()
     proved_by: tuple[str, ...] = ()
     timeout_s: float = 60.0
+    target: str = ""
 
 
 TEXT_CHARS_MAX = 4096

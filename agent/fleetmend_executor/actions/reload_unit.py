@@ -26,4 +26,5 @@ ACTION = Action(
     params=(Param("unit", "text", "Full name of the unit, e.g. shop.service.", required=True),),
     proved_by=("unit_active", "http_endpoint", "tcp_port", "file_age", "nagios_plugin"),
     timeout_s=60.0,
+    target="unit",
 )

@@ -40,4 +40,5 @@ ACTION = Action(
         "nagios_plugin",
     ),
     timeout_s=120.0,
+    target="unit",
 )

@@ -37,4 +37,5 @@ ACTION = Action(
         "nagios_plugin",
     ),
     timeout_s=3600.0,
+    target="command",
 )

@@ -27,4 +27,5 @@ ACTION = Action(
     params=(Param("unit", "text", "Full name of the unit, e.g. shop.service.", required=True),),
     proved_by=("unit_failed", "unit_active", "http_endpoint", "tcp_port", "file_age", "filesystem_readonly", "nagios_plugin"),
     timeout_s=120.0,
+    target="unit",
 )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..core.permits import is_permit
 from .story import Story, StoryRow
 
 # The words of decisions (core.effects.Why) that close the book on one order.
@@ -77,6 +78,8 @@ def seen_ms(row: StoryRow) -> int:
         return row.at_ms - max(0, int(event["clock_ms"]) - int(event["sampled_clock_ms"]))
     if event.get("type") == "AlertSaid":
         return int(event["said_ms"])
+    if event.get("type") == "PermitUsed":
+        return row.at_ms - max(0, int(event["clock_ms"]) - int(event["since_clock_ms"]))
     if event.get("type") == "HostSilent":
         return row.at_ms - int(event["silent_ms"])
     return row.at_ms
@@ -100,7 +103,7 @@ def _follow(case: Case, row: StoryRow) -> None:
     for reason in row.reasons:
         if reason["why"] not in ("allowed", "acknowledged"):
             case.why = reason["why"]
-        if reason["why"] in ("playbook_matched", "ordered"):
+        if reason["why"] in ("playbook_matched", "ordered", "alone_used"):
             case.playbook = reason.get("playbook", "") or case.playbook
     for effect in row.effects:
         _follow_effect(case, row, effect)
@@ -123,6 +126,8 @@ def _follow_event(case: Case, row: StoryRow) -> None:
         order.started_ms = row.at_ms
     if kind == "OrderEnded":
         order.ended_ms = row.at_ms
+        if is_permit(order.id):
+            order.ended_ms -= max(0, int(event["clock_ms"]) - int(event["ended_clock_ms"]))
         order.outcome = str(event["outcome"])
         order.detail = str(event.get("detail", "")) or str(event.get("refusal", ""))
         order.output = str(event.get("output", ""))
@@ -141,9 +146,9 @@ def _follow_effect(case: Case, row: StoryRow, effect: dict[str, Any]) -> None:
         case.playbook = effect["playbook"]
     elif kind == "Acknowledged":
         case.taken_by, case.taken_ms = effect["by"], row.at_ms
-    elif kind == "SendOrder" and effect["order"]["id"] not in case.orders:
+    elif kind in ("SendOrder", "PermitSpent") and effect["order"]["id"] not in case.orders:
         case.orders[effect["order"]["id"]] = _ordered(row, effect["order"])
-    elif kind == "ActionEnded" and not case.orders[effect["order"]].outcome:
+    elif kind == "ActionEnded" and effect["order"] in case.orders and not case.orders[effect["order"]].outcome:
         # Given up without a word from the host.
         order = case.orders[effect["order"]]
         order.ended_ms, order.outcome, order.detail = row.at_ms, effect["outcome"], effect["detail"]
@@ -156,7 +161,11 @@ def _first_summary(row: StoryRow) -> str:
 
 
 def _ordered(row: StoryRow, order: dict[str, Any]) -> OrderTold:
-    return OrderTold(order["id"], order["action"], pairs(order["params"]), order["requested_by"], row.at_ms)
+    told = OrderTold(order["id"], order["action"], pairs(order["params"]), order["requested_by"], row.at_ms)
+    if order.get("permit"):
+        # Done before the controller heard of it.
+        told.ordered_ms, told.started_ms = order["issued_ms"], order["started_ms"]
+    return told
 
 
 def gate_answers(row: StoryRow) -> Iterator[dict[str, Any]]:

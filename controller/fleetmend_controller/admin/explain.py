@@ -14,6 +14,7 @@ from typing import Any
 from fleetmend.plain import plain_line
 
 from ..core.incidents import OPERATOR_CHECK
+from ..core.permits import is_permit
 from ..core.storms import FLEET
 from .case import Case, build_case, gate_answers, pairs
 from .spans import span
@@ -61,7 +62,7 @@ _TOPICS = {
         "no_playbook",
         "operator_request",
     ),
-    Topic.ORDER: ("ordered",),
+    Topic.ORDER: ("ordered", "alone_used"),
     Topic.ANSWER: (
         "action_started",
         "action_done",
@@ -75,6 +76,7 @@ _TOPICS = {
     Topic.PROOF: ("proof_first_ok", "proof_timeout", "proof_broken"),
     Topic.END: (
         "healed",
+        "healed_alone",
         "went_away",
         "healed_by_person",
         "ran",
@@ -142,7 +144,7 @@ def explain(
     orders = 0
     for row in story.rows:
         for topic, line in _lines(row, host_name):
-            orders += line.why == "ordered"
+            orders += line.why == "ordered" or (line.why == "alone_used" and row.event.get("type") == "PermitUsed")
             rounds.setdefault((_round(topic, orders), topic), []).append(_plain(line))
     if asides:
         rounds.setdefault((0, Topic.SEEN), []).extend(_plain(line) for line in asides)
@@ -277,6 +279,10 @@ def _with_event(topic: Topic, line: Line, row: StoryRow, host_name: str) -> Line
         return replace(line, host_clock_ms=int(event["sampled_clock_ms"]), evidence=_sample(event, host_name))
     if own and kind == "AlertSaid":
         return replace(line, evidence=_told_by_alertmanager(event))
+    if kind == "PermitUsed" and line.why == "alone_used":
+        return replace(line, host_clock_ms=int(event["started_clock_ms"]), evidence=_permit(event, host_name))
+    if kind == "PermitUsed" and topic is Topic.SEEN:
+        return replace(line, host_clock_ms=int(event["since_clock_ms"]), evidence=_sample(event, host_name))
     if topic is Topic.ORDER:
         order = next((e["order"] for e in row.effects if e["type"] == "SendOrder"), None)
         return line if order is None else replace(line, evidence=_order(order, host_name))
@@ -307,6 +313,15 @@ def _order(order: dict[str, Any], host_name: str) -> tuple[str, ...]:
     return (
         f"asked for by {order['requested_by']}; {order['cost']}; may run {span(int(order['timeout_ms']))}",
         f"only on {host_name}, only in its boot {order['boot'][:8]}, only if begun within {span(ttl_ms)}",
+    )
+
+
+def _permit(event: dict[str, Any], host_name: str) -> tuple[str, ...]:
+    lasted_ms = max(0, int(event["started_clock_ms"]) - int(event["since_clock_ms"]))
+    ago_ms = max(0, int(event["clock_ms"]) - int(event["started_clock_ms"]))
+    return (
+        f"{event['check']} {event['key']}".rstrip() + f" was bad for {span(lasted_ms)} by then: {event['summary']}",
+        f"given ahead of time, for one use, sealed for this boot of {host_name}; told {span(ago_ms)} later",
     )
 
 
@@ -378,6 +393,9 @@ def _closed_headline(case: Case, story: Story) -> str:
     if case.why == "healed":
         order = list(case.orders.values())[-1]
         return f"healed by {order.action} and proved, {lasted} after the fault began ({_tries(case)})"
+    if case.why == "healed_alone":
+        order = list(case.orders.values())[-1]
+        return f"healed by {order.action} while the controller was away, by permit, and proved{_within(story)} ({_tries(case)})"
     final = next((r["text"] for row in reversed(story.rows) for r in reversed(row.reasons)), "")
     if case.why == "ran":
         return f"done, {lasted} after it was asked for"
@@ -386,11 +404,18 @@ def _closed_headline(case: Case, story: Story) -> str:
     return plain_line(f"over after {lasted} ({_tries(case)}): {final}")
 
 
+def _within(story: Story) -> str:
+    total_ms = next((e["total_ms"] for row in story.rows for e in row.effects if e["type"] == "Closed"), None)
+    return "" if total_ms is None else f", {span(int(total_ms))} after the fault began"
+
+
 def _tries(case: Case) -> str:
     count = len(case.orders)
     if count == 0:
         return "no order was given"
-    return "1 order" if count == 1 else f"{count} orders"
+    alone = sum(1 for order in case.orders if is_permit(order))
+    orders = [f"{count - alone} order" + "s" * (count - alone > 1)] if count > alone else []
+    return " and ".join([*orders, *([f"{alone} permit" + "s" * (alone > 1)] if alone else [])])
 
 
 def _blockers(story: Story) -> list[str]:

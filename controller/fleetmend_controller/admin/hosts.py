@@ -12,6 +12,7 @@ from fleetmend.v1 import admin_pb2 as pb
 from ..calendar import window_end
 from ..core.gates.paused import scopes
 from ..core.model import Host
+from ..core.permits import live
 from ..pki.registry import HostRecord, UnknownHost
 from ..pki.tokens import LabelError, check_labels
 from ..store.tables import facts, hosts
@@ -155,6 +156,7 @@ def host_of(desk: Desk, record: HostRecord) -> pb.Host:
         paused_by=[pause.scope for pause in covering if pause.until_ms is None or pause.until_ms > now_ms],
         maintenance=[w.id for w in fleet.windows.values() if w.covers(known.id, known.labels) and window_end(w, now_ms)],
         present=seen.who if seen is not None and seen.until_ms > now_ms else "",
+        live_permits=live(known, now_ms),
     )
 
 

@@ -6,11 +6,13 @@ import sqlalchemy as sa
 
 from fleetmend.v1 import admin_pb2 as pb
 
+from ..core.effects import PROVED
 from ..core.model import Heal, Playbook, Subject
 from ..core.standing import DEBT_WINDOW_MS, tries_left
 from ..store.tables import incidents
 from .desk import Desk
 
+_PROVED = tuple(why.value for why in PROVED)
 ENTRIES_MAX = 500
 # Healed once is luck; twice within the window begins to be debt.
 HEALS_MIN = 2
@@ -28,7 +30,9 @@ def risk(desk: Desk) -> pb.GetRiskReportResponse:
 async def toil(desk: Desk, since_ms: int) -> pb.GetToilReportResponse:
     """Proved repairs and the time that people did not spend on them, by playbook."""
     healed = sa.select(incidents.c.playbook, sa.func.count()).where(
-        incidents.c.why == "healed", incidents.c.closed_ms.is_not(None), incidents.c.closed_ms >= since_ms
+        incidents.c.why.in_([why.value for why in PROVED]),
+        incidents.c.closed_ms.is_not(None),
+        incidents.c.closed_ms >= since_ms,
     )
     rows = await desk.store.read(lambda connection: connection.execute(healed.group_by(incidents.c.playbook)).all())
     entries = [_toil(_playbook(desk, str(row[0])), str(row[0]), int(row[1])) for row in rows]

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ..core import events as happened
-from ..core.effects import ActionEnded, Closed, Effect, Escalated, SendOrder
+from ..core.effects import ActionEnded, Closed, Effect, Escalated, PermitSpent, SendOrder
 from ..core.events import Event, PolicyLoaded
 from ..decider.ledger import load_policy
 from ..store import codec, journal
@@ -46,7 +46,7 @@ KEPT = (
     happened.DeciderStarted,
 )
 USED = (happened.Observed, happened.AlertSaid, *KEPT)
-_DECISIONS = (SendOrder, ActionEnded, Closed, Escalated)
+_DECISIONS = (SendOrder, PermitSpent, ActionEnded, Closed, Escalated)
 
 
 class HistoryError(ValueError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ..core.effects import ActionEnded, Closed, Escalated, SendOrder, Why
+from ..core.effects import PROVED, ActionEnded, Closed, Escalated, PermitSpent, SendOrder
 from ..core.events import AlertSaid, Event, HostConnected, HostRemoved, Observed
 from ..core.model import ALERT_TYPE, Outcome, Scalar, Status, Subject
 from .history import KEPT, Decided, History
@@ -169,7 +169,7 @@ def _believed(walk: _Pass, event: Observed) -> bool:
 
 def _decided(walk: _Pass, item: Decided) -> None:
     effect = item.effect
-    if isinstance(effect, SendOrder):
+    if isinstance(effect, SendOrder | PermitSpent):
         order = effect.order
         episode = walk.open.get(walk.targets.get(Subject(order.host, order.check, order.key), ()))
         if order.id not in walk.acts and episode is not None and order.check:
@@ -180,7 +180,7 @@ def _decided(walk: _Pass, item: Decided) -> None:
         act_ended = walk.acts.get(effect.order)
         if act_ended is not None:
             act_ended.ended_ms, act_ended.outcome = item.at_ms, Outcome(effect.outcome)
-    elif isinstance(effect, Closed) and effect.why is Why.HEALED:
+    elif isinstance(effect, Closed) and effect.why in PROVED:
         acts = walk.of_incident.get(effect.incident)
         if acts:
             acts[-1].healed = True

@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
-from ..core.effects import Closed, SendOrder, Why
+from ..core.effects import PROVED, Closed, SendOrder
 from ..core.model import Cost
 from .history import History
 from .record import Episode
@@ -103,7 +103,7 @@ def _then(history: History, name: str) -> tuple[int, int]:
         effect = decided.effect
         if isinstance(effect, SendOrder) and effect.order.requested_by == f"playbook {name}":
             orders[effect.order.id] = None
-        elif isinstance(effect, Closed) and effect.playbook == name and effect.why is Why.HEALED:
+        elif isinstance(effect, Closed) and effect.playbook == name and effect.why in PROVED:
             healed += 1
     return len(orders), healed
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from ..core.effects import ApprovalWanted, Closed, Escalated, PhaseChanged, Reason, SendOrder, Step, Verdict, Why
+from ..core.effects import PROVED, ApprovalWanted, Closed, Escalated, PhaseChanged, Reason, SendOrder, Step, Verdict, Why
 from ..core.events import Event
 from ..core.gates.fleet_budget import allowance
 from ..core.incidents import ACTIVE
@@ -142,7 +142,7 @@ class Tally:
             storm = self._raging.pop(effect.subject.key, None)
             if storm is not None:
                 storm.until_ms = fleet.now_ms
-        elif effect.playbook == self.name and effect.why is Why.HEALED:
+        elif effect.playbook == self.name and effect.why in PROVED:
             self.healed.add(effect.incident)
         elif effect.playbook == self.name and effect.why is Why.WENT_AWAY:
             self.went_away.add(effect.incident)

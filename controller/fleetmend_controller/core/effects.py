@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, unique
 
-from .model import Order, Phase, Scalar, Subject
+from .model import ActionStep, Order, Phase, Scalar, Subject
 
 
 @unique
@@ -72,6 +72,12 @@ class Why(Enum):
     MANY_HOSTS_LOST = "many_hosts_lost"
     MASKING = "masking"
     ACKNOWLEDGED = "acknowledged"
+    ALONE_USED = "alone_used"
+    HEALED_ALONE = "healed_alone"
+
+
+# How an incident ends that an action of ours healed, proved by its check.
+PROVED = (Why.HEALED, Why.HEALED_ALONE)
 
 
 @unique
@@ -194,7 +200,69 @@ class ApprovalWanted:
     text: str
 
 
-Effect = Acknowledged | ApprovalWanted | SendOrder | RequestCheck | WakeAt | PhaseChanged | Escalated | Closed | ActionEnded
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The permits of one playbook on one host: `step` once each, after the harmless steps in `first`.
+
+    `reach` says which findings they cover, as text that only hosts read; `for_ms` how long a fault must have lasted. At most
+    `count` uses in any `window_ms`.
+    """
+
+    playbook: str
+    permits: tuple[str, ...]
+    reach: str
+    first: tuple[ActionStep, ...]
+    step: ActionStep
+    for_ms: int
+    backoff_ms: int
+    factor: int
+    count: int
+    window_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendPermits:
+    """Seal this set and send it, if the host is there: it replaces the one before. `fresh` permits in it are new."""
+
+    host: str
+    boot: str
+    version: int
+    expires_clock_ms: int
+    grants: tuple[Grant, ...]
+    left_units: tuple[str, ...]
+    left_subjects: tuple[tuple[str, str], ...]
+    fresh: int
+
+
+@dataclass(frozen=True, slots=True)
+class PermitSpent:
+    """A host used a permit: the order that it stands for. Nothing is to be sent."""
+
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class WakeHostAt:
+    """Send HostWoken for the host at this time; a later one replaces an earlier one."""
+
+    host: str
+    at_ms: int
+
+
+Effect = (
+    Acknowledged
+    | ApprovalWanted
+    | SendOrder
+    | SendPermits
+    | PermitSpent
+    | RequestCheck
+    | WakeAt
+    | WakeHostAt
+    | PhaseChanged
+    | Escalated
+    | Closed
+    | ActionEnded
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,47 @@ class OrderEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class PermitUsed:
+    """A host used a permit while it could ask nobody. `sealed`: its executor's word, not only its agent's.
+
+    `since_clock_ms` is when the fault was first seen, `started_clock_ms` when the action began, `away_ms` how long the
+    controller had not been heard then.
+    """
+
+    at_ms: int
+    host: str
+    permit: str
+    playbook: str
+    action: str
+    params: tuple[tuple[str, Scalar], ...]
+    within_ms: int
+    stay_ok_ms: int
+    timeout_ms: int
+    check: str
+    check_type: str
+    key: str
+    finding: dict[str, Scalar] = field(hash=False)
+    summary: str
+    boot: str
+    since_clock_ms: int
+    sampled_clock_ms: int
+    started_clock_ms: int
+    clock_ms: int
+    away_ms: int
+    sealed: bool
+    outbox: str = ""
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HostWoken:
+    """The time has come to look at a host's permits again."""
+
+    at_ms: int
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
 class Woken:
     """The time that an incident asked to be woken at has come."""
 
@@ -275,6 +316,8 @@ Event = (
     | EvidenceConfirmed
     | OrderStarted
     | OrderEnded
+    | PermitUsed
+    | HostWoken
     | Woken
     | PolicyLoaded
     | Paused

@@ -42,6 +42,7 @@ def enrol(turn: Turn, event: HostEnrolled) -> None:
     _count(turn.fleet, host.labels, 1)
     for incident in open_here:
         count_sick(turn.fleet, incident, 1)
+    turn.permits_differ([host])
 
 
 def remove(turn: Turn, event: HostRemoved) -> None:
@@ -101,7 +102,10 @@ def person_seen(turn: Turn, event: PersonSeen) -> None:
     if event.host not in turn.fleet.hosts:
         return
     before = turn.fleet.presence.get(event.host)
-    since_ms = before.since_ms if before is not None and before.until_ms > turn.now_ms else turn.now_ms
+    known = before is not None and before.until_ms > turn.now_ms
+    since_ms = before.since_ms if before is not None and known else turn.now_ms
+    if not known:
+        turn.permits_differ([turn.fleet.hosts[event.host]])
     turn.fleet.presence[event.host] = Presence(event.who, since_ms, event.until_ms)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import alerts, ending, permission, repair, standing
+from . import alerts, alone, ending, permission, permits, repair, standing
 from . import fleet as members
 from .effects import Acknowledged, Step, Why
 from .events import (
@@ -24,11 +24,13 @@ from .events import (
     HostEnrolled,
     HostRemoved,
     HostSilent,
+    HostWoken,
     Observed,
     ObserverDoubted,
     OrderEnded,
     OrderStarted,
     Paused,
+    PermitUsed,
     PersonSeen,
     PolicyLoaded,
     Resumed,
@@ -38,8 +40,9 @@ from .events import (
     WindowRemoved,
     Woken,
 )
+from .gates.paused import scopes
 from .incidents import HOST_LOST_CHECK, WAITING, add_symptom, drop_symptom, open_incident, sample_time_ms
-from .model import Fleet, Incident, Pause, Phase, Status, Subject
+from .model import Fleet, Host, Incident, Pause, Phase, Status, Subject, Window
 from .orders import ask_check, overdue_ms, resend
 from .policy import Policy
 from .storms import STORM_CHECK
@@ -167,6 +170,10 @@ def _order_ended(turn: Turn, event: OrderEnded) -> None:
         repair.order_ended(turn, incident, event)
 
 
+def _permit_used(turn: Turn, event: PermitUsed) -> None:
+    alone.used(turn, event)
+
+
 def _woken(turn: Turn, event: Woken) -> None:
     incident = turn.fleet.incidents.get(event.incident)
     if incident is None or incident.wake_ms is None or turn.now_ms < incident.wake_ms:
@@ -188,6 +195,7 @@ def _host_connected(turn: Turn, event: HostConnected) -> None:
         return
     rebooted = bool(host.boot) and host.boot != event.boot
     host.boot = event.boot
+    host.connected_ms = turn.now_ms
     host.clock_offset_ms = event.clock_ms - event.at_ms
     members.heard(turn, host)
     lost = turn.fleet.by_subject.get(Subject(host.id, HOST_LOST_CHECK, ""))
@@ -207,6 +215,7 @@ def _host_connected(turn: Turn, event: HostConnected) -> None:
         elif incident.subject.check != HOST_LOST_CHECK:
             # Whether it is well by now may have been said while nobody listened.
             ask_check(turn, incident)
+    permits.look(turn, host, again=True)
 
 
 def _policy_loaded(turn: Turn, _event: PolicyLoaded) -> None:
@@ -215,6 +224,7 @@ def _policy_loaded(turn: Turn, _event: PolicyLoaded) -> None:
     for incident_id in waiting:
         turn.fleet.incidents[incident_id].policy = ""
     ending.reconsider(turn, waiting)
+    turn.permits_differ(turn.fleet.hosts.values())
 
 
 def _started(turn: Turn, event: DeciderStarted) -> None:
@@ -232,20 +242,34 @@ def _started(turn: Turn, event: DeciderStarted) -> None:
 
 def _paused(turn: Turn, event: Paused) -> None:
     turn.fleet.pauses[event.scope] = Pause(event.scope, event.by, event.reason, turn.now_ms, event.until_ms)
+    turn.permits_differ(_in_scope(turn, event.scope))
 
 
 def _resumed(turn: Turn, event: Resumed) -> None:
     turn.fleet.pauses.pop(event.scope, None)
     ending.reconsider(turn, turn.fleet.incidents)
+    turn.permits_differ(_in_scope(turn, event.scope))
+
+
+def _in_scope(turn: Turn, scope: str) -> list[Host]:
+    everywhere = scope.startswith("playbook:")
+    return [host for host in turn.fleet.hosts.values() if everywhere or scope in scopes(host, "")]
 
 
 def _window_added(turn: Turn, event: WindowAdded) -> None:
     turn.fleet.windows[event.window.id] = event.window
+    turn.permits_differ(_under(turn, event.window))
 
 
 def _window_removed(turn: Turn, event: WindowRemoved) -> None:
-    turn.fleet.windows.pop(event.id, None)
+    window = turn.fleet.windows.pop(event.id, None)
     ending.reconsider(turn, turn.fleet.incidents)
+    if window is not None:
+        turn.permits_differ(_under(turn, window))
+
+
+def _under(turn: Turn, window: Window) -> list[Host]:
+    return [host for host in turn.fleet.hosts.values() if window.covers(host.id, host.labels)]
 
 
 # Every kind of event has its line; the types of the handlers are checked against the union by a test.
@@ -255,6 +279,8 @@ _HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
     EvidenceConfirmed: _evidence_confirmed,
     OrderStarted: _order_started,
     OrderEnded: _order_ended,
+    PermitUsed: _permit_used,
+    HostWoken: permits.woken,
     Woken: _woken,
     HostConnected: _host_connected,
     HostSilent: members.silent,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import storms
-from .effects import Closed, Escalated, PhaseChanged, Why
+from .effects import PROVED, Closed, Escalated, PhaseChanged, Why
 from .events import Observed
 from .model import Fleet, Host, Incident, Phase, Playbook, Status, Subject, Symptom
 from .transitions import Trigger
@@ -163,6 +163,7 @@ def escalate(
     severity = severity or (playbook.escalate.severity if playbook else "ticket")
     release(turn, incident)
     turn.move(incident, trigger)
+    _in_hand(turn, incident)
     turn.wake(incident, None)
     turn.say(incident, why, text)
     part_of = part_of or (outbreak.incident if outbreak is not None else "")
@@ -172,6 +173,8 @@ def escalate(
 def close(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str) -> list[Symptom]:
     """End an incident. Returns the symptoms that still seem sick: each must be looked at anew."""
     fleet = turn.fleet
+    if incident.phase is Phase.ESCALATED:
+        _in_hand(turn, incident)
     release(turn, incident)
     turn.move(incident, trigger)
     turn.say(incident, why, text)
@@ -189,6 +192,12 @@ def close(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str)
     for subject in incident.symptoms:
         del fleet.symptom_of[subject]
     return list(incident.symptoms.values())
+
+
+def _in_hand(turn: Turn, incident: Incident) -> None:
+    """What people have in hand, or had, its host leaves alone, or need not any more."""
+    host = turn.fleet.hosts.get(incident.subject.host)
+    turn.permits_differ([] if host is None else [host])
 
 
 def playbook_of(incident: Incident) -> Playbook | None:
@@ -238,6 +247,8 @@ def _next_id(turn: Turn) -> str:
 
 def _closed(turn: Turn, incident: Incident, why: Why) -> Closed:
     opened, ordered, ended = incident.opened_ms, incident.ordered_ms, incident.ended_ms
+    # What a host healed alone was over when it was well, not when it could tell.
+    over = incident.ok_ms if why is Why.HEALED_ALONE and incident.ok_ms is not None else turn.now_ms
     return Closed(
         incident=incident.id,
         subject=incident.subject,
@@ -246,6 +257,6 @@ def _closed(turn: Turn, incident: Incident, why: Why) -> Closed:
         detect_ms=max(0, opened - incident.fault_since_ms),
         decide_ms=None if ordered is None else max(0, ordered - opened),
         act_ms=None if ordered is None or ended is None else max(0, ended - ordered),
-        prove_ms=None if ended is None or why is not Why.HEALED else max(0, turn.now_ms - ended),
-        total_ms=max(0, turn.now_ms - incident.fault_since_ms),
+        prove_ms=None if ended is None or why not in PROVED else max(0, over - ended),
+        total_ms=max(0, over - incident.fault_since_ms),
     )

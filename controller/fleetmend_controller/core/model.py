@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, unique
 
+from .allowance import Permits
+
 Scalar = str | int | float | bool
 
 # The type of every alert of Prometheus; what the alert is about stands in the name of the check.
@@ -196,7 +198,10 @@ class EscalateTo:
 
 @dataclass(frozen=True, slots=True)
 class Playbook:
-    """Which incidents, which steps, which limits, who is told. `check` and those in `also` are names or types of checks."""
+    """Which incidents, which steps, which limits, who is told. `check` and those in `also` are names or types of checks.
+
+    `alone`: hosts may do it while no controller can be asked, by permits that were given ahead of time.
+    """
 
     name: str
     summary: str
@@ -211,6 +216,7 @@ class Playbook:
     toil_minutes: int
     also: tuple[str, ...] = ()
     approval: Approval = Approval()
+    alone: bool = False
 
     def answers(self, check: str, check_type: str) -> bool:
         """Whether incidents of this check are its business, its condition apart."""
@@ -219,7 +225,10 @@ class Playbook:
 
 @dataclass(slots=True)
 class Host:
-    """What the core knows of one enrolled host. `lost_since_ms` is set while its heartbeat is missing."""
+    """What the core knows of one enrolled host.
+
+    `lost_since_ms` is set while its heartbeat is missing; `connected_ms` is when its agent last said Hello.
+    """
 
     id: str
     name: str
@@ -231,11 +240,16 @@ class Host:
     outbox_seq: int = 0
     lost_since_ms: int | None = None
     orders_at: dict[str, list[int]] = field(default_factory=dict)
+    permits: Permits = field(default_factory=Permits)
+    connected_ms: int = 0
 
 
 @dataclass(slots=True)
 class Order:
-    """A permitted action, bound to one host, boot, subject and epoch. `expires_clock_ms` is on the host's boot clock."""
+    """A permitted action, bound to one host, boot, subject and epoch. `expires_clock_ms` is on the host's boot clock.
+
+    `permit`: the host did it alone; nothing was sent, and nothing can be sent again.
+    """
 
     id: str
     incident: str
@@ -252,6 +266,16 @@ class Order:
     expires_clock_ms: int
     requested_by: str
     started_ms: int | None = None
+    permit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AloneUse:
+    """The newest use of a permit on an incident; `ended_clock_ms` is set once it is known to have done something."""
+
+    order: Order
+    boot: str = ""
+    ended_clock_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +359,7 @@ class Incident:
     book: Playbook | None = None
     taken_by: str = ""
     taken_ms: int | None = None
+    alone: AloneUse | None = None
 
     @property
     def fault(self) -> str:

@@ -39,6 +39,7 @@ def issue(
     incident.attempts.append(Attempt(order.id, order.action, turn.now_ms, None, ""))
     incident.ordered_ms = turn.now_ms if incident.ordered_ms is None else incident.ordered_ms
     incident.holds = ()
+    incident.alone = None
     if step.cost is not Cost.HARMLESS:
         turn.fleet.acting.setdefault(host.id, {})[incident.id] = None
         hold_budget(turn, incident, host, playbook.limits.fleet.by)
@@ -58,13 +59,18 @@ def overdue_ms(now_ms: int, ttl_ms: int, timeout_ms: int) -> int:
     return now_ms + ttl_ms + timeout_ms + OUTCOME_GRACE_MS
 
 
-def count_order(turn: Turn, host: Host, incident: Incident, playbook: Playbook) -> None:
-    """Enter an order into the host's rate and the subject's attempts; forget what no window reaches any more."""
+def count_order(turn: Turn, host: Host, incident: Incident, playbook: Playbook, at_ms: int | None = None) -> None:
+    """Enter an order into the host's rate and the subject's attempts; forget what no window reaches any more.
+
+    `at_ms`: when it was, if it is told only now.
+    """
     of_host = host.orders_at.setdefault(playbook.name, [])
     of_subject = turn.fleet.attempts_at.setdefault(incident.tried, [])
     for times, window_ms in ((of_host, playbook.limits.per_host.window_ms), (of_subject, playbook.limits.attempts.window_ms)):
         times[:] = [t for t in times if t > turn.now_ms - window_ms]
-        times.append(turn.now_ms)
+        times.append(turn.now_ms if at_ms is None else min(at_ms, turn.now_ms))
+        times.sort()
+    turn.permits_differ([host])
 
 
 def record_end(turn: Turn, incident: Incident, event: OrderEnded) -> None:
@@ -87,7 +93,7 @@ def record_late_end(turn: Turn, incident: Incident, event: OrderEnded) -> None:
 
 def resend(turn: Turn, incident: Incident) -> None:
     """Send an order again; the executor's ledger makes that harmless."""
-    if incident.order is not None:
+    if incident.order is not None and not incident.order.permit:
         turn.do(SendOrder(incident.order))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, unique
 
 from .gates import Gate
@@ -38,6 +38,22 @@ Condition = Callable[[Host, Incident], Match]
 
 
 @dataclass(frozen=True, slots=True)
+class Reach:
+    """Which findings a host may answer alone by a playbook: the types of checks, and the rest as text that only hosts read."""
+
+    types: tuple[str, ...]
+    text: str
+
+
+def one_start(window: Window, now_ms: int) -> int | None:
+    """When a window that is not in force yet begins; None if it began. Knows windows without repetition only."""
+    return window.start_ms if not window.repeat and window.start_ms > now_ms else None
+
+
+ReachOf = Callable[[Host], Reach | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """Playbooks in the order in which they are tried, their compiled conditions, the gates, and the fleet-wide settings.
 
@@ -45,7 +61,8 @@ class Policy:
     order may wait for its start; `evidence_max_age_ms` how old the newest bad sample of an incident may be; one that lacks
     evidence, or waits for what should pass, for `stuck_ms` goes to people. `window_end` is the calendar. When
     `lost_share_percent` of the fleet (and at least three hosts) seem lost, the observer is suspected. `storm` applies where a
-    playbook sets no limit of its own.
+    playbook sets no limit of its own. `alone` maps a playbook's name to what a host may do by it alone, None for nothing there;
+    permits last for `permit_ttl_ms`, and end when a window begins (`window_start`).
     """
 
     digest: str
@@ -59,3 +76,6 @@ class Policy:
     lost_share_percent: int = 50
     storm: Storm = DEFAULT_STORM
     default_escalate_to: str = "oncall"
+    alone: dict[str, ReachOf] = field(default_factory=dict)
+    permit_ttl_ms: int = 3_600_000
+    window_start: Callable[[Window, int], int | None] = one_start

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from . import proof, standing, storms
+from . import alone, permits, proof, standing, storms
 from .effects import Verdict, Why
 from .ending import end, freed, give_up, reconsider
 from .events import EvidenceConfirmed, Observed, OrderEnded, RunRequested
 from .gates.approval import next_order
-from .incidents import WAITING, open_run, playbook_of, release, release_host
+from .incidents import WAITING, open_run, playbook_of, release, release_host, sample_time_ms
 from .matching import match
 from .model import (
     ActionStep,
@@ -80,7 +80,10 @@ def settle(turn: Turn) -> None:
 
 
 def incident_of_order(turn: Turn, host: str, order: str) -> Incident | None:
-    """The open incident on this host that an order id belongs to."""
+    """The open incident on this host that an order id belongs to, or that a permit was used on."""
+    if permits.is_permit(order):
+        known = turn.fleet.hosts[host].permits.used.get(order)
+        return None if known is None else turn.fleet.incidents.get(known.incident)
     number = order.removeprefix("ord-").split("-")[0]
     incident = turn.fleet.incidents.get(f"inc-{number}")
     return incident if incident is not None and incident.subject.host == host else None
@@ -89,7 +92,10 @@ def incident_of_order(turn: Turn, host: str, order: str) -> Incident | None:
 def order_ended(turn: Turn, incident: Incident, event: OrderEnded) -> None:
     """What an outcome leads to."""
     if incident.order is None or incident.order.id != event.order or incident.phase not in (Phase.ORDERED, Phase.RUNNING):
-        record_late_end(turn, incident, event)
+        if permits.is_permit(event.order):
+            alone.ended_beside(turn, incident, event)
+        else:
+            record_late_end(turn, incident, event)
         return
     why = _REFUSAL_WHY.get(event.refusal, _OUTCOME_WHY[event.outcome])
     record_end(turn, incident, event)
@@ -103,6 +109,9 @@ def order_ended(turn: Turn, incident: Incident, event: OrderEnded) -> None:
         _next_try(turn, incident, why, f"{event.order} did not work")
     elif why is Why.FAULT_GONE:
         _fault_gone(turn, incident)
+    elif incident.order.permit:
+        # The host would not do it alone; whether it obeys an order the gates decide.
+        _back_to_gates(turn, incident, Trigger.RETRY)
     elif event.outcome is Outcome.EXPIRED or why is Why.EXECUTOR_UNREACHABLE:
         _back_to_gates(turn, incident, Trigger.RETRY)
     else:
@@ -116,6 +125,7 @@ def storm_tick(turn: Turn, incident: Incident) -> None:
         turn.wake(incident, turn.now_ms + turn.policy.storm.within_ms)
         return
     del turn.fleet.outbreaks[check_type]
+    turn.permits_differ(turn.fleet.hosts.values())
     text = f"no new {check_type} for {turn.policy.storm.within_ms // 60_000} min"
     end(turn, incident, Trigger.RECOVERED, Why.STORM_OVER, text)
     reconsider(turn, [i.id for i in turn.fleet.incidents.values() if i.fault == check_type and i.phase in WAITING])
@@ -143,7 +153,7 @@ def proof_observed(turn: Turn, incident: Incident, event: Observed) -> None:
     """A result of the incident's own check while it is being proved."""
     step = _current_action(incident)
     if step is not None:
-        _proof_answered(turn, incident, proof.judge(turn, incident, step, event), event.summary)
+        _proof_answered(turn, incident, proof.judge(turn, incident, step, event), event.summary, sample_time_ms(event))
 
 
 def proof_confirmed(turn: Turn, incident: Incident, event: EvidenceConfirmed) -> None:
@@ -229,15 +239,17 @@ def _acted(turn: Turn, incident: Incident, boot: str, ended_clock_ms: int) -> No
     turn.move(incident, Trigger.ENDED)
     release_host(turn, incident)
     proof.begin(turn, incident, step.prove, boot, ended_clock_ms)
+    host = turn.fleet.hosts[incident.subject.host]
+    if incident.order is not None and incident.order.permit and boot == host.boot:
+        incident.ended_ms = min(turn.now_ms, ended_clock_ms - host.clock_offset_ms)
     freed(turn, incident.subject.host, ())
 
 
-def _proof_answered(turn: Turn, incident: Incident, answer: proof.ProofAnswer, text: str) -> None:
+def _proof_answered(
+    turn: Turn, incident: Incident, answer: proof.ProofAnswer, text: str, sampled_ms: int | None = None
+) -> None:
     if answer is proof.ProofAnswer.PROVED:
-        attempt = incident.attempts[-1]
-        if incident.book is not None:
-            standing.proved(turn, incident, incident.book)
-        end(turn, incident, Trigger.PROVED, Why.HEALED, f"{attempt.action} healed it: the check was ok after it and stayed ok")
+        _proved(turn, incident, sampled_ms)
     elif answer is proof.ProofAnswer.BROKEN:
         _next_try(turn, incident, Why.PROOF_BROKEN, f"it was ok for a moment, then not: {text}")
     elif answer is proof.ProofAnswer.TIMEOUT:
@@ -245,6 +257,21 @@ def _proof_answered(turn: Turn, incident: Incident, answer: proof.ProofAnswer, t
     elif answer is proof.ProofAnswer.BLIND:
         give_up(turn, incident, Trigger.GIVEN_UP, Why.PROOF_TIMEOUT, "not proved: nobody could say whether it helped")
         ask_check(turn, incident)
+
+
+def _proved(turn: Turn, incident: Incident, sampled_ms: int | None) -> None:
+    order, action = incident.order, incident.attempts[-1].action
+    by_permit = order is not None and order.permit
+    if incident.book is not None:
+        # What a host healed alone was over when it was well, not when it could tell.
+        standing.proved(turn, incident, incident.book, sampled_ms if by_permit else None)
+    if order is not None and by_permit:
+        name = turn.fleet.hosts[incident.subject.host].name
+        incident.ok_ms = sampled_ms
+        text = f"{name} healed it alone by {order.action}: the check was ok after it and stayed ok"
+        end(turn, incident, Trigger.PROVED, Why.HEALED_ALONE, text)
+        return
+    end(turn, incident, Trigger.PROVED, Why.HEALED, f"{action} healed it: the check was ok after it and stayed ok")
 
 
 def _next_try(turn: Turn, incident: Incident, why: Why, text: str) -> None:
@@ -274,6 +301,13 @@ def _back_to_gates(turn: Turn, incident: Incident, trigger: Trigger) -> None:
 
 def _fault_gone(turn: Turn, incident: Incident) -> None:
     """The agent found the subject well when the order came. Its own result will say so; until then nothing is known."""
+    healed = incident.alone
+    if healed is not None and healed.ended_clock_ms is not None:
+        # It was healed by permit while the order was on its way: that is what has to be proved.
+        release_host(turn, incident)
+        incident.order = healed.order
+        _acted(turn, incident, healed.boot, healed.ended_clock_ms)
+        return
     if incident.status is not Status.OK:
         incident.status = Status.UNKNOWN
         ask_check(turn, incident)

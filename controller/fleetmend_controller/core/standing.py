@@ -27,14 +27,15 @@ def effective_trust(fleet: Fleet, playbook: Playbook) -> Trust:
     return min(playbook.trust, standing.lowered, key=_rank)
 
 
-def proved(turn: Turn, incident: Incident, playbook: Playbook) -> None:
-    """A repair was proved: good for the playbook's record, and one more on the subject's account."""
+def proved(turn: Turn, incident: Incident, playbook: Playbook, at_ms: int | None = None) -> None:
+    """A repair was proved: good for the playbook's record, and one more on the subject's account. `at_ms`: then, not now."""
     standing = turn.fleet.standing.setdefault(playbook.name, Standing())
     standing.proved += 1
     standing.failed_in_row = 0
     heals = turn.fleet.heals.setdefault(incident.tried, [])
     heals[:] = [heal for heal in heals if heal.at_ms > turn.now_ms - DEBT_WINDOW_MS][-HEALS_KEPT_MAX + 1 :]
-    heals.append(Heal(turn.now_ms, turn.now_ms - incident.fault_since_ms, playbook.name))
+    well_ms = turn.now_ms if at_ms is None else at_ms
+    heals.append(Heal(well_ms, max(0, well_ms - incident.fault_since_ms), playbook.name))
     if len(heals) in DEBT_STEPS:
         hidden_min = sum(heal.hidden_ms for heal in heals) // 60_000
         text = f"healed {len(heals)} times within 7 days, {hidden_min} min of fault hidden: the cause needs its owner"
@@ -55,6 +56,7 @@ def failed(turn: Turn, incident: Incident, playbook: Playbook) -> None:
     standing.lowered = Trust.SUGGEST if trust is Trust.ACT else Trust.OBSERVE
     standing.why = f"{standing.failed_in_row} repairs in a row were not proved"
     standing.failed_in_row = 0
+    turn.permits_differ(turn.fleet.hosts.values())
     text = f"{playbook.name} is demoted to {standing.lowered.value}: {standing.why}"
     turn.say(incident, Why.TRUST_DEMOTED, text)
     turn.do(Escalated(incident.id, incident.subject, playbook.owner, "ticket", Why.TRUST_DEMOTED, text, incident.fault))
@@ -64,6 +66,7 @@ def restored(turn: Turn, event: TrustRestored) -> None:
     """An operator lifts a demotion; the record begins anew."""
     if turn.fleet.standing.pop(event.playbook, None) is not None:
         text = f"{event.by} restored {event.playbook}"
+        turn.permits_differ(turn.fleet.hosts.values())
         turn.reasons.append(Reason("", Why.TRUST_RESTORED, text, "", None, event.playbook))
 
 

@@ -77,6 +77,7 @@ def _notice(turn: Turn, cause: Incident, group: str, count: int) -> None:
         return
     text = f"{count} hosts of {group} fail {cause.fault} together: held, one cause is more likely than {count}"
     incident = fleet_incident(turn, STORM_CHECK, cause.fault, text, Why.STORM)
+    turn.permits_differ(turn.fleet.hosts.values())
     turn.fleet.outbreaks[cause.fault] = Outbreak(incident.id, turn.now_ms, turn.now_ms, {group: count})
     turn.wake(incident, turn.now_ms + turn.policy.storm.within_ms)
 

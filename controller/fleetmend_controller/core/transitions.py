@@ -14,6 +14,7 @@ class Trigger(Enum):
 
     HOLD = "hold"
     ALLOW = "allow"
+    ALONE = "alone"
     REFUSE = "refuse"
     STARTED = "started"
     ENDED = "ended"
@@ -39,6 +40,12 @@ TABLE: tuple[Row, ...] = (
     Row((P.OPEN, P.HELD), Trigger.HOLD, P.HELD, "A gate holds, or a step waits; asked again when something changes."),
     Row((P.OPEN, P.HELD), Trigger.ALLOW, P.ORDERED, "Every gate allows: the order is journalled and sent."),
     Row((P.OPEN, P.HELD), Trigger.REFUSE, P.ESCALATED, "No playbook, or a gate refuses: a person must look."),
+    Row(
+        (P.OPEN, P.HELD, P.ESCALATED),
+        Trigger.ALONE,
+        P.RUNNING,
+        "The host used a permit while no controller could be asked.",
+    ),
     Row((P.ORDERED,), Trigger.STARTED, P.RUNNING, "The executor has the order in its ledger and begins."),
     Row((P.ORDERED, P.RUNNING), Trigger.ENDED, P.PROVING, "The action is over; only the check can say whether it helped."),
     Row(

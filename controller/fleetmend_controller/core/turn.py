@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from .effects import Effect, PhaseChanged, Reason, Step, Verdict, WakeAt, Why
-from .model import Fleet, Incident
+from .effects import Effect, PhaseChanged, Reason, Step, Verdict, WakeAt, WakeHostAt, Why
+from .model import Fleet, Host, Incident
 from .policy import Policy
 from .transitions import Trigger, after
 
@@ -51,3 +52,16 @@ class Turn:
         incident.wake_ms = at_ms
         if at_ms is not None:
             self.do(WakeAt(incident.id, at_ms))
+
+    def wake_host(self, host: Host, at_ms: int) -> None:
+        """Set when the host's permits are looked at again."""
+        host.permits.due_ms = at_ms
+        self.do(WakeHostAt(host.id, at_ms))
+
+    def permits_differ(self, hosts: Iterable[Host]) -> None:
+        """Something changed that permits depend on: these hosts' are looked at again as soon as this turn is journalled."""
+        for host in hosts:
+            due_ms = host.permits.due_ms
+            concerned = bool(self.policy.alone) or bool(host.permits.granted)
+            if concerned and host.boot and host.lost_since_ms is None and (due_ms is None or due_ms > self.now_ms):
+                self.wake_host(host, self.now_ms)

@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 
 from ..clock import Clock
 from ..core.effects import PhaseChanged, Step
-from ..core.events import DeciderStarted, Event, ObserverDoubted, PolicyLoaded, Woken
+from ..core.events import DeciderStarted, Event, ObserverDoubted, PolicyLoaded
 from ..core.flow import advance
 from ..core.model import Fleet, Phase, Status, Subject
 from ..core.policy import Policy
@@ -388,7 +388,7 @@ class Decider:
         recovered = ledger.recover(connection, self._master, compile_policy)
         self.fleet, self._head, self.rules = recovered.fleet, recovered.head, compiled[-1]
         self._policy = recovered.policy
-        self._timers.reset(self.fleet.incidents.values())
+        self._timers.reset(self.fleet.incidents.values(), self.fleet.hosts.values())
         return recovered
 
     async def _snapshot(self) -> None:
@@ -406,11 +406,11 @@ class Decider:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(delay_s):
                     await self._timer_changed.wait()
-            due = self._timers.due(self._now_ms())
+            due = self._timers.events(self._now_ms(), GROUP_EVENTS_MAX)
             if not due:
                 continue
             try:
-                await self.submit([Woken(self._now_ms(), incident) for incident in due])
+                await self.submit(due)
             except JournalUnavailable:
                 # The fleet and its timers are read back from the journal when it recovers.
                 await asyncio.sleep(PROBE_EVERY_S)

@@ -13,16 +13,20 @@ from ..core.effects import (
     Closed,
     Effect,
     Escalated,
+    PermitSpent,
     PhaseChanged,
     Reason,
     RequestCheck,
     SendOrder,
+    SendPermits,
     Step,
     Verdict,
     WakeAt,
+    WakeHostAt,
     Why,
 )
 from ..core.model import Fleet, Phase
+from ..core.permits import is_permit
 from ..core.storms import STORM_CHECK
 from ..http.metrics import Metrics
 from .ports import GatewayPort
@@ -63,12 +67,12 @@ class Performer:
 
     def _perform(self, effect: Effect) -> None:
         match effect:
-            case SendOrder(order):
-                if self.gateway is not None:
-                    self.gateway.send_order(order, self.epoch)
-            case RequestCheck(subject):
-                if self.gateway is not None:
-                    self.gateway.request_check(subject)
+            case SendOrder() | SendPermits() | RequestCheck():
+                self._send(effect)
+            case PermitSpent():
+                pass
+            case WakeHostAt(host, at_ms):
+                self.timers.set_host(host, at_ms)
             case WakeAt(incident, at_ms):
                 self.timers.set(incident, at_ms)
             case PhaseChanged():
@@ -87,6 +91,21 @@ class Performer:
                 log.info("incident=%s taken by=%s", incident, by)
             case ActionEnded():
                 self.metrics.actions.labels(effect.action, effect.outcome).inc()
+                if is_permit(effect.order):
+                    self.metrics.permits_used.labels(effect.outcome).inc()
+
+    def _send(self, effect: SendOrder | SendPermits | RequestCheck) -> None:
+        if isinstance(effect, SendPermits):
+            self.metrics.permits_issued.inc(effect.fresh)
+        if self.gateway is None:
+            return
+        match effect:
+            case SendOrder(order):
+                self.gateway.send_order(order, self.epoch)
+            case SendPermits():
+                self.gateway.send_permits(effect, self.epoch)
+            case RequestCheck(subject):
+                self.gateway.request_check(subject)
 
     def _count_reason(self, reason: Reason) -> None:
         log.info(

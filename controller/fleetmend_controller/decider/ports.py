@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..core.effects import SendPermits
 from ..core.events import Event
 from ..core.model import Order, Status, Subject
 from ..rules import RuleSet
@@ -72,6 +73,9 @@ class GatewayPort(Protocol):
 
     def send_order(self, order: Order, epoch: int) -> None:
         """Seal and send; the decider calls again after a reconnect until the outcome is journalled."""
+
+    def send_permits(self, permits: SendPermits, epoch: int) -> None:
+        """Seal and send what a host may do while no controller can be asked; the decider calls again after a reconnect."""
 
     def request_check(self, subject: Subject) -> None:
         """Ask the host's agent for a fresh result."""

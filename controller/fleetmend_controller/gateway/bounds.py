@@ -91,6 +91,22 @@ def finding(values: Mapping[str, link_pb2.Value]) -> dict[str, Scalar]:
     return kept
 
 
+def plain_scalars(values: object) -> dict[str, Scalar]:
+    """As `finding`, of a JSON object; Malformed if it is none."""
+    if not isinstance(values, dict):
+        raise Malformed("a mapping is expected")
+    kept: dict[str, Scalar] = {}
+    for name in sorted(values)[:FINDING_FIELDS_MAX]:
+        value = values[name]
+        if isinstance(value, str):
+            value = line(value, FINDING_TEXT_CHARS_MAX)
+        elif not isinstance(value, bool) and (not isinstance(value, int) or abs(value) > FINDING_INTEGER_MAX):
+            continue
+        if _FIELD.fullmatch(name):
+            kept[name] = value
+    return kept
+
+
 def _scalar(value: link_pb2.Value) -> Scalar | None:
     match value.WhichOneof("kind"):
         case "text":

@@ -13,6 +13,7 @@ from fleetmend.seal import SealError
 from fleetmend.v1 import admin_pb2_grpc, link_pb2
 
 from ..config import Config
+from ..core.effects import SendPermits
 from ..core.model import ALERT_PREFIX, Order, Subject
 from ..decider.ports import DeciderPort, JournalUnavailable
 from ..http.metrics import Metrics
@@ -181,6 +182,17 @@ class Gateway:
         except SealError:
             # It ends as expired; the rules' validation keeps such parameters out.
             log.exception("cannot send %s to %s", order.id, order.host)
+
+    def send_permits(self, permits: SendPermits, epoch: int) -> None:
+        """Seal and send; an absent host gets its set when it is back and the decider calls again."""
+        session = self.sessions.get(permits.host)
+        if session is None or session.boot != permits.boot:
+            return
+        try:
+            session.send(link_pb2.LinkResponse(permits=self._sealer.permits(permits, epoch)))
+        except SealError:
+            # The rules' validation keeps such parameters out. What the host has ends by itself.
+            log.exception("cannot send permits to %s", permits.host)
 
     def request_check(self, subject: Subject) -> None:
         """Ask the host's agent for a fresh result; of an alert, whoever hears Alertmanager."""

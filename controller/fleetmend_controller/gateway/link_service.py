@@ -14,6 +14,7 @@ import grpc.aio
 
 from fleetmend.v1 import link_pb2, link_pb2_grpc
 
+from ..core.effects import SendPermits
 from ..core.model import Status
 from ..decider.ports import DeciderPort, HostState, JournalUnavailable
 from ..http.metrics import Metrics
@@ -38,6 +39,8 @@ GOODBYE_WITHIN_S = 1.0
 SKEW_WARN_MS = 300_000
 # An agent may say this much at once and then so often; one that says more is not read for a while, at the cost of itself alone.
 MESSAGES_BURST, MESSAGES_EVERY_MS = 500, 20
+# Newer than any set of permits: host ids are never used again.
+LAST_VERSION = 2**53
 
 _CODES = {
     "removed": grpc.StatusCode.PERMISSION_DENIED,
@@ -253,9 +256,16 @@ class _Stream:
         # An agent that does not read, or is gone, goes without.
         with contextlib.suppress(TimeoutError, grpc.aio.BaseError):
             async with asyncio.timeout(GOODBYE_WITHIN_S):
+                if ending.reason == "removed":
+                    await self._context.write(self._nothing_alone())
                 await self._context.write(_bye(ending))
         code = _CODES.get(ending.reason, grpc.StatusCode.ABORTED)
         await self._context.abort(code, f"cannot go on: {ending.reason}: {ending.detail}")
+
+    def _nothing_alone(self) -> link_pb2.LinkResponse:
+        """A host that is removed may do nothing alone from now on: the newest of all sets, and it is empty."""
+        given = SendPermits(self._host.id, self._session.boot, LAST_VERSION, 0, (), (), (), 0)
+        return link_pb2.LinkResponse(permits=self._parts.sealer.permits(given, self._parts.decider.epoch))
 
 
 def _bye(ending: Ending) -> link_pb2.LinkResponse:

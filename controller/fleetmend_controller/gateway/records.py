@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 from fleetmend.v1 import link_pb2
 
-from ..core.events import Event, Observed, OrderEnded, OrderStarted
+from ..core.events import Event, Observed, OrderEnded, OrderStarted, PermitUsed
 from ..core.incidents import HOST_LOST_CHECK, OPERATOR_CHECK
 from ..core.model import ALERT_PREFIX, Status
 from . import bounds
-from .orders import Forged, Sealer
+from .orders import Ended, Forged, PermitUse, Sealer
 from .sessions import SubjectKey
 
 # Sick subjects a host may have; the rest is dropped and counted.
 SICK_MAX = 1_000
 # Subjects that the controller makes up itself: no agent may speak of them, and their absence from a snapshot means nothing.
 OWN_CHECKS = frozenset({HOST_LOST_CHECK, OPERATOR_CHECK})
+_USE_FIELDS = tuple(each.name for each in fields(PermitUse))
 
 
 def is_own(check: str) -> bool:
@@ -128,6 +129,8 @@ class Translator:
                 done.events.append(OrderStarted(sent.at_ms, self._host, order))
             case "outcome":
                 self._outcome(record.outcome, boot, sent, issued, done)
+            case "permit_use":
+                self._permit_use(record.permit_use, boot, sent, done)
             case _:
                 raise bounds.Malformed("the record has no body that this controller knows")
 
@@ -216,29 +219,50 @@ class Translator:
 
     def _outcome(self, said: link_pb2.OrderOutcome, boot: str, sent: Sent, issued: Mapping[str, str], done: Translated) -> None:
         ended = self._sealer.outcome(self._host, said, boot, issued.get(said.order_id))
-        if ended is None:
-            return
+        if ended is not None:
+            done.events.append(self._order_ended(ended, sent))
+
+    def _order_ended(self, ended: Ended, sent: Sent) -> OrderEnded:
+        return OrderEnded(
+            at_ms=sent.at_ms,
+            host=self._host,
+            order=ended.order,
+            outcome=ended.outcome,
+            refusal=ended.refusal,
+            detail=ended.detail,
+            boot=ended.boot,
+            ended_clock_ms=ended.ended_clock_ms,
+            clock_ms=sent.pair(ended.boot, ended.ended_clock_ms),
+            output=ended.output,
+            commands=ended.commands,
+        )
+
+    def _permit_use(self, said: link_pb2.PermitUse, boot: str, sent: Sent, done: Translated) -> None:
+        told = self._sealer.permit_use(self._host, said, boot)
+        if is_own(told.use.check):
+            raise bounds.Malformed(f"the name {told.use.check} is the controller's own")
+        use = {name: getattr(told.use, name) for name in _USE_FIELDS}
+        clock_ms = sent.pair(told.boot, told.started_clock_ms)
         done.events.append(
-            OrderEnded(
+            PermitUsed(
                 at_ms=sent.at_ms,
                 host=self._host,
-                order=ended.order,
-                outcome=ended.outcome,
-                refusal=ended.refusal,
-                detail=ended.detail,
-                boot=ended.boot,
-                ended_clock_ms=ended.ended_clock_ms,
-                clock_ms=sent.pair(ended.boot, ended.ended_clock_ms),
-                output=ended.output,
-                commands=ended.commands,
+                permit=told.permit,
+                boot=told.boot,
+                started_clock_ms=told.started_clock_ms,
+                clock_ms=clock_ms,
+                sealed=told.ended is not None,
+                **use,
             )
         )
+        if told.ended is not None:
+            done.events.append(self._order_ended(told.ended, sent))
 
     def _number(self, events: list[Event], before: int, seq: int) -> None:
         """Name the record in the last of its events: once that is journalled, so are the others of the same group."""
         if len(events) > before:
             last = events[-1]
-            if isinstance(last, Observed | OrderStarted | OrderEnded):
+            if isinstance(last, Observed | OrderStarted | OrderEnded | PermitUsed):
                 events[-1] = replace(last, outbox=self._outbox, seq=seq)
 
 

@@ -7,9 +7,10 @@ import itertools
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from ..core.effects import Why
+from ..core.model import Outcome
 
 # The usual ends of incidents; others get a series when they first happen.
-CLOSED_BY = (Why.HEALED, Why.WENT_AWAY, Why.HEALED_BY_PERSON, Why.RAN, Why.HOST_BACK, Why.HOST_REMOVED)
+CLOSED_BY = (Why.HEALED, Why.HEALED_ALONE, Why.WENT_AWAY, Why.HEALED_BY_PERSON, Why.RAN, Why.HOST_BACK, Why.HOST_REMOVED)
 ESCALATED_BY = (Why.STEPS_EXHAUSTED, Why.ATTEMPTS_EXHAUSTED, Why.NO_PLAYBOOK, Why.HOST_LOST)
 DOUBTED_BY = ("loop_stalled", "clock_jumped", "journal_outage")
 SEVERITIES = ("page", "ticket")
@@ -52,6 +53,14 @@ class Metrics:
         )
         self.approvals_wanted = Counter(
             "fleetmend_approvals_wanted_total", "Orders that people were asked to approve.", registry=r
+        )
+        self.permits_issued = Counter(
+            "fleetmend_permits_issued_total",
+            "Permits given to hosts ahead of time, for repairs while no controller can be asked.",
+            registry=r,
+        )
+        self.permits_used = Counter(
+            "fleetmend_permits_used_total", "Permits that hosts reported as used, by outcome.", ["outcome"], registry=r
         )
         self.observer_doubted = Counter(
             "fleetmend_observer_doubted_total",
@@ -144,6 +153,8 @@ class Metrics:
             self.rules_reloads.labels(result)
         for cause in DOUBTED_BY:
             self.observer_doubted.labels(cause)
+        for ended in Outcome:
+            self.permits_used.labels(ended.value)
         for why in CLOSED_BY:
             self.incidents_closed.labels(why.value)
         for outcome in ("placed", "unplaced", "own", "rejected"):

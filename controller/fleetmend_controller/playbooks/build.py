@@ -55,6 +55,7 @@ class BuiltPlaybook:
     playbook: Playbook
     types: tuple[str, ...]
     condition: policy.Condition | None
+    compiled: Condition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +75,15 @@ def build_playbook(book: Book, document: Document, declarations: Sequence[Declar
     whole = validate(document, (), PlaybookFile, book.problems)
     named = try_validate(document, ("when",), AnsweredModel)
     answered = _answered(book, document, named.check) if named else None
-    condition = _condition(book, document, answered, declarations) if answered else None
+    compiled = _compiled(book, document, answered) if answered else None
     steps = _steps(book, document, answered)
     if whole is None:
         return None
     fresh = book.claim("playbook", whole.playbook, document, ("playbook",))
     if not fresh or answered is None or len(book.problems) > before:
         return None
-    return BuiltPlaybook(document, whole, _playbook(whole, steps), answered.types, condition)
+    condition = _condition(compiled, answered, declarations) if compiled is not None else None
+    return BuiltPlaybook(document, whole, _playbook(whole, steps), answered.types, condition, compiled)
 
 
 def _playbook(model: PlaybookFile, steps: tuple[Step, ...]) -> Playbook:
@@ -100,6 +102,7 @@ def _playbook(model: PlaybookFile, steps: tuple[Step, ...]) -> Playbook:
         escalate=EscalateTo(escalate.to, escalate.severity) if escalate else EscalateTo(model.owner, "ticket"),
         toil_minutes=model.toil_minutes,
         approval=_approval(model.approval),
+        alone=model.alone,
     )
 
 
@@ -148,9 +151,7 @@ def _answered(book: Book, document: Document, names: Sequence[str]) -> _Answered
     return _Answered(tuple(dict.fromkeys(types)), common)
 
 
-def _condition(
-    book: Book, document: Document, answered: _Answered, declarations: Sequence[Declaration]
-) -> policy.Condition | None:
+def _compiled(book: Book, document: Document, answered: _Answered) -> Condition | None:
     where = document.text_at(("when", "where"))
     if not where:
         return None
@@ -161,12 +162,15 @@ def _condition(
         kinds |= {"declared.restart": "text", "declared.desired": "text"}
     variables = Variables(tuple(kinds.items()), " and ".join(answered.types))
     try:
-        compiled = Condition.compile(where, variables)
+        return Condition.compile(where, variables)
     except ConditionError as error:
         for fault in error.faults:
             text = f"cannot use the condition: {fault.text}"
             book.problems.append(document.problem_inside(("when", "where"), fault.offset, text))
         return None
+
+
+def _condition(compiled: Condition, answered: _Answered, declarations: Sequence[Declaration]) -> policy.Condition:
     fields = tuple(answered.finding)
 
     def judge(host: Host, incident: Incident) -> policy.Match:

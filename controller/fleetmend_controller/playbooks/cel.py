@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from cel_expr_python import cel
@@ -128,6 +128,15 @@ class Condition:
                 # A false term decides whatever else fails, as in CEL itself.
                 return Match(MatchAnswer.NO, f"{term.text} is false{_with_values(term, values)}")
         return failed or Match(MatchAnswer.YES, f"{' && '.join(term.text for term in self._terms)} is true")
+
+    def terms(self) -> list[tuple[str, tuple[str, ...]]]:
+        """The terms of the top-level `&&` chain, each with the names that it asks about."""
+        return [(term.text, term.names) for term in self._terms]
+
+    def only(self, texts: Collection[str]) -> Condition:
+        """The condition with these of its terms alone."""
+        terms = tuple(term for term in self._terms if term.text in texts)
+        return Condition(" && ".join(term.text for term in terms), self._env, self._kinds, terms)
 
     def _try_out(self, text: str) -> None:
         """Find at load what would fail always: a pattern that is no regular expression, or far too much work."""

@@ -13,12 +13,13 @@ from typing import TypeVar
 from fleetmend.catalogue import Catalogue, load_catalogue
 from fleetmend.registry import load as load_folder
 
-from ..calendar import window_end
+from ..calendar import next_start, window_end
 from ..core import gates
 from ..core.gates import Gate
-from ..core.policy import Policy
+from ..core.policy import Policy, ReachOf
 from ..declarations.build import build_declaration, find_conflicts
 from ..rules import Problem, RulesError, RuleSet
+from .alone import check_alone, reaches
 from .book import Book
 from .build import BuiltPlaybook, build_playbook
 from .checks import build_checks
@@ -81,10 +82,12 @@ def compile_rules(
     checks = [built for document in parsed["checks"] for built in build_checks(book, document)]
     declarations = tuple(built.rule for built in declared)
     playbooks = _present(build_playbook(book, document, declarations) for document in parsed["playbooks"])
+    for built in playbooks:
+        check_alone(book, built)
     if book.problems:
         raise RulesError(_bounded(sorted(set(book.problems))))
 
-    policy = _policy(digest_of(documents), playbooks)
+    policy = _policy(digest_of(documents), playbooks, reaches(book, playbooks, declarations))
     lint_declarations(book, declared)
     lint_checks(book, checks, declarations)
     lint_playbooks(book, playbooks, [gate.name for gate in policy.gates])
@@ -128,13 +131,15 @@ def _present(things: Iterable[T | None]) -> list[T]:
     return [thing for thing in things if thing is not None]
 
 
-def _policy(digest: str, playbooks: Sequence[BuiltPlaybook]) -> Policy:
+def _policy(digest: str, playbooks: Sequence[BuiltPlaybook], alone: dict[str, ReachOf]) -> Policy:
     return Policy(
         digest=digest,
         playbooks=tuple(built.playbook for built in playbooks),
         conditions={built.playbook.name: built.condition for built in playbooks if built.condition is not None},
         gates=all_gates(),
         window_end=window_end,
+        window_start=next_start,
+        alone=alone,
     )
 
 

@@ -207,6 +207,8 @@ class PlaybookFile(Model):
     """Who answers for it."""
     trust: Literal["observe", "suggest", "act"] = "observe"
     """How far it may go by itself: record what it would do, ask a person, or act."""
+    alone: bool = False
+    """Hosts may do it by themselves while no controller can be asked: each time by a permit that was given ahead."""
     when: WhenModel
     steps: Annotated[list[StepModel], Field(min_length=1, max_length=STEPS_MAX)]
     approval: ApprovalModel = ApprovalModel()

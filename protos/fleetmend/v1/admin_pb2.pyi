@@ -631,6 +631,7 @@ class Host(_message.Message):
     PAUSED_BY_FIELD_NUMBER: _builtins.int
     MAINTENANCE_FIELD_NUMBER: _builtins.int
     PRESENT_FIELD_NUMBER: _builtins.int
+    LIVE_PERMITS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """For ever, and never reused."""
     name: _builtins.str
@@ -651,6 +652,8 @@ class Host(_message.Message):
     """How many incidents are open on it."""
     present: _builtins.str
     """Who is at work there by what its agent sees; empty if nobody."""
+    live_permits: _builtins.int
+    """How many repairs it may do by itself while no controller can be asked."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """From its join token and from operators, never from itself."""
@@ -679,10 +682,11 @@ class Host(_message.Message):
         paused_by: _abc.Iterable[_builtins.str] | None = ...,
         maintenance: _abc.Iterable[_builtins.str] | None = ...,
         present: _builtins.str = ...,
+        live_permits: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_last_seen_ms", b"_last_seen_ms", "_lost_since_ms", b"_lost_since_ms", "last_seen_ms", b"last_seen_ms", "lost_since_ms", b"lost_since_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_seen_ms", b"_last_seen_ms", "_lost_since_ms", b"_lost_since_ms", "agent_version", b"agent_version", "certificate_not_after_ms", b"certificate_not_after_ms", "enrolled_ms", b"enrolled_ms", "id", b"id", "incidents_open", b"incidents_open", "labels", b"labels", "last_seen_ms", b"last_seen_ms", "lost_since_ms", b"lost_since_ms", "maintenance", b"maintenance", "name", b"name", "paused_by", b"paused_by", "present", b"present", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_seen_ms", b"_last_seen_ms", "_lost_since_ms", b"_lost_since_ms", "agent_version", b"agent_version", "certificate_not_after_ms", b"certificate_not_after_ms", "enrolled_ms", b"enrolled_ms", "id", b"id", "incidents_open", b"incidents_open", "labels", b"labels", "last_seen_ms", b"last_seen_ms", "live_permits", b"live_permits", "lost_since_ms", b"lost_since_ms", "maintenance", b"maintenance", "name", b"name", "paused_by", b"paused_by", "present", b"present", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__last_seen_ms: _TypeAlias = _typing.Literal["last_seen_ms"]  # noqa: Y015
     _WhichOneofArgType__last_seen_ms: _TypeAlias = _typing.Literal["_last_seen_ms", b"_last_seen_ms"]  # noqa: Y015

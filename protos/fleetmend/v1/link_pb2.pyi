@@ -116,6 +116,7 @@ class LinkResponse(_message.Message):
     CHECK_NOW_FIELD_NUMBER: _builtins.int
     CONFIG_FIELD_NUMBER: _builtins.int
     BYE_FIELD_NUMBER: _builtins.int
+    PERMITS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """The answer to Hello; nothing comes before it."""
@@ -140,6 +141,8 @@ class LinkResponse(_message.Message):
     def bye(self) -> Global___Bye:
         """The last message; the stream ends after it."""
 
+    @_builtins.property
+    def permits(self) -> Global___SealedPermits: ...
     def __init__(
         self,
         *,
@@ -149,12 +152,13 @@ class LinkResponse(_message.Message):
         check_now: Global___CheckNow | None = ...,
         config: Global___AgentConfig | None = ...,
         bye: Global___Bye | None = ...,
+        permits: Global___SealedPermits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "bye", b"bye", "check_now", b"check_now", "config", b"config", "message", b"message", "order", b"order", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "bye", b"bye", "check_now", b"check_now", "config", b"config", "message", b"message", "order", b"order", "permits", b"permits", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "bye", b"bye", "check_now", b"check_now", "config", b"config", "message", b"message", "order", b"order", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "bye", b"bye", "check_now", b"check_now", "config", b"config", "message", b"message", "order", b"order", "permits", b"permits", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "ack", "order", "check_now", "config", "bye"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "ack", "order", "check_now", "config", "bye", "permits"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -260,6 +264,7 @@ class Record(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     SNAPSHOT_FIELD_NUMBER: _builtins.int
     STARTED_FIELD_NUMBER: _builtins.int
+    PERMIT_USE_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """Rises by one with each record of an outbox, from 1. A gap means that the bounded outbox dropped the oldest."""
     boot_id: _builtins.str
@@ -280,6 +285,8 @@ class Record(_message.Message):
     def started(self) -> Global___OrderStarted:
         """An order began."""
 
+    @_builtins.property
+    def permit_use(self) -> Global___PermitUse: ...
     def __init__(
         self,
         *,
@@ -289,12 +296,13 @@ class Record(_message.Message):
         outcome: Global___OrderOutcome | None = ...,
         snapshot: Global___Snapshot | None = ...,
         started: Global___OrderStarted | None = ...,
+        permit_use: Global___PermitUse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "observation", b"observation", "outcome", b"outcome", "snapshot", b"snapshot", "started", b"started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "observation", b"observation", "outcome", b"outcome", "permit_use", b"permit_use", "snapshot", b"snapshot", "started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "boot_id", b"boot_id", "observation", b"observation", "outcome", b"outcome", "seq", b"seq", "snapshot", b"snapshot", "started", b"started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "boot_id", b"boot_id", "observation", b"observation", "outcome", b"outcome", "permit_use", b"permit_use", "seq", b"seq", "snapshot", b"snapshot", "started", b"started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["observation", "outcome", "snapshot", "started"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["observation", "outcome", "snapshot", "started", "permit_use"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -516,6 +524,44 @@ class OrderOutcome(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OrderOutcome: _TypeAlias = OrderOutcome  # noqa: Y015
+
+@_typing.final
+class PermitUse(_message.Message):
+    """The host used a permit while no controller could be asked. Told twice: when the executor has it in its ledger and begins, and
+    with its sealed end, which says everything once more.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERMIT_ID_FIELD_NUMBER: _builtins.int
+    PERMIT_FIELD_NUMBER: _builtins.int
+    STARTED_CLOCK_MS_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    MAC_FIELD_NUMBER: _builtins.int
+    permit_id: _builtins.str
+    permit: _builtins.str
+    """What it was used for, as the executor noted it: canonical JSON text, the same as `permit` in the outcome. At the beginning only."""
+    started_clock_ms: _builtins.int
+    payload: _builtins.bytes
+    """Canonical JSON text of the outcome (see fleetmend/seal.py), exactly as sealed. At the end only."""
+    mac: _builtins.bytes
+    """HMAC-SHA256 over payload under the host's executor key."""
+    def __init__(
+        self,
+        *,
+        permit_id: _builtins.str = ...,
+        permit: _builtins.str = ...,
+        started_clock_ms: _builtins.int = ...,
+        payload: _builtins.bytes = ...,
+        mac: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mac", b"mac", "payload", b"payload", "permit", b"permit", "permit_id", b"permit_id", "started_clock_ms", b"started_clock_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PermitUse: _TypeAlias = PermitUse  # noqa: Y015
 
 @_typing.final
 class Heartbeat(_message.Message):
@@ -946,6 +992,32 @@ class SealedOrder(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SealedOrder: _TypeAlias = SealedOrder  # noqa: Y015
+
+@_typing.final
+class SealedPermits(_message.Message):
+    """What the host may do by itself while no controller can be asked, sealed for its executor (see fleetmend/permits.py). Replaces
+    the set before it whole: what is not in the newest set is withdrawn.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    MAC_FIELD_NUMBER: _builtins.int
+    payload: _builtins.bytes
+    mac: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        payload: _builtins.bytes = ...,
+        mac: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mac", b"mac", "payload", b"payload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SealedPermits: _TypeAlias = SealedPermits  # noqa: Y015
 
 @_typing.final
 class CheckNow(_message.Message):

@@ -13,7 +13,7 @@ import pytest
 
 from fleetmend.v1 import link_pb2 as pb
 from fleetmend_agent import agent as module
-from fleetmend_agent import identity
+from fleetmend_agent import identity, renewal
 from fleetmend_agent.agent import Agent
 from fleetmend_agent.config import Settings
 from fleetmend_agent.notify import Notifier
@@ -315,7 +315,7 @@ async def _fails(_):
 )
 def test_a_renewal_that_fails_is_said_and_tried_again_and_ends_nothing(tmp_path, monkeypatch, caplog, trouble, said):
     monkeypatch.setattr(module, "RENEW_CHECK_MS", 300)
-    monkeypatch.setattr(module, "RENEW_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(renewal, "TIMEOUT_S", 0.1)
 
     async def scenario(world):
         identity.save(world.state, identity.Identity("h-1", "web-1", 0, 1))

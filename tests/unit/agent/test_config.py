@@ -126,3 +126,11 @@ def test_people_are_reported_unless_the_host_says_no(tmp_path):
     assert settings(tmp_path, "controller: a\nreport_presence: true\n").report_presence is True
     (wrong,) = errors(tmp_path, "controller: a\nreport_presence: maybe\n")
     assert wrong == "2:18: cannot read 'maybe' as a flag: write true or false"
+
+
+def test_how_long_the_controller_must_be_away(tmp_path):
+    assert settings(tmp_path, "controller: a\n").alone_after_ms == 10_000
+    assert settings(tmp_path, "controller: a\nalone_after: 2m\n").alone_after_ms == 120_000
+    for wrong in ("500ms", "soon", "0s", "-1"):
+        (error,) = errors(tmp_path, f"controller: a\nalone_after: {wrong}\n")
+        assert "as a duration of at least 1s" in error

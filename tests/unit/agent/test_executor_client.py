@@ -55,6 +55,20 @@ def test_hello_and_declaration(tmp_path):
     assert requests == [{"op": "declaration", "payload": "{}", "mac": "ff"}]
 
 
+def test_permits_their_use_and_what_became_of_one(tmp_path):
+    _, requests = asyncio.run(asked(tmp_path, frame({"event": "stored"}), lambda client: client.keep_permits(b"{}", b"\xff")))
+    assert requests == [{"op": "permits", "payload": "{}", "mac": "ff"}]
+    started = []
+    answers = frame({"event": "started", "order_id": "permit-1", "started_clock_ms": 5, "permit": "{}"}) + frame(OUTCOME)
+    use = lambda client: client.permit(b"{}", b"\xff", "permit-1", {"key": ""}, lambda *what: started.append(what))  # noqa: E731
+    outcome, requests = asyncio.run(asked(tmp_path, answers, use))
+    assert requests == [{"op": "permit", "payload": "{}", "mac": "ff", "permit_id": "permit-1", "trigger": {"key": ""}}]
+    assert (started, outcome.mac) == ([("permit-1", 5, "{}")], b"\x0a\x0b")
+    outcome, requests = asyncio.run(asked(tmp_path, frame(OUTCOME), lambda client: client.used("permit-1")))
+    assert requests == [{"op": "used", "permit_id": "permit-1"}]
+    assert outcome.payload == b'{"kind":"outcome"}'
+
+
 def test_a_refusal_has_its_word(tmp_path):
     answer = frame({"event": "refused", "reason": "bad_seal", "detail": "no"})
     with pytest.raises(ExecutorRefused, match="no") as refused:

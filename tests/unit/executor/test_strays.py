@@ -6,6 +6,7 @@ import os
 import pwd
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -62,6 +63,14 @@ def refusal(action, using=RULES, **params) -> str:
 
 def a_run() -> Run:
     return Run(time.monotonic() + 20)
+
+
+@pytest.fixture
+def everybodys():
+    """A folder that every user reaches: pytest's own are for its user only."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)
 
 
 @pytest.fixture
@@ -254,18 +263,14 @@ def test_everything_of_a_user_in_one_place_is_ended(stray):
 
 
 @as_root
-def test_who_writes_on_a_filesystem_is_caught_in_the_act(stray, tmp_path):
-    tmp_path.chmod(0o777)
-    for parent in tmp_path.parents:
-        if parent.name.startswith("pytest"):
-            parent.chmod(0o755)
-    target = tmp_path / "trace.out"
-    reader = stray(f"open({str(tmp_path)!r}+'/none','w').close(); f=open('/etc/passwd'); import time; time.sleep(60)")
+def test_who_writes_on_a_filesystem_is_caught_in_the_act(stray, everybodys):
+    target = everybodys / "trace.out"
+    reader = stray(f"open({str(everybodys)!r}+'/none','w').close(); f=open('/etc/passwd'); import time; time.sleep(60)")
     writer = stray(f"f=open({str(target)!r},'a'); import time; time.sleep(60)")
     deadline = time.monotonic() + 5
     while not target.exists():
         assert time.monotonic() < deadline
-    strays.perform(StopStray(("nobody",), (), writes_below=str(tmp_path), grace_s=1.0), a_run())
+    strays.perform(StopStray(("nobody",), (), writes_below=str(everybodys), grace_s=1.0), a_run())
     gone = processes.read(writer.pid)
     assert gone is None or gone.is_zombie
     # Both ran in the same place.
@@ -273,18 +278,14 @@ def test_who_writes_on_a_filesystem_is_caught_in_the_act(stray, tmp_path):
 
 
 @as_root
-def test_a_loop_of_short_lived_writers_is_found_by_what_it_wrote(stray, tmp_path, monkeypatch):
-    tmp_path.chmod(0o777)
-    for parent in tmp_path.parents:
-        if parent.name.startswith("pytest"):
-            parent.chmod(0o755)
+def test_a_loop_of_short_lived_writers_is_found_by_what_it_wrote(stray, everybodys, monkeypatch):
     monkeypatch.setattr(strays, "_written", lambda *_of: "")
     monkeypatch.setattr(strays, "_LOOK_S", 0.5)
-    loop = f"while True: os.system('head -c 100000 /dev/zero >> {tmp_path}/t'); time.sleep(0.02)"
-    idle = stray(f"folder = {str(tmp_path)!r} + '/'; time.sleep(60)")
+    loop = f"while True: os.system('head -c 100000 /dev/zero >> {everybodys}/t'); time.sleep(0.02)"
+    idle = stray(f"folder = {str(everybodys)!r} + '/'; time.sleep(60)")
     # A loop cannot follow a semicolon.
     writer = stray(f"exec({loop!r})")
-    strays.perform(StopStray(("nobody",), (), writes_below=str(tmp_path), grace_s=1.0), run := a_run())
+    strays.perform(StopStray(("nobody",), (), writes_below=str(everybodys), grace_s=1.0), run := a_run())
     assert f"pid {writer.pid}) wrote" in run.detail[0]
     assert idle.pid != writer.pid
 

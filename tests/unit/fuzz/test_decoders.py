@@ -33,7 +33,7 @@ from fleetmend_controller.gateway.orders import Sealer
 from fleetmend_controller.gateway.records import SICK_MAX, Sent, Translator, orders_in
 from fleetmend_controller.store import codec
 from fleetmend_executor import declaration, policy
-from fleetmend_executor.orders import NotTaken, parse_order
+from fleetmend_executor.documents import NotTaken, parse_order
 from fleetmend_executor.server import FrameError, receive_frame
 
 MASTER = bytes(range(32))

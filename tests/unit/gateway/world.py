@@ -307,6 +307,7 @@ class Link:
             link_pb2.OrderOutcome: "outcome",
             link_pb2.Snapshot: "snapshot",
             link_pb2.OrderStarted: "started",
+            link_pb2.PermitUse: "permit_use",
         }
         for seq, body in records:
             report.records.append(link_pb2.Record(seq=seq, boot_id=boot or self.boot, **{names[type(body)]: body}))

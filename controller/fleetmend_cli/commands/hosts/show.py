@@ -33,12 +33,19 @@ def _print(answer: pb.GetHostResponse, now_ms: int) -> None:
             ("Boot", answer.boot_id or "-"),
             *([("Clock", _skew(answer.clock_skew_ms))] if answer.HasField("clock_skew_ms") else []),
             ("Permits", ", ".join(answer.permitted_actions) or "not said yet"),
+            ("May do alone", _alone(host.live_permits)),
             ("Certificate", f"ends {when(host.certificate_not_after_ms, now_ms)}"),
         ]
     )
     if answer.incidents:
         print_heading("Open incidents")
         print_incidents(answer.incidents, now_ms)
+
+
+def _alone(permits: int) -> str:
+    if not permits:
+        return "nothing"
+    return f"{permits} {'repair' if permits == 1 else 'repairs'}, if no controller can be asked"
 
 
 def _skew(skew_ms: int) -> str:

@@ -43,12 +43,13 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """One safety question."""
+    """One safety question. `ahead`: it needs no fault to look at, and is also asked before a host gets permits."""
 
     name: str
     order: int
     question: str
     ask: Callable[[Candidate], Answer]
+    ahead: bool = False
 
 
 def allow(text: str) -> Answer:

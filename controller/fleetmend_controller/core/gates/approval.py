@@ -39,4 +39,4 @@ def _ask(c: Candidate) -> Answer:
     return hold(Why.APPROVAL_NEEDED, f"{len(people)} of {wanted.people} people approved {order} ({c.step.action})", until_ms)
 
 
-GATE = Gate("approval", 140, "Must people approve this, and have they?", _ask)
+GATE = Gate("approval", 140, "Must people approve this, and have they?", _ask, ahead=True)

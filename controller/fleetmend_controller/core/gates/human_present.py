@@ -16,4 +16,4 @@ def _ask(c: Candidate) -> Answer:
     return hold(Why.HUMAN_PRESENT, f"{seen.who} on {c.host.name}", seen.until_ms)
 
 
-GATE = Gate("human_present", 130, "Is somebody at work on this host?", _ask)
+GATE = Gate("human_present", 130, "Is somebody at work on this host?", _ask, ahead=True)

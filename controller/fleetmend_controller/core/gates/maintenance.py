@@ -18,4 +18,4 @@ def _ask(c: Candidate) -> Answer:
     return allow("no maintenance is announced for this host")
 
 
-GATE = Gate("maintenance", 30, "Is maintenance announced for this host?", _ask)
+GATE = Gate("maintenance", 30, "Is maintenance announced for this host?", _ask, ahead=True)

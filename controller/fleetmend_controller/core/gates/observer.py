@@ -25,6 +25,9 @@ def _ask(c: Candidate) -> Answer:
         return hold(Why.MANY_HOSTS_LOST, f"{share}: the observer may be the one cut off")
     if c.incident.run is None and c.incident.evidence_ms < c.fleet.doubt_ms:
         return hold(Why.OBSERVER_DOUBTED, f"{c.fleet.doubt}; waiting for a sample taken since then", c.now_ms + 30_000)
+    if c.incident.run is None and c.host.permits.version and c.incident.evidence_ms < c.host.connected_ms:
+        text = f"{c.host.name} was out of reach and may have healed it alone; waiting for a sample taken since it is back"
+        return hold(Why.OBSERVER_DOUBTED, text, c.now_ms + 30_000)
     return allow("nothing speaks against what the controller sees")
 
 

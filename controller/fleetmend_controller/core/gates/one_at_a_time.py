@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..effects import Why
-from ..model import Cost
+from ..model import Cost, Fleet, Phase
 from . import Answer, Candidate, Gate, allow, hold
 
 
@@ -11,10 +11,17 @@ def _ask(c: Candidate) -> Answer:
     if c.step.cost is Cost.HARMLESS:
         return allow("the action disturbs nothing")
     others = [other for other in c.fleet.acting.get(c.host.id, {}) if other != c.incident.id]
+    others += [other for other in c.fleet.by_host.get(c.host.id, {}) if other != c.incident.id and _acts_alone(c.fleet, other)]
     if others:
         # The end of that action asks again at once; the time is the net below.
         return hold(Why.HOST_BUSY, f"an action of {others[0]} is under way on {c.host.name}", c.now_ms + 30_000)
     return allow(f"no other action on {c.host.name}")
+
+
+def _acts_alone(fleet: Fleet, incident_id: str) -> bool:
+    """Whether the host began to heal this alone and has not told of the end."""
+    incident = fleet.incidents[incident_id]
+    return incident.phase is Phase.RUNNING and incident.order is not None and incident.order.permit
 
 
 GATE = Gate("one_at_a_time", 60, "Is another disruptive action under way on this host?", _ask)

@@ -22,4 +22,4 @@ def _ask(c: Candidate) -> Answer:
     return allow("no pause covers this host or playbook")
 
 
-GATE = Gate("paused", 10, "Has somebody switched healing off here?", _ask)
+GATE = Gate("paused", 10, "Has somebody switched healing off here?", _ask, ahead=True)

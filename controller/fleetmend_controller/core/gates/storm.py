@@ -17,4 +17,4 @@ def _ask(c: Candidate) -> Answer:
     return hold(Why.STORM, text, c.now_ms + RECHECK_MS)
 
 
-GATE = Gate("storm", 120, "Do many hosts fail in the same way?", _ask)
+GATE = Gate("storm", 120, "Do many hosts fail in the same way?", _ask, ahead=True)

@@ -19,4 +19,4 @@ def _ask(c: Candidate) -> Answer:
     return allow(f"{c.playbook.name} is trusted to act")
 
 
-GATE = Gate("trust", 20, "May this playbook act by itself?", _ask)
+GATE = Gate("trust", 20, "May this playbook act by itself?", _ask, ahead=True)
