@@ -89,7 +89,7 @@ class Agent:
             self.host, self._boot_id, self.runner, self.outbox, Presence(self.host) if settings.report_presence else None
         )
         self._pressure = PressureSignal(self.host, lambda: self._signal("pressure"))
-        self._mounts = MountsSignal(self.host, lambda: self._signal("mounts"))
+        self._mounts = MountsSignal(self.host, self._mounts_changed)
         self._inotify = InotifySignal(self._files_touched)
         self._facts = registry.load(facts, "FACT", Fact)
         self._inventory = Inventory(self.host, self._workers, self._facts, self._facts_changed)
@@ -215,8 +215,16 @@ class Agent:
 
     def _files_touched(self, paths: set[str]) -> None:
         for name in self.runner.named_by("inotify"):
-            if self.runner.watches[name].params.get("path") in paths:
+            if not paths.isdisjoint(self.runner.watches[name].paths):
                 self.runner.start(name, by_signal=True)
+
+    def _mounts_changed(self) -> None:
+        """What is mounted anew has folders that are not watched yet."""
+        self._signal("mounts")
+        self._watch_files(anew=True)
+
+    def _watch_files(self, *, anew: bool = False) -> None:
+        self._inotify.watch((path for watch in self.runner.watches.values() for path in watch.paths), anew=anew)
 
     def _observed(self, observed: Observed) -> None:
         record = pb.Record(boot_id=self._boot_id, observation=wire.observation(observed, self.host.wall_ms()))
@@ -379,9 +387,7 @@ class Agent:
                 LOG.warning("check %s cannot run: %s", name, watch.problem)
             spread_ms = int(chance() * min(START_SPREAD_MS, watch.spec.every_ms))
             self._schedule.add(f"check:{name}", watch.spec.every_ms, now_ms, first_in_ms=spread_ms)
-        self._inotify.watch(
-            str(path) for name in self.runner.named_by("inotify") if (path := self.runner.watches[name].params.get("path"))
-        )
+        self._watch_files()
         if (config.declaration_payload, config.declaration_mac) != self._declared:
             self._schedule.add("executor", EXECUTOR_RETRY_MS, now_ms, first_in_ms=0)
         self._arm()

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from . import tool as tools
 from .checks import CheckUnknown
@@ -118,6 +119,8 @@ class Host:
     clock_ns: Callable[[], int] = _clock_ns
     wall_ns: Callable[[], int] = time.time_ns
     ipv4_addresses: AddressSource = _ipv4_addresses
+    kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What checks remember between two runs, by names of their own: a shared scan, the numbers of the last look."""
 
     def path(self, path: str) -> str:
         """Where an absolute path of the machine lies under the roots."""
@@ -161,6 +164,10 @@ class Host:
     def stat(self, path: str) -> os.stat_result:
         """What a path leads to, links followed. May hang on a dead mount: only from a worker thread."""
         return Path(self.path(path)).stat()
+
+    def lstat(self, path: str) -> os.stat_result:
+        """What a path is, a link itself and not what it leads to."""
+        return Path(self.path(path)).lstat()
 
     def exists(self, path: str) -> bool:
         """Whether a path is there; False too when it cannot be seen."""
