@@ -67,8 +67,8 @@ def _of_mount(mount: str, rule: MountModel) -> Iterator[Derived]:
     if rule.unit is not None:
         params = {"unit": rule.unit, "desired": "running"}
         yield Derived(("mounts", mount), f"unit-active:{rule.unit}", "unit_active", params, UNIT_EVERY_MS)
-    there = {"mount": mount, "unit": rule.unit or "", "source": rule.source or "", "fstype": rule.fstype or ""}
-    there["users"] = list(rule.users)
+    there: dict[str, Any] = {"mount": mount, "unit": rule.unit or "", "source": rule.source or ""}
+    there |= {"fstype": rule.fstype or "", "users": list(rule.users)}
     yield Derived(("mounts", mount), f"mount-missing:{mount}", "mount_missing", there, FILESYSTEM_EVERY_MS)
     if rule.options == "rw":
         # That it is not there at all is said once, by the check above.
@@ -81,7 +81,7 @@ def _of_space(origin: str, check_type: str, space: SpaceModel, mounts: list[str]
     limits = {"warn_percent": space.target_percent, "crit_percent": space.heal_above_percent}
     prefix = check_type.replace("_", "-")
     if not mounts:
-        params = {**limits, "disposable": bool(disposable)}
+        params: dict[str, Any] = {**limits, "disposable": bool(disposable)}
         yield Derived((origin,), f"{prefix}:all", check_type, params, FILESYSTEM_EVERY_MS)
     for mount in mounts:
         params = {**limits, "mount": mount, "disposable": _may_hold(mount, mounts, disposable)}
