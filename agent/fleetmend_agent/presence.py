@@ -27,6 +27,8 @@ SESSIONS = "/run/systemd/sessions"
 PACKAGE_MANAGERS = frozenset(
     ("apt", "apt-get", "aptitude", "dpkg", "dnf", "dnf5", "dnf-3", "microdnf", "rpm", "yum", "zypper", "pacman", "apk")
 )
+# Where systemd puts what the executor has it run outside the sandbox, and what the agent asks.
+OWN_GROUPS = ("/fleetmend-repair-", "/fleetmend-agent.service")
 _PTS_MAJORS = range(136, 144)
 _SAFE = re.compile(r"[^\w.:@/+ -]", re.ASCII)
 
@@ -147,8 +149,16 @@ class Presence:
                 (self._settled if before.get(pid) == name else self._fresh)[pid] = name
             else:
                 self._settled[pid] = name
-            if name in PACKAGE_MANAGERS:
+            if name in PACKAGE_MANAGERS and not self._is_ours(pid):
                 yield f"{name} at work"
+
+    def _is_ours(self, pid: str) -> bool:
+        """Whether Fleetmend itself started it: that is nobody at work."""
+        try:
+            groups = self.host.read_text(f"/proc/{pid}/cgroup", 64 * 1024)
+        except OSError:
+            return False
+        return any(own in groups for own in OWN_GROUPS)
 
     def _name(self, pid: str) -> str:
         try:

@@ -58,11 +58,16 @@ def _declared(context: Context, wanted: str, mounted: dict[str, Mount]) -> Resul
     facts |= {"source": mount.source, "fstype": mount.fstype}
     if params["fstype"] and mount.fstype != params["fstype"]:
         text = f"{wanted} is a {mount.fstype} of {mount.source}, it should be {params['fstype']}"
-        return Result(Status.CRIT, text, wanted, facts | {"fault": "fstype"})
+        return _wrong(wanted, facts, "fstype", text)
     if params["source"] and not came_from(context.host, mount, params["source"]):
         text = f"{wanted} is mounted from {mount.source}, it should be {params['source']}"
-        return Result(Status.CRIT, text, wanted, facts | {"fault": "source"})
+        return _wrong(wanted, facts, "source", text)
     return _answers(context, wanted, facts)
+
+
+def _wrong(mount: str, facts: dict[str, Scalar], fault: str, text: str) -> Result:
+    """What starting the mount's unit does not cure: so the finding does not name it."""
+    return Result(Status.CRIT, text, mount, {name: value for name, value in facts.items() if name != "unit"} | {"fault": fault})
 
 
 def _absent(context: Context, wanted: str, facts: dict[str, Scalar], *, automounted: bool) -> Result:
@@ -122,7 +127,7 @@ def _answers(context: Context, mount: str, facts: dict[str, Scalar]) -> Result:
     if not problem:
         return Result(Status.OK, f"{mount} is mounted", mount, facts)
     fault = "hung" if problem == "does not answer" else "broken"
-    return Result(Status.CRIT, f"{mount} {problem}", mount, facts | {"fault": fault})
+    return _wrong(mount, facts, fault, f"{mount} {problem}")
 
 
 def _ask(context: Context, mount: str) -> str:
@@ -202,7 +207,7 @@ CHECK = Check(
     finding=(
         Field("mount", Kind.TEXT, "the mount point"),
         Field("fault", Kind.TEXT, "missing, source, fstype, hung or broken; empty when nothing is wrong"),
-        Field("unit", Kind.TEXT, "the unit behind the mount, if one was named"),
+        Field("unit", Kind.TEXT, "the unit behind the mount, where starting it is the cure"),
         Field("users", Kind.TEXT, "the units that write there, if any were named"),
         Field("maintenance", Kind.FLAG, "the mount's unit is masked: somebody wants it gone"),
         Field("shadowed", Kind.INTEGER, "entries that lie where the mount should be, as far as the agent may look"),

@@ -21,8 +21,8 @@ from ._folders import checked_path
 LOG_BYTES_MAX = 4 << 20
 TOOL_TIMEOUT_S = 20.0
 _BAD = re.compile(
-    r"(fs|I/O|medium|target|critical) error|metadata I/O|corrupt|abort\w* journal|journal has aborted"
-    r"|remounting filesystem read-only|shut(ting)? down|forced readonly|lost (async|sync) page write|BTRFS (error|critical)|error count since",
+    r"(fs|I/O|medium|target|critical) error|metadata I/O|corrupt|abort\w* journal|journal has aborted|error count since"
+    r"|remounting filesystem read-only|shut(ting)? down|forced readonly|lost (async|sync) page write|BTRFS (error|critical)",
     re.IGNORECASE,
 )
 # A filesystem that was mounted afresh has nothing to do with what was said of its device before.
