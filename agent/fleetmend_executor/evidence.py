@@ -58,18 +58,27 @@ def deleted(proc: str, lines_max: int) -> list[str]:
     found: dict[tuple[int, int], tuple[int, str]] = {}
     for pid in [name for name in os.listdir(proc) if name.isdigit()][:PROCESSES_MAX]:
         for number in _descriptors(proc, pid):
-            try:
-                path = os.readlink(f"{proc}/{pid}/fd/{number}")
-                if not path.endswith(" (deleted)") or not path.startswith("/") or path.startswith("/memfd:"):
-                    continue
-                status = os.stat(f"{proc}/{pid}/fd/{number}")
-            except OSError:
-                continue  # closed meanwhile
-            size = status.st_blocks * 512
-            if stat.S_ISREG(status.st_mode) and size >= DELETED_BYTES_MIN:
-                found.setdefault((status.st_dev, status.st_ino), (size, f"{ascii(path)[1:-1]} held by pid={pid}"))
+            held = _held(f"{proc}/{pid}/fd/{number}")
+            if held is not None:
+                key, size, path = held
+                found.setdefault(key, (size, f"{path} held by pid={pid}"))
     largest = sorted(found.values(), reverse=True)[:lines_max]
     return [f"{size // 1024} KiB {text}" for size, text in largest] or ["none"]
+
+
+def _held(link: str) -> tuple[tuple[int, int], int, str] | None:
+    """Which file, how large and what it was called, if it is one that was deleted and is not small."""
+    try:
+        path = os.readlink(link)
+        if not path.endswith(" (deleted)") or not path.startswith("/") or path.startswith("/memfd:"):
+            return None
+        status = os.stat(link)
+    except OSError:
+        return None  # closed meanwhile
+    size = status.st_blocks * 512
+    if not stat.S_ISREG(status.st_mode) or size < DELETED_BYTES_MIN:
+        return None
+    return (status.st_dev, status.st_ino), size, ascii(path)[1:-1]
 
 
 def _descriptors(proc: str, pid: str) -> list[str]:

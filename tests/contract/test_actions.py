@@ -18,10 +18,16 @@ from tests.unit.executor.world import rules
 
 ACTIONS = registry.load(actions, "ACTION", Action)
 KINDS = {"text", "integer", "flag", "duration_ms", "size_bytes"}
-RULES = rules(
-    units={"shop.service": {}},
-    disposable=["/srv/cache/**"],
-)
+PARTS = {
+    "managed_files": {"/usr/share/golden": {"modes": "same"}},
+    "ownership": {"/srv/data": {"owner": "shop", "group": "", "mode": "0750", "kind": "directory"}},
+    "mounts": {"/srv/data": {"unit": "srv-data.mount", "remount": "if-clean", "users": ["shop.service"]}},
+    "live_logs": {"/var/log/shop.log": {"rotated_by": "rotate.service"}},
+    "killable": [{"user": "batch"}],
+    "packages": {"configure": "allowed", "installed:shop-tool": {"version": "1.0", "hold": True, "reinstall": "allowed"}},
+}
+UNITS = {"shop.service": {}, "srv-data.mount": {"restart": "never"}}
+RULES = rules(units=UNITS, disposable=["/srv/cache/**"], parts=PARTS)
 RULES.policy.commands["tidy"] = NamedCommand(("/bin/tidy",))
 # Parameters with which each action can be planned.
 GOOD = {
@@ -35,6 +41,15 @@ GOOD = {
     "clear_directory": {"path": "/srv/cache"},
     "collect_evidence": {"unit": "shop.service"},
     "run_command": {"command": "tidy"},
+    "restore_file": {"path": "/etc/shop.conf", "golden": "/usr/share/golden"},
+    "set_ownership": {"path": "/srv/data"},
+    "remount_rw": {"mount": "/srv/data"},
+    "mount_unit": {"unit": "srv-data.mount"},
+    "rotate_log": {"path": "/var/log/shop.log"},
+    "stop_writer": {"mount": "/srv/data"},
+    "configure_packages": {},
+    "reinstall_package": {"package": "shop-tool"},
+    "hold_package": {"package": "shop-tool"},
 }
 HOSTILE = [
     "--help",
@@ -105,7 +120,7 @@ def test_its_plan_is_pure(name, monkeypatch):
 @named
 def test_what_the_policy_does_not_list_is_not_planned(name):
     action = ACTIONS[name]
-    empty = rules("actions: {}", units={"shop.service": {}}, disposable=["/srv/cache/**"])
+    empty = rules("actions: {}", units=UNITS, disposable=["/srv/cache/**"], parts=PARTS)
     with pytest.raises(Refused) as caught:
         action.plan(validate(action, GOOD[name]), empty)
     assert caught.value.reason == "not_permitted"

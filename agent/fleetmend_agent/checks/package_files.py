@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import Check, CheckUnknown, Context, Field, Gauge, Kind, Param, Result, Scalar, Status
-from ._dpkg import Package, info_file, packages, present
+from ._dpkg import STATUS, Package, info_file, packages, present
 from ._source import why
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FILES_MAX = 20_000
 FILE_BYTES_MAX = 16 << 20
 READ_BYTES_MAX = 16 << 20
-SHOWN_MAX = 3
+WATCHED_MAX = 200
 # Where nothing is missed: dpkg may be told to leave these out, and slim images do.
 _LEFT_OUT = ("/usr/share/doc/", "/usr/share/man/", "/usr/share/locale/", "/usr/share/info/", "/usr/share/lintian/")
 
@@ -117,7 +117,8 @@ def _watched(host: Host, params: Mapping[str, Any]) -> Iterable[str]:
     if package is None:
         return []
     listed = info_file(host, package, "list").split("\n")
-    return [path for path in listed if path.startswith(("/usr/bin/", "/usr/sbin/", "/bin/", "/sbin/", "/usr/lib/"))][:200]
+    programs = ("/usr/bin/", "/usr/sbin/", "/bin/", "/sbin/", "/usr/lib/")
+    return [STATUS, *[path for path in listed if path.startswith(programs)][:WATCHED_MAX]]
 
 
 CHECK = Check(

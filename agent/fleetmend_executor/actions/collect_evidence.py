@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from ..effects import Command, Effect, ReadEvidence
-from ..globs import PatternError, any_unit, check_path
+from ..globs import PatternError, any_unit, check_path, is_protected
 from ..rules import HostRules
 from ..units import checked_name
 from . import Action, Cost, Param, Refused
 
 LINES_MAX = 500
 _TOOL_TIMEOUT_S = 5.0
+_NO_FILESYSTEMS = ("/etc", "/root", "/proc", "/sys", "/dev")
 
 
 def _plan(params: dict[str, Any], rules: HostRules) -> tuple[Effect, ...]:
@@ -29,6 +30,8 @@ def _plan(params: dict[str, Any], rules: HostRules) -> tuple[Effect, ...]:
             check_path(mount)
         except PatternError as error:
             raise Refused("bad_parameter", str(error)) from error
+        if is_protected(mount, _NO_FILESYSTEMS):
+            raise Refused("protected", f"cannot look at what fills {mount}: that is no filesystem of files")
     consumers = (ReadEvidence("consumers", mount=mount),) if mount else ()
     return (*(_of_unit(unit, lines) if unit else ()), *consumers, *_of_host())
 

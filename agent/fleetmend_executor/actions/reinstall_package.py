@@ -13,12 +13,17 @@ from . import Action, Cost, Param, Refused
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]{1,99}")
 
 
+def checked_package(name: str) -> str:
+    """The name, if it can be a package's."""
+    if _NAME.fullmatch(name) is None:
+        raise Refused("bad_parameter", f"cannot touch package {name[:80]!r}: not the name of one")
+    return name
+
+
 def _plan(params: dict[str, Any], rules: HostRules) -> tuple[Effect, ...]:
     """The version is the declaration's, never the order's; without one nothing is installed."""
-    name = params["package"]
     rules.constraint(ACTION.name)
-    if _NAME.fullmatch(name) is None:
-        raise Refused("bad_parameter", f"cannot install {name[:80]!r}: not the name of a package")
+    name = checked_package(params["package"])
     packages = rules.part("packages")
     rule = packages.get(f"installed:{name}") if isinstance(packages, dict) else None
     if not isinstance(rule, dict) or rule.get("reinstall") != "allowed" or not rule.get("version"):

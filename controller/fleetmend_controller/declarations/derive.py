@@ -81,10 +81,10 @@ def _of_space(origin: str, check_type: str, space: SpaceModel, mounts: list[str]
     limits = {"warn_percent": space.target_percent, "crit_percent": space.heal_above_percent}
     prefix = check_type.replace("_", "-")
     if not mounts:
-        params: dict[str, Any] = {**limits, "disposable": bool(disposable)}
+        params: dict[str, Any] = {**limits, "disposable": "yes" if disposable else "no"}
         yield Derived((origin,), f"{prefix}:all", check_type, params, FILESYSTEM_EVERY_MS)
     for mount in mounts:
-        params = {**limits, "mount": mount, "disposable": _may_hold(mount, mounts, disposable)}
+        params = {**limits, "mount": mount, "disposable": "yes" if _may_hold(mount, mounts, disposable) else "no"}
         yield Derived((origin,), f"{prefix}:{mount}", check_type, params, FILESYSTEM_EVERY_MS)
 
 

@@ -35,8 +35,10 @@ commands:
 """
 ALL_ACTIONS = (
     "actions: {restart_unit: %s, start_unit: %s, stop_unit: %s, reload_unit: %s, reset_failed_unit: %s, kill_process: %s, \
-clear_journal: {}, clear_directory: {}, collect_evidence: {}, run_command: {}}"
-    % (('{except: [ssh.service, "systemd-*"]}',) * 6)
+clear_journal: {}, clear_directory: {}, collect_evidence: {}, run_command: {}, restore_file: {}, set_ownership: {}, \
+remount_rw: {}, mount_unit: %s, rotate_log: %s, stop_writer: {}, configure_packages: {}, reinstall_package: {}, \
+hold_package: {}}"
+    % (('{except: [ssh.service, "systemd-*"]}',) * 8)
 )
 
 
