@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from ..packagers import PACKAGE_MANAGERS, is_changing
 from . import Check, Context, Field, Gauge, Kind, Param, Result, Scalar, Status
 from ._dpkg import UPDATES, packages, present
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 NAMES_MAX = 8
 _HALF_WAY = frozenset({"half-configured", "half-installed", "unpacked", "triggers-awaited", "triggers-pending"})
-_MANAGERS = frozenset(("apt", "apt-get", "aptitude", "dpkg", "unattended-upgr", "apt.systemd.dai"))
+_MANAGERS = PACKAGE_MANAGERS | {"unattended-upgr", "apt.systemd.dai"}
 
 
 def _run(context: Context) -> Iterable[Result]:
@@ -64,7 +65,7 @@ def _at_work(host: Host) -> str:
             name = host.read_text(f"/proc/{pid}/comm", 64).strip()
         except OSError:
             continue
-        if name in _MANAGERS:
+        if name in _MANAGERS and is_changing(host, pid, name):
             return name
     return ""
 

@@ -99,6 +99,9 @@ def person_seen(turn: Turn, event: PersonSeen) -> None:
     if event.host not in turn.fleet.hosts:
         return
     before = turn.fleet.presence.get(event.host)
+    if before is not None and before.until_ms > event.until_ms:
+        # A person who was there is believed longer than the program that is there now.
+        return
     since_ms = before.since_ms if before is not None and before.until_ms > turn.now_ms else turn.now_ms
     turn.fleet.presence[event.host] = Presence(event.who, since_ms, event.until_ms)
 
