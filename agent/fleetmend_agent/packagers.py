@@ -30,7 +30,7 @@ _ASKING_WORDS = frozenset(
 
 
 def is_changing(host: Host, pid: str, name: str) -> bool:
-    """Whether a package manager's process, none of Fleetmend's own, may change something. What cannot be read may."""
+    """Whether a package manager's process, none of Fleetmend's own, may change something. One that is gone does not."""
     try:
         groups = host.read_text(f"/proc/{pid}/cgroup", 64 * 1024)
     except OSError:
@@ -38,9 +38,15 @@ def is_changing(host: Host, pid: str, name: str) -> bool:
     if any(own in groups for own in OWN_GROUPS):
         return False
     try:
-        arguments = host.read_text(f"/proc/{pid}/cmdline", COMMAND_BYTES_MAX).split("\0")[1:]
+        words = host.read_text(f"/proc/{pid}/cmdline", COMMAND_BYTES_MAX).split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
     except OSError:
         return True
+    arguments = words[1:]
+    if not words[0]:
+        # It ended, and nobody has taken note yet.
+        return False
     if name in _ASKING:
         return not any(argument in _ASKING[name] for argument in arguments)
     return not (any(argument in _SIMULATING for argument in arguments) or any(a in _ASKING_WORDS for a in arguments[:1]))

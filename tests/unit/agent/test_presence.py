@@ -40,6 +40,7 @@ class Machine:
         folder = self.folder / f"proc/{pid}"
         folder.mkdir(exist_ok=True)
         (folder / "comm").write_text(f"{name}\n")
+        (folder / "cmdline").write_text(f"{name}\0")
         (folder / "stat").write_text(f"{pid} (a ) b) S 1 {pid} {pid} {tty} -1 0 0")
 
     def end(self, pid: int) -> None:
