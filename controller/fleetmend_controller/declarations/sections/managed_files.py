@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from ...playbooks.schema import Model
 from ...playbooks.values import AbsolutePath
@@ -18,20 +18,27 @@ TREES_MAX = 20
 EVERY_MS = 10_000
 
 
+def _as_list(value: object) -> object:
+    if value == []:
+        raise ValueError("an empty list manages nothing: name a tree, or take the section away")
+    return [value] if isinstance(value, str) else value
+
+
+_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
+Trees = Annotated[list[AbsolutePath], Field(max_length=TREES_MAX), BeforeValidator(_as_list), WithJsonSchema(_SCHEMA)]
+
+
 class ManagedFiles(Model):
     """Every file below a golden tree must equal the file of the host at the same path."""
 
-    golden: AbsolutePath | Annotated[list[AbsolutePath], Field(min_length=1, max_length=TREES_MAX)]
+    golden: Trees
     """The tree, or several: `/usr/share/shop/golden` holds `/usr/share/shop/golden/etc/shop.conf` for `/etc/shop.conf`."""
     modes: Literal["same", "any"] = "same"
     """`same`: owner and mode are those of the golden copy too; `any`: content alone counts."""
 
 
 def _trees(value: ManagedFiles | None) -> list[str]:
-    if value is None:
-        return []
-    given = value.golden if isinstance(value.golden, list) else [value.golden]
-    return [tree.rstrip("/") for tree in given]
+    return [] if value is None else [tree.rstrip("/") for tree in value.golden]
 
 
 def _derive(value: ManagedFiles | None, _declaration: DeclarationFile) -> Iterator[Derived]:
