@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ..host import Host, Mount
 
 SAMPLES_MAX = 64
+# A writer that pauses between its pieces has not stopped: looks that follow at once, as a proof does, tell nothing new.
+APART_MS_MIN = 2_500
 WINDOW_MS = 120_000
 LASTED_MS_MIN = 8_000
 LASTED_MS_MAX = 60_000
@@ -74,7 +76,9 @@ def _judge(context: Context, mount: Mount, numbers: os.statvfs_result) -> Result
     used = usage(numbers)
     kept: dict[str, list[Sample]] = context.host.kept.setdefault("filesystem_fill", {})
     samples = [s for s in kept.get(mount.mount_point, []) if now_ms - WINDOW_MS <= s.clock_ms < now_ms][-SAMPLES_MAX + 1 :]
-    samples.append(Sample(now_ms, used.total - used.free))
+    used_bytes = used.total - used.free
+    if not samples or now_ms - samples[-1].clock_ms >= APART_MS_MIN or used_bytes < samples[-1].used_bytes:
+        samples.append(Sample(now_ms, used_bytes))
     kept[mount.mount_point] = samples
     grown = growth(samples)
     facts = finding(context, mount) | {"used_percent": round(100 * used.used_ratio, 1), "free_bytes": int(used.free)}

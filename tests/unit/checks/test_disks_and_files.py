@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from fleetmend_agent.checks import Context, Status, managed_file, mount_missing, package_files, prepare, setuid_files
+from fleetmend_agent.checks import (
+    Context,
+    Status,
+    filesystem_fill,
+    managed_file,
+    mount_missing,
+    package_files,
+    prepare,
+    setuid_files,
+)
 from fleetmend_agent.checks.filesystem_fill import Growth, Sample, growth, lasts
 from fleetmend_agent.host import Host, Roots
 from fleetmend_agent.runner import Runner, Spec
@@ -175,3 +184,20 @@ def test_a_set_uid_program_anywhere_is_found_bit_by_bit(tmp_path, monkeypatch):
     assert world.look()["/srv/deep/er/tool"] is Status.CRIT
     hidden.unlink()
     assert world.look()["/srv/deep/er/tool"] is Status.OK
+
+
+def test_a_second_look_at_once_does_not_take_a_pause_for_the_end(tmp_path):
+    world = World(tmp_path, filesystem_fill.CHECK, mount="/srv", crit_eta="1h", from_percent=0)
+    world.write("proc/self/mountinfo", "40 22 7:3 / /srv rw - ext4 /dev/loop3 rw\n")
+    clock, used = [0], [0]
+    world.host.clock_ns = lambda: clock[0] * 10**6
+    world.host.statvfs_of = lambda _path: os.statvfs_result((4096, 4096, 1000, 1000 - used[0], 1000 - used[0], 0, 0, 0, 0, 255))
+    for _ in range(4):
+        clock[0] += 5000
+        used[0] += 200
+        seen = world.look()
+    assert seen == {"/srv": Status.CRIT}
+    clock[0] += 100
+    assert world.look(fresh=True) == {"/srv": Status.CRIT}
+    clock[0] += 3000
+    assert world.look(fresh=True) == {"/srv": Status.OK}
