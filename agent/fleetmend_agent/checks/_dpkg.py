@@ -18,6 +18,7 @@ INFO = "/var/lib/dpkg/info"
 STATUS_BYTES_MAX = 32 << 20
 LIST_BYTES_MAX = 8 << 20
 LISTS_MAX = 20_000
+SETTLED_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,17 @@ class Package:
 def present(host: Host) -> bool:
     """Whether dpkg keeps this machine's packages."""
     return host.exists(STATUS)
+
+
+def just_written(host: Host) -> bool:
+    """Whether dpkg wrote its files so lately that it may be between two of its runs."""
+    for path in (STATUS, UPDATES):
+        try:
+            if 0 <= host.wall_ms() / 1000 - host.stat(path).st_mtime < SETTLED_S:
+                return True
+        except OSError:
+            continue
+    return False
 
 
 def packages(host: Host) -> Mapping[str, Package]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..packagers import PACKAGE_MANAGERS, is_changing
 from . import Check, Context, Field, Gauge, Kind, Param, Result, Scalar, Status
-from ._dpkg import UPDATES, packages, present
+from ._dpkg import STATUS, UPDATES, just_written, packages, present
 
 if TYPE_CHECKING:
     from ..host import Host
@@ -33,6 +33,10 @@ def _run(context: Context) -> Iterable[Result]:
         # Half-way is where packages are while somebody installs them: as it was before, until that ends.
         before = context.known.get("", Status.OK)
         text = f"{manager} is at work; {len(wrong)} packages are half-way"
+        return [Result(before, text, finding=_facts(wrong, "at-work", ""), gauges=gauges)]
+    if just_written(host):
+        before = context.known.get("", Status.OK)
+        text = f"{len(wrong)} packages were half-way a moment ago"
         return [Result(before, text, finding=_facts(wrong, "at-work", ""), gauges=gauges)]
     # One that must be installed anew cannot be configured into health.
     remedy = "" if broken or any(half.get(name) == "half-installed" for name in wrong) else context.params["configure"]
@@ -83,6 +87,6 @@ CHECK = Check(
     gauges=(Gauge("packages_half_way_value", "packages that are half-way"),),
     blocking=True,
     signal="inotify",
-    watched=lambda _host, _params: ("/var/lib/dpkg/status",),
-    every_s=30.0,
+    watched=lambda _host, _params: (STATUS,),
+    every_s=10.0,
 )

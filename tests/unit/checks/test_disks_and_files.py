@@ -15,6 +15,7 @@ from fleetmend_agent.checks import (
     managed_file,
     mount_missing,
     package_files,
+    package_state,
     prepare,
     setuid_files,
 )
@@ -154,6 +155,7 @@ def test_a_packaged_program_that_was_right_is_not_read_again_until_it_changes(tm
     from hashlib import md5
 
     world = World(tmp_path, package_files.CHECK, package="shop-tool")
+    world.host.wall_ns = lambda: 4_102_444_800 * 10**9
     status = "Package: shop-tool\nStatus: install ok installed\nArchitecture: all\nVersion: 1.0\n\n"
     world.write("root/var/lib/dpkg/status", status)
     world.write("root/var/lib/dpkg/info/shop-tool.list", "/.\n/usr/bin/shop-tool\n")
@@ -201,3 +203,14 @@ def test_a_second_look_at_once_does_not_take_a_pause_for_the_end(tmp_path):
     assert world.look(fresh=True) == {"/srv": Status.CRIT}
     clock[0] += 3000
     assert world.look(fresh=True) == {"/srv": Status.OK}
+
+
+def test_what_dpkg_wrote_a_moment_ago_is_not_yet_a_fault(tmp_path):
+    world = World(tmp_path, package_state.CHECK)
+    status = "Package: shop-tool\nStatus: install ok half-configured\nArchitecture: all\nVersion: 1.0\n\n"
+    written_s = world.write("root/var/lib/dpkg/status", status).stat().st_mtime
+    world.write("proc/1/comm", "systemd\n")
+    world.host.wall_ns = lambda: int((written_s + 2) * 1e9)
+    assert world.look() == {"": Status.OK}
+    world.host.wall_ns = lambda: int((written_s + 6) * 1e9)
+    assert world.look() == {"": Status.CRIT}

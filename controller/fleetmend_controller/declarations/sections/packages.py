@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from ..schema import DeclarationFile
 
 PACKAGES_MAX = 200
-EVERY_MS = 30_000
+EVERY_MS = 15_000
+STATE_EVERY_MS = 10_000
 # The check of every server has this name too: where it is declared what may be done, the declared one takes its place.
 STATE_CHECK = "package-state"
 INSTALLED = "installed:"
@@ -47,7 +48,7 @@ def _derive(value: Packages | None, _declaration: DeclarationFile) -> Iterator[D
     if value is None:
         return
     if value.configure == "allowed":
-        yield Derived(("packages", "configure"), STATE_CHECK, "package_state", {"configure": "allowed"}, EVERY_MS)
+        yield Derived(("packages", "configure"), STATE_CHECK, "package_state", {"configure": "allowed"}, STATE_EVERY_MS)
     for name, package in value.installed.items():
         params = {"package": name, "version": package.version or "", "hold": package.hold, "reinstall": package.reinstall}
         yield Derived(("packages", "installed", name), f"package-files:{name}", "package_files", params, EVERY_MS)
