@@ -90,7 +90,7 @@ class Agent:
         presence = Presence(self.host)
         self._pulse = Pulse(self.host, self._boot_id, self.runner, self.outbox, presence if settings.report_presence else None)
         self._pressure = PressureSignal(self.host, lambda: self._signal("pressure"))
-        self._mounts = MountsSignal(self.host, lambda: self._signal("mounts"))
+        self._mounts = MountsSignal(self.host, self._mounts_changed)
         self._inotify = InotifySignal(self._files_touched)
         self._logs = LogsSignal(self.host, self._signal)
         self._facts = registry.load(facts, "FACT", Fact)
@@ -221,8 +221,16 @@ class Agent:
 
     def _files_touched(self, paths: set[str]) -> None:
         for name in self.runner.named_by("inotify"):
-            if self.runner.watches[name].params.get("path") in paths:
+            if not paths.isdisjoint(self.runner.watches[name].paths):
                 self.runner.start(name, by_signal=True)
+
+    def _mounts_changed(self) -> None:
+        """What is mounted anew has folders that are not watched yet."""
+        self._signal("mounts")
+        self._watch_files(anew=True)
+
+    def _watch_files(self, *, anew: bool = False) -> None:
+        self._inotify.watch((path for watch in self.runner.watches.values() for path in watch.paths), anew=anew)
 
     def _observed(self, observed: Observed) -> None:
         self._alone.observed(observed)
@@ -392,9 +400,7 @@ class Agent:
                 LOG.warning("check %s cannot run: %s", name, watch.problem)
             spread_ms = int(chance() * min(START_SPREAD_MS, watch.spec.every_ms))
             self._schedule.add(f"check:{name}", watch.spec.every_ms, now_ms, first_in_ms=spread_ms)
-        self._inotify.watch(
-            str(path) for name in self.runner.named_by("inotify") if (path := self.runner.watches[name].params.get("path"))
-        )
+        self._watch_files()
         self._logs.follow_for(self.runner)
         if (config.declaration_payload, config.declaration_mac) != self._declared:
             self._schedule.add("executor", EXECUTOR_RETRY_MS, now_ms, first_in_ms=0)
@@ -440,14 +446,8 @@ class Agent:
         self._keep(pb.Record(boot_id=self._boot_id, outcome=outcome))
 
     def _orders_desk(self) -> orders.Desk:
-        return orders.Desk(
-            self.runner.latest,
-            self._order_started,
-            self._order_ended,
-            self.runner.ask,
-            self.host.clock_ms,
-            settled=self._alone.settled,
-        )
+        told = (self.runner.latest, self._order_started, self._order_ended, self.runner.ask, self.host.clock_ms)
+        return orders.Desk(*told, settled=self._alone.settled)
 
     # Healing alone.
 

@@ -177,6 +177,10 @@ class Host:
         """What a path leads to, links followed. May hang on a dead mount: only from a worker thread."""
         return Path(self.path(path)).stat()
 
+    def lstat(self, path: str) -> os.stat_result:
+        """What a path is, a link itself and not what it leads to."""
+        return Path(self.path(path)).lstat()
+
     def exists(self, path: str) -> bool:
         """Whether a path is there; False too when it cannot be seen."""
         try:

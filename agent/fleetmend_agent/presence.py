@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from .host import Host
+from .packagers import PACKAGE_MANAGERS, is_changing
 
 LOOK_EVERY_MS = 10_000
 FULL_SCAN_EVERY_MS = 60_000
@@ -22,11 +23,6 @@ SESSION_PROCESSES_MAX = 32
 
 UTMP = "/run/utmp"
 SESSIONS = "/run/systemd/sessions"
-# As the kernel names them, at most 15 characters. Not the resident ones (packagekitd, unattended-upgrade-shutdown): what they
-# do, they do by these.
-PACKAGE_MANAGERS = frozenset(
-    ("apt", "apt-get", "aptitude", "dpkg", "dnf", "dnf5", "dnf-3", "microdnf", "rpm", "yum", "zypper", "pacman", "apk")
-)
 _PTS_MAJORS = range(136, 144)
 _SAFE = re.compile(r"[^\w.:@/+ -]", re.ASCII)
 
@@ -147,7 +143,7 @@ class Presence:
                 (self._settled if before.get(pid) == name else self._fresh)[pid] = name
             else:
                 self._settled[pid] = name
-            if name in PACKAGE_MANAGERS:
+            if name in PACKAGE_MANAGERS and is_changing(self.host, pid, name):
                 yield f"{name} at work"
 
     def _name(self, pid: str) -> str:

@@ -28,6 +28,7 @@ CHECKS_MAX = 500
 SUBJECTS_MAX = 1000
 ASKED_MAX = 256
 REMEMBER_OK_MS = 600_000
+PATHS_MAX = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class Watch:
     asked: set[str] = field(default_factory=set)
     asking: frozenset[str] = frozenset()
     memory: dict[str, Any] = field(default_factory=dict)
+    paths: frozenset[str] = frozenset()
 
 
 def guarded(call: Callable[[], Any]) -> Outcome:
@@ -241,7 +243,19 @@ class Runner:
             watch.params = prepare(watch.check, spec.params)
         except CheckUnknown as error:
             watch.problem = str(error)
+        else:
+            watch.paths = self._watched(watch.check, watch.params)
         return watch
+
+    def _watched(self, check: Check, params: dict[str, Any]) -> frozenset[str]:
+        """The paths whose events make a check run. One that cannot name them is polled."""
+        if check.signal != "inotify":
+            return frozenset()
+        if check.watched is None:
+            return frozenset({str(params["path"])} if params.get("path") else ())
+        watched = check.watched
+        outcome = guarded(lambda: frozenset(islice(watched(self._host, params), PATHS_MAX)))
+        return outcome.results if outcome.results is not None else frozenset()
 
     def _run_asked(self, watch: Watch) -> None:
         watch.asking = frozenset(watch.asked)

@@ -218,16 +218,29 @@ def _satisfied(effect: ClearFiles, tally: Tally, at: str) -> bool:
         return True
     if effect.free_bytes and tally.freed_bytes >= effect.free_bytes:
         return True
+    if effect.until_inodes_percent:
+        return inodes_percent(at) <= effect.until_inodes_percent
     return bool(effect.until_used_percent) and used_percent(at) <= effect.until_used_percent
 
 
 def used_percent(path: str) -> float:
     """As df counts: used by what unprivileged users could have. The nearest folder that exists is asked."""
-    while not os.path.isdir(path):
-        path = os.path.dirname(path)
-    space = os.statvfs(path)
+    space = _space(path)
     used = space.f_blocks - space.f_bfree
     return 100.0 * used / max(1, used + space.f_bavail)
+
+
+def inodes_percent(path: str) -> float:
+    """As df counts inodes; 0 where there is no end of them."""
+    space = _space(path)
+    used = space.f_files - space.f_ffree
+    return 100.0 * used / max(1, used + space.f_favail) if space.f_files else 0.0
+
+
+def _space(path: str) -> os.statvfs_result:
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    return os.statvfs(path)
 
 
 def _mount_of(path: str) -> int:

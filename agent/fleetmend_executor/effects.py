@@ -64,7 +64,8 @@ class ClearFiles:
     """Delete regular files, oldest first, until a target is met.
 
     A file must match one of `patterns`, one of `disposable`, be older than `min_age_s`, lie below `mount` if that is given, and
-    neither it nor a folder above it may match `protected`. Targets: `free_bytes` (0: none), `until_used_percent` (0: none).
+    neither it nor a folder above it may match `protected`. Targets, 0 for none: `free_bytes`, `until_used_percent` and, for
+    filesystems that run out of inodes, `until_inodes_percent`.
     """
 
     patterns: tuple[str, ...]
@@ -75,14 +76,20 @@ class ClearFiles:
     until_used_percent: int = 0
     files_max: int = 10_000
     mount: str = ""
+    until_inodes_percent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ReadEvidence:
-    """Something that /proc tells without a tool: `processes` (the top ones) or `sockets` (the listening ones)."""
+    """Something that can be told without a tool.
+
+    `processes` (the top ones), `sockets` (the listening ones), `deleted` (files that are gone and still take space), or
+    `consumers` (what takes the space of the filesystem that `mount` is).
+    """
 
     what: str
     lines_max: int = 30
+    mount: str = ""
 
 
 @runtime_checkable

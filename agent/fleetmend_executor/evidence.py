@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import struct
 
 from .effects import ReadEvidence
@@ -11,11 +12,21 @@ from .run import Run
 
 PROCESSES_MAX = 65_536
 _LISTENING = "0A"
+DELETED_BYTES_MIN = 1 << 20
+CONSUMER_LEVELS = 2
+CONSUMER_ENTRIES_MAX = 200_000
 
 
 def read(effect: ReadEvidence, run: Run, proc: str = "/proc") -> None:
     """Add the evidence to the run's output."""
-    lines = processes(proc, effect.lines_max) if effect.what == "processes" else sockets(proc, effect.lines_max)
+    if effect.what == "processes":
+        lines = processes(proc, effect.lines_max)
+    elif effect.what == "sockets":
+        lines = sockets(proc, effect.lines_max)
+    elif effect.what == "deleted":
+        lines = deleted(proc, effect.lines_max)
+    else:
+        lines = consumers(effect.mount, effect.lines_max)
     run.output.append("\n".join([f"== {effect.what}", *lines]))
 
 
@@ -40,6 +51,71 @@ def sockets(proc: str, lines_max: int) -> list[str]:
             continue
         found += [_address(row.split()[1], family) for row in rows if row.split()[3:4] == [_LISTENING]]
     return [f"listen {address}" for address in sorted(set(found))[:lines_max]]
+
+
+def deleted(proc: str, lines_max: int) -> list[str]:
+    """Files without a name that processes keep open: space that no listing shows, freed when they close them."""
+    found: dict[tuple[int, int], tuple[int, str]] = {}
+    for pid in [name for name in os.listdir(proc) if name.isdigit()][:PROCESSES_MAX]:
+        for number in _descriptors(proc, pid):
+            held = _held(f"{proc}/{pid}/fd/{number}")
+            if held is not None:
+                key, size, path = held
+                found.setdefault(key, (size, f"{path} held by pid={pid}"))
+    largest = sorted(found.values(), reverse=True)[:lines_max]
+    return [f"{size // 1024} KiB {text}" for size, text in largest] or ["none"]
+
+
+def _held(link: str) -> tuple[tuple[int, int], int, str] | None:
+    """Which file, how large and what it was called, if it is one that was deleted and is not small."""
+    try:
+        path = os.readlink(link)
+        if not path.endswith(" (deleted)") or not path.startswith("/") or path.startswith("/memfd:"):
+            return None
+        status = os.stat(link)
+    except OSError:
+        return None  # closed meanwhile
+    size = status.st_blocks * 512
+    if not stat.S_ISREG(status.st_mode) or size < DELETED_BYTES_MIN:
+        return None
+    return (status.st_dev, status.st_ino), size, ascii(path)[1:-1]
+
+
+def _descriptors(proc: str, pid: str) -> list[str]:
+    try:
+        return os.listdir(f"{proc}/{pid}/fd")
+    except OSError:
+        return []
+
+
+def consumers(mount: str, lines_max: int) -> list[str]:
+    """The folders and files of a filesystem that take most, down to its second level, within bounds."""
+    device = os.stat(mount).st_dev
+    sizes: dict[str, int] = {}
+    seen = 0
+    for folder, folders, files in os.walk(mount, followlinks=False):
+        parts = os.path.relpath(folder, mount).split("/")
+        top = mount if parts == ["."] else "/".join([mount.rstrip("/"), *parts[:CONSUMER_LEVELS]])
+        folders[:] = [name for name in folders if _is_on(f"{folder}/{name}", device)]
+        for name in files:
+            seen += 1
+            try:
+                size = os.lstat(f"{folder}/{name}").st_blocks * 512
+            except OSError:
+                continue
+            key = f"{folder.rstrip('/')}/{name}" if len(parts) < CONSUMER_LEVELS else top
+            sizes[key] = sizes.get(key, 0) + size
+        if seen > CONSUMER_ENTRIES_MAX:
+            break
+    largest = sorted(sizes.items(), key=lambda item: -item[1])[:lines_max]
+    return [f"{size // 1024} KiB {ascii(path)[1:-1]}" for path, size in largest] or ["nothing"]
+
+
+def _is_on(path: str, device: int) -> bool:
+    try:
+        return os.lstat(path).st_dev == device
+    except OSError:
+        return False
 
 
 def _process(proc: str, pid: str) -> tuple[int, str, int, float, str] | None:

@@ -22,12 +22,14 @@ PARTS = {
     "containers": {"engine": "/run/docker.sock", "declared": {"shop": {"restart": "allowed"}}},
     "killable": [{"user": "nobody"}],
     "units": {"shop.service": {"lock_file": "/srv/shop/LOCK"}},
+    "managed_files": {"/usr/share/golden": {"modes": "same"}},
+    "ownership": {"/srv/data": {"owner": "shop", "group": "", "mode": "0750", "kind": "directory"}},
+    "mounts": {"/srv/data": {"unit": "srv-data.mount", "remount": "if-clean", "users": ["shop.service"]}},
+    "live_logs": {"/var/log/shop.log": {"rotated_by": "rotate.service"}},
+    "packages": {"configure": "allowed", "installed:shop-tool": {"version": "1.0", "hold": True, "reinstall": "allowed"}},
 }
-RULES = rules(
-    units={"shop.service": {}},
-    disposable=["/srv/cache/**"],
-    parts=PARTS,
-)
+UNITS = {"shop.service": {}, "srv-data.mount": {"restart": "never"}}
+RULES = rules(units=UNITS, disposable=["/srv/cache/**"], parts=PARTS)
 RULES.policy.commands["tidy"] = NamedCommand(("/bin/tidy",))
 # Parameters with which each action can be planned.
 GOOD = {
@@ -47,6 +49,14 @@ GOOD = {
     "stop_copy": {"unit": "shop.service", "pid": 42, "start_ticks": 7, "name": "shop"},
     "remove_stale_lock": {"unit": "shop.service"},
     "remove_semaphores": {"user": "nobody"},
+    "restore_file": {"path": "/etc/shop.conf", "golden": "/usr/share/golden"},
+    "set_ownership": {"path": "/srv/data"},
+    "remount_rw": {"mount": "/srv/data"},
+    "mount_unit": {"unit": "srv-data.mount"},
+    "rotate_log": {"path": "/var/log/shop.log"},
+    "configure_packages": {},
+    "reinstall_package": {"package": "shop-tool"},
+    "hold_package": {"package": "shop-tool"},
 }
 HOSTILE = [
     "--help",
@@ -117,7 +127,7 @@ def test_its_plan_is_pure(name, monkeypatch):
 @named
 def test_what_the_policy_does_not_list_is_not_planned(name):
     action = ACTIONS[name]
-    empty = rules("actions: {}", units={"shop.service": {}}, disposable=["/srv/cache/**"], parts=PARTS)
+    empty = rules("actions: {}", units=UNITS, disposable=["/srv/cache/**"], parts=PARTS)
     with pytest.raises(Refused) as caught:
         action.plan(validate(action, GOOD[name]), empty)
     assert caught.value.reason == "not_permitted"

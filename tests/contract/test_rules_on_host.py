@@ -16,6 +16,8 @@ from fleetmend_executor import actions, declaration, policy
 from fleetmend_executor.containers import RestartContainer
 from fleetmend_executor.copies import StopCopy
 from fleetmend_executor.effects import ClearFiles, Command, UnitJob
+from fleetmend_executor.hosting import Hosted
+from fleetmend_executor.mounting import MountUnit
 from fleetmend_executor.rules import HostRules
 from fleetmend_executor.semaphores import RemoveSemaphores
 from fleetmend_executor.strays import StopStray
@@ -23,11 +25,14 @@ from fleetmend_executor.strays import StopStray
 DEPLOY = Path(__file__).parents[2] / "deploy"
 LABELS = {"role": "example-web"}
 RULES = compile_rules(read_documents([DEPLOY]))
-PERMISSIVE = policy.parse(
-    b"actions: {restart_unit: {}, collect_evidence: {}, clear_directory: {}, clear_journal: {}, stop_stray: {}, stop_copy: {},"
-    b" remove_semaphores: {}, restart_container: {}}",
-    "test",
-)
+WANTED = {
+    "restart_unit": UnitJob, "clear_directory": ClearFiles, "clear_journal": Command, "collect_evidence": Command,
+    "mount_unit": MountUnit, "rotate_log": UnitJob, "stop_writer": StopStray, "stop_stray": StopStray, "stop_copy": StopCopy,
+    "remove_semaphores": RemoveSemaphores, "restart_container": RestartContainer, "restore_file": Hosted,
+    "set_ownership": Hosted, "remount_rw": Hosted, "configure_packages": Hosted, "reinstall_package": Hosted,
+    "hold_package": Hosted,
+}  # fmt: skip
+PERMISSIVE = policy.parse(f"actions: {json.dumps({action: {} for action in WANTED})}".encode(), "test")
 STRAY = {"pid": 42, "start_ticks": 7, "name": "crunch", "user": "shop-batch"}
 PARTS = ("srv", "cache", "log", "data", "*", "**", "a*", "?x", "[ab]", "x.gz", "é", "a b", "..", "\\x", "a**")
 FINDINGS = {
@@ -46,6 +51,16 @@ FINDINGS = {
     "process_runaway": STRAY,
     "pid_usage": STRAY,
     "semaphores": STRAY,
+    "filesystem_inodes": {"mount": "/srv/data", "used_percent": 93.5, "target_percent": 79},
+    "filesystem_fill": {"mount": "/srv/data"},
+    "filesystem_readonly": {"mount": "/srv/data", "unit": "srv-data.mount"},
+    "mount_missing": {"mount": "/srv/data", "unit": "srv-data.mount"},
+    "managed_file": {"path": "/etc/shop.conf", "golden": "/usr/share/shop/golden"},
+    "file_mode": {"path": "/srv/data/web", "recreate": ""},
+    "log_size": {"path": "/var/log/shop/web.log"},
+    "spool_age": {"unit": "shop.service"},
+    "package_state": {},
+    "package_files": {"package": "shop-tool"},
 }
 
 
@@ -56,9 +71,10 @@ def sealed_and_parsed(document: dict) -> declaration.Declaration:
     return declaration.parse(seal.unseal(key, *seal.seal(key, whole), "declaration"), "h-1")
 
 
-def incident(check_type: str) -> Incident:
+def incident(check_type: str, playbook: str = "") -> Incident:
+    finding = FINDINGS[check_type] | ({"unit": "srv-data.mount"} if playbook == "mount-again" else {})
     return Incident(
-        id="inc-1", subject=Subject("h-1", "a-check", ""), check_type=check_type, finding=dict(FINDINGS[check_type]),
+        id="inc-1", subject=Subject("h-1", "a-check", ""), check_type=check_type, finding=finding,
         summary="", status=Status.CRIT, phase=Phase.OPEN, opened_ms=0, fault_since_ms=0, evidence_ms=0,
     )  # fmt: skip
 
@@ -77,16 +93,15 @@ def steps() -> list[tuple[Playbook, str, ActionStep]]:
     ("playbook", "check_type", "step"), steps(), ids=lambda part: getattr(part, "name", getattr(part, "action", part))
 )
 def test_the_host_can_plan_every_step_of_the_shipped_playbooks(playbook, check_type, step):
-    params = substitute(step, incident(check_type))
+    params = substitute(step, incident(check_type, playbook.name))
     assert not isinstance(params, str)
     seal.canonical(dict(params))
     action = registry.load_one(actions, step.action, "ACTION", actions.Action)
-    rules = HostRules(PERMISSIVE, sealed_and_parsed(RULES.declaration_for(LABELS)))
+    document = RULES.declaration_for(LABELS)
+    parts = {"killable": [{"user": "batch"}], **document["parts"]}
+    rules = HostRules(PERMISSIVE, sealed_and_parsed({**document, "parts": parts}))
     effects = action.plan(actions.validate(action, dict(params)), rules)
-    wanted = {"restart_unit": UnitJob, "clear_directory": ClearFiles, "clear_journal": Command, "collect_evidence": Command}
-    wanted |= {"stop_stray": StopStray, "stop_copy": StopCopy, "remove_semaphores": RemoveSemaphores}
-    wanted |= {"restart_container": RestartContainer}
-    assert any(isinstance(effect, wanted[step.action]) for effect in effects)
+    assert any(isinstance(effect, WANTED[step.action]) for effect in effects)
 
 
 def test_a_clean_up_stops_at_the_target_and_stays_on_its_mount():

@@ -2,8 +2,8 @@
 
 `case.json` names the check, its parameters and the expected status; `proc/`, `sys/`, `etc/`, `root/` are the machine's files.
 `before/` has those that were different `before_ms` earlier, when the check ran for the first time; `laid/` is laid over.
-What files cannot hold stands in `case.json` too: clocks, sizes of filesystems, systemd's units, file times, and which loopback
-server answers.
+What files cannot hold stands in `case.json` too: clocks, sizes of filesystems, systemd's units, file times, owners and modes,
+earlier samples, and which loopback server answers.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from fleetmend import registry
 from fleetmend_agent.checks import Check, CheckUnknown, Context, Result, Status, prepare
 from fleetmend_agent.checks._service_log import Wanted, service_log
 from fleetmend_agent.checks._source import worst
+from fleetmend_agent.checks.filesystem_fill import Sample
 from fleetmend_agent.checks.service_log import wanted
 from fleetmend_agent.host import Host, Roots, UnitState
 from fleetmend_agent.sockets import Listener
@@ -32,6 +33,26 @@ from tests.tools.engine import engine
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "hosts"
 CHECKS = registry.load(fleetmend_agent.checks, "CHECK", Check)
+
+
+class Machine(Host):
+    """A host whose files can belong to anybody, whoever runs the tests."""
+
+    owners: Mapping[str, tuple[int, int]]
+
+    def lstat(self, path: str) -> os.stat_result:
+        """With the owner that the case names."""
+        return self._owned(path, super().lstat(path))
+
+    def stat(self, path: str) -> os.stat_result:
+        """As lstat."""
+        return self._owned(path, super().stat(path))
+
+    def _owned(self, path: str, found: os.stat_result) -> os.stat_result:
+        if path not in self.owners:
+            return found
+        fields = {name: getattr(found, name) for name in dir(found) if name.startswith("st_")}
+        return os.stat_result((*tuple(found)[:4], *self.owners[path], *tuple(found)[6:]), fields)
 
 
 @dataclass(frozen=True)
@@ -65,13 +86,18 @@ def host(case: Case, folder: Path) -> Host:
     for path, mtime_s in case.facts.get("mtimes", {}).items():
         os.utime(folder / path, (mtime_s, mtime_s))
     clock_ns, wall_ns = case.facts.get("clock_ms"), case.facts.get("wall_ms")
-    overlay = str(folder / "laid") if (folder / "laid").is_dir() else ""
+    for path, mode in case.facts.get("modes", {}).items():
+        (folder / path).chmod(int(mode, 8))
+    laid = next((str(folder / name) for name in ("laid", "overlay") if (folder / name).is_dir()), "")
     tools = str(folder / "tools") if (folder / "tools").is_dir() else ""
     made_listeners = case.facts.get("listeners")
-    made = Host(
-        roots=replace(Roots.under(str(folder)), tools=tools, overlay=overlay),
+    made = Machine(
+        roots=replace(Roots.under(str(folder)), tools=tools, overlay=laid),
         statvfs_of=lambda path: _statvfs(case.facts["statvfs"][path]),
     )
+    made.owners = {path: (uid, gid) for path, (uid, gid) in case.facts.get("owners", {}).items()}
+    if "fill" in case.facts:
+        made.kept["filesystem_fill"] = {path: [Sample(*pair) for pair in pairs] for path, pairs in case.facts["fill"].items()}
     if "units" in case.facts:
         table = {facts["name"]: UnitState(**facts) for facts in case.facts["units"]}
         made.unit_source = lambda fresh: table

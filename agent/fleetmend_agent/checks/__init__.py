@@ -113,6 +113,9 @@ class Check:
     millisecond or so. `signal` names the file in signals/ whose events make the check run at once. Raising
     `CheckUnknown` gives UNKNOWN with its text for every known subject (the one without a key, if none is known); any other
     exception does too, and is counted as a defect. A gauge whose name ends with `*` stands for a family of names.
+
+    With the signal `inotify`, events come for the parameter `path`, or for the paths that `watched(host, params)` names; one
+    that ends with / means whatever is in that folder.
     """
 
     name: str
@@ -123,6 +126,7 @@ class Check:
     gauges: tuple[Gauge, ...] = ()
     blocking: bool = False
     signal: str = ""
+    watched: Callable[[Host, Mapping[str, Any]], Iterable[str]] | None = None
     every_s: float = 30.0
     timeout_s: float = 10.0
 

@@ -30,6 +30,14 @@ _WITH_SUBVOLUMES = frozenset({"btrfs", "bcachefs"})
 MOUNT = Param("mount", Kind.TEXT, "mount point, or * for every local filesystem", default=ALL)
 IGNORE = Param("ignore", Kind.TEXT_LIST, "patterns of mount points to leave out when mount is *", default=[])
 UNIT = Param("unit", Kind.TEXT, "systemd unit behind the mount, for the finding", default="")
+DISPOSABLE = Param(
+    "disposable",
+    Kind.TEXT,
+    "whether something on it is declared disposable, for the finding",
+    default="unknown",
+    choices=("yes", "no", "unknown"),
+)
+DISPOSABLE_FIELD = Field("disposable", Kind.TEXT, "yes, no or unknown: something on it is declared disposable")
 FIELDS = (
     Field("mount", Kind.TEXT, "the mount point"),
     Field("device", Kind.TEXT, "what is mounted there"),

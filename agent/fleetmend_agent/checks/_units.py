@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 FIELDS = (
     Field("unit", Kind.TEXT, "the unit's full name"),
+    Field("unit_type", Kind.TEXT, "the end of its name: service, socket, timer, mount ..."),
     Field("state", Kind.TEXT, "systemd's active state: active, reloading, inactive, failed, activating, deactivating"),
     Field("sub", Kind.TEXT, "systemd's finer state, e.g. running, dead, auto-restart"),
     Field("load", Kind.TEXT, "systemd's load state: loaded, masked, not-found; not-loaded when systemd does not hold the unit"),
@@ -27,6 +28,7 @@ def finding(unit: UnitState, maintenance: bool) -> dict[str, Scalar]:
     """The fields above."""
     return {
         "unit": unit.name,
+        "unit_type": type_of(unit.name),
         "state": unit.active,
         "sub": unit.sub,
         "load": unit.load,
@@ -34,6 +36,11 @@ def finding(unit: UnitState, maintenance: bool) -> dict[str, Scalar]:
         "restarts": unit.n_restarts,
         "maintenance": maintenance,
     }
+
+
+def type_of(name: str) -> str:
+    """What kind of unit it is, by its name."""
+    return name.rpartition(".")[2]
 
 
 def spared(host: Host, result: Result) -> Result:

@@ -6,10 +6,11 @@ only the filesystem's own state counts, which is the same in every sandbox.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from . import Check, Context, Field, Gauge, Kind, Result, Scalar, Status
+from . import Check, Context, Field, Gauge, Kind, Param, Result, Scalar, Status
 from ._filesystems import ALL, FIELDS, IGNORE, MOUNT, UNIT, declared_options, finding, is_read_only, local, table, visible
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def _declared(context: Context, mount: Mount | None, wanted: str, own: bool) -> 
         facts: dict[str, Scalar] = {"mount": wanted, "mounted": False}
         if context.params["unit"]:
             facts["unit"] = context.params["unit"]
+        if context.params["absent"] == "unknown":
+            return Result(Status.UNKNOWN, f"cannot judge {wanted}: it is not mounted", wanted, facts)
         return Result(Status.CRIT, f"{wanted} is not mounted", wanted, facts)
     if mount.fstype == "autofs":
         return _result(context, mount, Status.OK, "waits to be mounted on use")
@@ -66,15 +69,48 @@ def _declared(context: Context, mount: Mount | None, wanted: str, own: bool) -> 
 
 def _result(context: Context, mount: Mount, status: Status, text: str) -> Result:
     facts = finding(context, mount) | {"mounted": True}
+    if context.params["remount"]:
+        facts["remount"] = _permission(context, mount)
     return Result(status, f"{mount.mount_point} ({mount.source}) {text}", mount.mount_point, facts)
+
+
+def _permission(context: Context, mount: Mount) -> str:
+    """What is declared about mounting it writable again; `not-clean` once the filesystem itself counts errors."""
+    word = str(context.params["remount"])
+    return "not-clean" if word == "if-clean" and errors_of(context.host, mount) else word
+
+
+def errors_of(host: Host, mount: Mount) -> int:
+    """Errors that an ext4 filesystem noted in its superblock; 0 if it has none or does not tell."""
+    try:
+        device = os.path.basename(host.readlink(f"/sys/dev/block/{mount.device}"))
+        return int(host.read_text(f"/sys/fs/ext4/{device}/errors_count", 64))
+    except (OSError, ValueError):
+        return 0
 
 
 CHECK = Check(
     name="filesystem_readonly",
     summary="Filesystems that should be writable and are read-only, or a declared one that is not mounted",
     run=_run,
-    params=(MOUNT, IGNORE, UNIT),
-    finding=(*FIELDS, Field("mounted", Kind.FLAG, "something is mounted there")),
+    params=(
+        MOUNT,
+        Param(
+            "absent",
+            Kind.TEXT,
+            "what a named mount is that is not there: crit, or unknown when another check says so",
+            default="crit",
+            choices=("crit", "unknown"),
+        ),
+        Param("remount", Kind.TEXT, "what is declared about mounting it writable again, for the finding", default=""),
+        IGNORE,
+        UNIT,
+    ),
+    finding=(
+        *FIELDS,
+        Field("mounted", Kind.FLAG, "something is mounted there"),
+        Field("remount", Kind.TEXT, "never, if-clean, or not-clean: declared if-clean, but the filesystem counts errors"),
+    ),
     gauges=(Gauge("readonly_filesystems", "local filesystems that are read-only and should not be"),),
     signal="mounts",
     every_s=60.0,

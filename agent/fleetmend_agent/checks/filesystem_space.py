@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from . import Check, Context, Field, Gauge, Kind, Param, Result, Status
-from ._filesystems import FIELDS, IGNORE, MOUNT, UNIT, Usage, each, finding
+from ._filesystems import DISPOSABLE, DISPOSABLE_FIELD, FIELDS, IGNORE, MOUNT, UNIT, Usage, each, finding
 from ._source import above, human_bytes
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def _judge(context: Context, mount: Mount, numbers: os.statvfs_result) -> Result
     enough = 0 < params["enough_free"] <= used.free
     status = Status.OK if enough else above(percent, params["warn_percent"], params["crit_percent"])
     facts |= {"used_percent": round(percent, 1), "free_bytes": int(used.free), "size_bytes": int(used.total)}
+    facts["disposable"] = params["disposable"]
     facts["target_percent"] = max(1, math.ceil(params["warn_percent"]) - 1)
     gauges = {
         "filesystem_used_ratio": round(used.used_ratio, 4),
@@ -56,6 +57,7 @@ CHECK = Check(
         Param("enough_free", Kind.SIZE, "OK with this much free, whatever the percentage; 0: never", default=0),
         IGNORE,
         UNIT,
+        DISPOSABLE,
     ),
     finding=(
         *FIELDS,
@@ -63,6 +65,7 @@ CHECK = Check(
         Field("free_bytes", Kind.INTEGER, "what ordinary users can still take"),
         Field("size_bytes", Kind.INTEGER, "used and free together, without reserves"),
         Field("target_percent", Kind.INTEGER, "use that a clean-up must reach, so that the check says OK again"),
+        DISPOSABLE_FIELD,
     ),
     gauges=(
         Gauge("filesystem_used_ratio", "used share of what ordinary users may use, 0 to 1"),

@@ -37,10 +37,13 @@ class InotifySignal:
         self._resume: asyncio.TimerHandle | None = None
         self.problems: dict[str, str] = {}
 
-    def watch(self, paths: Iterable[str]) -> None:
-        """Replaces what is watched. `problems` says, by path, what cannot be watched and is polled."""
+    def watch(self, paths: Iterable[str], *, anew: bool = False) -> None:
+        """Replaces what is watched. `problems` says, by path, what cannot be watched and is polled.
+
+        A path that ends with / means everything in that folder. `anew`: the folders may be others than before, by a mount.
+        """
         wanted = frozenset(paths)
-        if wanted == self._paths and not self.problems:
+        if wanted == self._paths and not self.problems and not anew:
             return
         self.stop()
         self._paths = wanted
@@ -72,7 +75,7 @@ class InotifySignal:
             self._descriptor = -1
 
     def _add(self, libc: ctypes.CDLL, path: str) -> None:
-        folder = str(PurePosixPath(path).parent)
+        folder = path.rstrip("/") if path.endswith("/") else str(PurePosixPath(path).parent)
         if folder in self._folders.values():
             return
         if len(self._folders) >= WATCHES_MAX:
@@ -108,7 +111,8 @@ class InotifySignal:
             if mask & _OVERFLOW:
                 return set(self._paths)
             name = data[offset - length : offset].rstrip(b"\0").decode("utf-8", "replace")
-            path = str(PurePosixPath(self._folders.get(number, "/")) / name)
-            if path in self._paths:
-                touched.add(path)
+            folder = self._folders.get(number, "/")
+            for path in (str(PurePosixPath(folder) / name), f"{folder}/"):
+                if path in self._paths:
+                    touched.add(path)
         return touched

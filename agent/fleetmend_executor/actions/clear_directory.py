@@ -21,6 +21,8 @@ def _plan(params: dict[str, Any], rules: HostRules) -> tuple[Effect, ...]:
         raise Refused("bad_parameter", "cannot clear: give either path or mount")
     if params["until_used_percent"] >= PERCENT_MAX:
         raise Refused("bad_parameter", f"cannot clear: until_used_percent must be below {PERCENT_MAX}")
+    if params["until_inodes_percent"] >= PERCENT_MAX:
+        raise Refused("bad_parameter", f"cannot clear: until_inodes_percent must be below {PERCENT_MAX}")
     if not 0 < params["files_max"] <= FILES_MAX:
         raise Refused("bad_parameter", f"cannot clear: files_max must be between 1 and {FILES_MAX}")
     patterns = _by_path(path, rules) if path else _by_mount(mount, rules)
@@ -33,6 +35,7 @@ def _plan(params: dict[str, Any], rules: HostRules) -> tuple[Effect, ...]:
         params["until_used_percent"],
         params["files_max"],
         mount,
+        params["until_inodes_percent"],
     )
     return (effect,)
 
@@ -82,6 +85,9 @@ ACTION = Action(
         Param("free_bytes", "size_bytes", "Stop when so much was freed; 0: no such target.", default=0),
         Param(
             "until_used_percent", "integer", "Stop when the filesystem is used no more than this; 0: no such target.", default=0
+        ),
+        Param(
+            "until_inodes_percent", "integer", "Instead: stop when so few of its inodes are used; 0: no such target.", default=0
         ),
         Param("files_max", "integer", "Delete at most so many files.", default=10_000),
     ),

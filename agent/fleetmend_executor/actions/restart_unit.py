@@ -37,6 +37,7 @@ ACTION = Action(
         "http_endpoint",
         "tcp_port",
         "file_age",
+        "spool_age",
         "nagios_plugin",
     ),
     timeout_s=120.0,

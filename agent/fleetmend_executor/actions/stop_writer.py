@@ -32,6 +32,6 @@ ACTION = Action(
     cost=Cost.DISRUPTIVE,
     plan=_plan,
     params=(Param("mount", "text", "Where the filesystem is mounted; / cannot be named.", required=True),),
-    proved_by=("filesystem_space", "filesystem_inodes", "nagios_plugin"),
+    proved_by=("filesystem_fill", "filesystem_space", "filesystem_inodes", "nagios_plugin"),
     timeout_s=90.0,
 )

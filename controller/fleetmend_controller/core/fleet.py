@@ -103,6 +103,9 @@ def person_seen(turn: Turn, event: PersonSeen) -> None:
         return
     before = turn.fleet.presence.get(event.host)
     known = before is not None and before.until_ms > turn.now_ms
+    if before is not None and before.until_ms > event.until_ms:
+        # A person who was there is believed longer than the program that is there now.
+        return
     since_ms = before.since_ms if before is not None and known else turn.now_ms
     if not known:
         turn.permits_differ([turn.fleet.hosts[event.host]])

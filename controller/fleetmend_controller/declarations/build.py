@@ -58,13 +58,18 @@ def build_declaration(book: Book, document: Document) -> Built | None:
         name=model.declare,
         owner=model.owner,
         on=selector(model.on),
-        units={name: UnitRule(unit.desired, unit.restart) for name, unit in model.units.items()},
+        units=_of_mounts(model) | {name: UnitRule(unit.desired, unit.restart) for name, unit in model.units.items()},
         disposable=tuple(model.disposable),
         protected=tuple(model.protected),
         checks=checks,
         parts=told,
     )
     return Built(document, model, derived, rule)
+
+
+def _of_mounts(model: DeclarationFile) -> dict[str, UnitRule]:
+    """The unit of a declared mount should run, like the mount itself; it is never restarted under those who use it."""
+    return {mount.unit: UnitRule("running", "never") for mount in model.mounts.values() if mount.unit is not None}
 
 
 def find_conflicts(book: Book, built: Sequence[Built]) -> None:

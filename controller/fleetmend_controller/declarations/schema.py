@@ -143,6 +143,14 @@ class MountModel(Model):
     """Its systemd unit, when it has one that should be running."""
     options: Literal["rw", "ro"] = "rw"
     """`rw`: it is a fault when it turns read-only."""
+    source: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    """What must be mounted there: a device, an image file, `host:/path`. Left away: anything."""
+    fstype: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,31}$")] | None = None
+    """Type that its filesystem must have."""
+    remount: Literal["never", "if-clean"] = "never"
+    """`if-clean`: mounted writable again when neither the filesystem nor the kernel has an error to tell."""
+    users: Annotated[list[UnitName], Field(max_length=50)] = Field(default_factory=list)
+    """Units that write there: paused while a missing mount comes back, so that nothing is written below it."""
 
 
 class SpaceModel(Model):

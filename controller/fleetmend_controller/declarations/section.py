@@ -14,7 +14,7 @@ from fleetmend import registry
 from ..playbooks.schema import ConfirmModel
 from ..playbooks.text import Path
 from . import sections as folder
-from .schema import DeclarationFile
+from .schema import DeclarationFile, MountModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,7 +75,13 @@ def whole_file() -> type[DeclarationFile]:
     return create_model("DeclarationFile", __base__=DeclarationFile, __doc__=DeclarationFile.__doc__, **fields)
 
 
+def _mount_told(mount: MountModel) -> dict[str, Any]:
+    """Of a mount, what actions need: its unit, whether it may be mounted writable again, and who writes there."""
+    return {"unit": mount.unit or "", "remount": mount.remount, "users": list(mount.users)}
+
+
 def told_to_hosts(declaration: DeclarationFile) -> dict[str, Any]:
     """What executors are told of the sections, by key; sections with nothing to tell are left out."""
-    told = {name: section.host(getattr(declaration, name)) for name, section in sections().items()}
+    told: dict[str, Any] = {name: section.host(getattr(declaration, name)) for name, section in sections().items()}
+    told["mounts"] = {path: _mount_told(mount) for path, mount in declaration.mounts.items()}
     return {name: value for name, value in told.items() if value not in (None, {}, [])}

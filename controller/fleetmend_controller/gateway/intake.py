@@ -33,6 +33,9 @@ RETRY_S_MIN, RETRY_S_MAX = 0.25, 5.0
 # A person who was seen is believed to be there this long; the decider is told so often while they are.
 PRESENCE_MS = 15 * 60_000
 PRESENCE_EVERY_MS = 60_000
+# A package manager is at work while it runs, and a moment after: it may be one of several in a row.
+PROGRAM_MS = 30_000
+PROGRAM_WORDS = " at work"
 PRESENCE_LINES_MAX = 8
 PRESENCE_CHARS_MAX = 100
 
@@ -68,6 +71,7 @@ class Intake:
         self._audits = audits
         self._presences = presences
         self._who = ""
+        self._programs_only = self._program_new = False
         self._clock = clock
         self._connected: Sent | None = None
         self._reports: deque[_Waiting] = deque()
@@ -128,7 +132,9 @@ class Intake:
         """Take a heartbeat's word on who is at work on the host."""
         lines = (bounds.line(who, PRESENCE_CHARS_MAX) for who in beat.presence[:PRESENCE_LINES_MAX])
         self._who = ", ".join(filter(None, lines))
-        if self._who and not self._presences.wait_ms(self._session.host, self._clock()):
+        self._programs_only = bool(self._who) and all(who.endswith(PROGRAM_WORDS) for who in self._who.split(", "))
+        if self._who and (self._programs_only or not self._presences.wait_ms(self._session.host, self._clock())):
+            self._program_new = self._programs_only
             self._work.set()
 
     async def run(self) -> None:
@@ -161,6 +167,11 @@ class Intake:
 
     async def _hand_over_presence(self) -> None:
         host, now_ms = self._session.host, self._clock()
+        if self._programs_only:
+            if self._program_new:
+                await self._decider.submit([PersonSeen(now_ms, host, self._who, now_ms + PROGRAM_MS)])
+                self._program_new = False
+            return
         if self._presences.wait_ms(host, now_ms):
             return
         await self._decider.submit([PersonSeen(now_ms, host, self._who, now_ms + PRESENCE_MS)])

@@ -162,6 +162,21 @@ def is_wild(part: str) -> bool:
     return any(c in part for c in "*?[")
 
 
+def base_of(pattern: str) -> str:
+    """The folder above the first wildcard; of a plain path, the path itself."""
+    fixed: list[str] = []
+    for part in pattern.strip("/").split("/"):
+        if is_wild(part):
+            break
+        fixed.append(part)
+    return "/" + "/".join(fixed)
+
+
+def is_below(path: str, base: str) -> bool:
+    """Whether a path is the base or lies below it."""
+    return path == base or path.startswith(base.rstrip("/") + "/")
+
+
 def _check_duration(value: Any) -> int:
     return duration_ms(value)
 

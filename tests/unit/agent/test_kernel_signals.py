@@ -140,3 +140,26 @@ def test_a_priority_event_reaches_the_loop():
         os.close(slave)
 
     asyncio.run(main())
+
+
+def test_whatever_is_in_a_watched_folder_is_an_event_on_the_folder(tmp_path):
+    async def scenario():
+        touched, seen = asyncio.Event(), set()
+
+        def note(paths):
+            seen.update(paths)
+            touched.set()
+
+        signal = InotifySignal(note)
+        signal.watch([f"{tmp_path}/", f"{tmp_path}/one"])
+        (tmp_path / "two").touch()
+        await asyncio.wait_for(touched.wait(), 5)
+        assert seen == {f"{tmp_path}/"}
+        signal.watch([f"{tmp_path}/", f"{tmp_path}/one"], anew=True)
+        touched.clear()
+        (tmp_path / "one").touch()
+        await asyncio.wait_for(touched.wait(), 5)
+        assert f"{tmp_path}/one" in seen
+        signal.stop()
+
+    asyncio.run(scenario())

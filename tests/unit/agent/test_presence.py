@@ -40,6 +40,7 @@ class Machine:
         folder = self.folder / f"proc/{pid}"
         folder.mkdir(exist_ok=True)
         (folder / "comm").write_text(f"{name}\n")
+        (folder / "cmdline").write_text(f"{name}\0")
         (folder / "stat").write_text(f"{pid} (a ) b) S 1 {pid} {pid} {tty} -1 0 0")
 
     def end(self, pid: int) -> None:
@@ -115,6 +116,33 @@ def test_a_package_manager_counts(machine: Machine, name: str):
     assert machine.look() == [f"{name} at work"]
     assert machine.look() == [f"{name} at work"]
     machine.end(900)
+    assert machine.look() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "command", "counts"),
+    [
+        ("dpkg", ["dpkg", "--audit"], False),
+        ("dpkg", ["dpkg", "-l", "bash"], False),
+        ("dpkg", ["dpkg", "-i", "shop.deb"], True),
+        ("dpkg", ["dpkg", "--configure", "-a"], True),
+        ("apt-get", ["apt-get", "-q", "-V", "install", "shop"], True),
+        ("apt-get", ["apt-get", "-s", "upgrade"], False),
+        ("apt", ["apt", "list", "--upgradable"], False),
+        ("rpm", ["rpm", "-qf", "/bin/sh"], False),
+        ("rpm", ["rpm", "-U", "shop.rpm"], True),
+    ],
+)
+def test_who_only_asks_a_package_manager_is_nobody_at_work(machine: Machine, name: str, command: list[str], counts: bool):
+    machine.process(42, name)
+    (machine.folder / "proc/42" / "cmdline").write_text("\0".join(command) + "\0")
+    assert machine.look() == ([f"{name} at work"] if counts else [])
+
+
+@pytest.mark.parametrize("group", ["/system.slice/fleetmend-repair-7-9.service", "/system.slice/fleetmend-agent.service"])
+def test_what_fleetmend_itself_has_done_is_nobody_at_work(machine: Machine, group: str):
+    machine.process(42, "dpkg")
+    (machine.folder / "proc/42" / "cgroup").write_text(f"0::{group}\n")
     assert machine.look() == []
 
 

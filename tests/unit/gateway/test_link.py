@@ -348,6 +348,20 @@ def test_people_at_work_are_told_once_a_minute_while_they_are_there(tmp_path):
     run(scenario, tmp_path)
 
 
+def test_a_package_manager_is_believed_for_a_moment_only(tmp_path):
+    async def scenario(world):
+        _, identity = await world.enrol()
+        link = Link(world, identity)
+        await link.hello()
+        for times in (1, 2):
+            await link.beat(presence=["apt-get at work", "dpkg at work"])
+            await eventually(lambda times=times: len(world.decider.of(PersonSeen)) == times)
+        assert {seen.until_ms - seen.at_ms for seen in world.decider.of(PersonSeen)} == {30_000}
+        await link.close()
+
+    run(scenario, tmp_path)
+
+
 def test_what_an_agent_says_of_people_is_cleaned_and_bounded(tmp_path):
     async def scenario(world):
         _, identity = await world.enrol()

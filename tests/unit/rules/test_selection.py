@@ -56,6 +56,7 @@ checks:
     (check,) = rules(checks=text).checks_for({})
     assert check.params == {
         "mount": "/srv", "warn_percent": 80.0, "crit_percent": 92.0, "enough_free": 10 * 1024**3, "ignore": [], "unit": "",
+        "disposable": "unknown",
     }  # fmt: skip
     assert (check.every_ms, check.timeout_ms, check.confirm_bad, check.confirm_good) == (60_000, 1_500, 2, 3)
 

@@ -108,7 +108,8 @@ def test_what_nobody_declared_is_a_persons():
     assert [handed_over.why for handed_over in t.escalated] == [Why.NO_PLAYBOOK]
     told = [reason.text for step in t.steps for reason in step.reasons if reason.why is Why.PLAYBOOK_WHERE_FALSE]
     assert told == [
-        'restart-failed-unit does not match: declared.desired == "running" is false (declared.desired is "undeclared")'
+        'mount-again does not match: finding.unit.endsWith(".mount") is false (finding.unit is "shop.service")',
+        'restart-failed-unit does not match: declared.desired == "running" is false (declared.desired is "undeclared")',
     ]
 
 
@@ -124,7 +125,7 @@ def test_a_full_filesystem_is_only_suggested_to_be_cleaned():
         Status.CRIT,
         "/srv/data",
         check="filesystem_space",
-        finding={"mount": "/srv/data", "used_percent": 95.0, "target_percent": 74},
+        finding={"mount": "/srv/data", "used_percent": 95.0, "target_percent": 74, "disposable": "yes"},
     )
     t.wait(10_000)
     end(t)
@@ -141,7 +142,7 @@ def test_a_trusted_clean_up_takes_the_target_from_the_finding():
         Status.CRIT,
         "/srv/data",
         check="filesystem_space",
-        finding={"mount": "/srv/data", "used_percent": 95.0, "target_percent": 74},
+        finding={"mount": "/srv/data", "used_percent": 95.0, "target_percent": 74, "disposable": "yes"},
     )
     t.wait(10_000)
     end(t)
