@@ -31,6 +31,7 @@ from .runner import Observed, Runner
 from .schedule import Schedule
 from .signals.inotify import InotifySignal
 from .signals.mounts import MountsSignal
+from .signals.netlink import NetlinkSignal
 from .signals.pressure import PressureSignal
 from .signals.systemd import SystemdSignal
 from .version import version
@@ -91,6 +92,7 @@ class Agent:
         self._pressure = PressureSignal(self.host, lambda: self._signal("pressure"))
         self._mounts = MountsSignal(self.host, lambda: self._signal("mounts"))
         self._inotify = InotifySignal(self._files_touched)
+        self._netlink = NetlinkSignal(lambda: self._signal("netlink"))
         self._facts = registry.load(facts, "FACT", Fact)
         self._inventory = Inventory(self.host, self._workers, self._facts, self._facts_changed)
         self._executor = ExecutorClient(settings.executor_socket)
@@ -146,6 +148,7 @@ class Agent:
         self._pressure.stop()
         self._mounts.stop()
         self._inotify.stop()
+        self._netlink.stop()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -382,6 +385,7 @@ class Agent:
         self._inotify.watch(
             str(path) for name in self.runner.named_by("inotify") if (path := self.runner.watches[name].params.get("path"))
         )
+        self._netlink.want(bool(self.runner.named_by("netlink")))
         if (config.declaration_payload, config.declaration_mac) != self._declared:
             self._schedule.add("executor", EXECUTOR_RETRY_MS, now_ms, first_in_ms=0)
         self._arm()

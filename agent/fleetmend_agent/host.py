@@ -14,9 +14,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import tool as tools
 from .checks import CheckUnknown
+
+if TYPE_CHECKING:
+    from fleetmend.netlink import Reader
 
 FILE_BYTES_MAX = 1024 * 1024
 MOUNTINFO_BYTES_MAX = 8 * 1024 * 1024
@@ -92,6 +96,22 @@ AddressSource = Callable[[], Mapping[str, tuple[str, ...]]]
 """The IPv4 addresses with their prefix lengths (`192.0.2.7/24`), by interface. Raises OSError."""
 
 
+NameSource = Callable[[str], tuple[str, ...]]
+"""The IPv4 and IPv6 addresses that the system's resolver gives for a name. Raises OSError, also when there are none."""
+
+
+def _resolve(name: str) -> tuple[str, ...]:
+    found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def _network() -> Reader:
+    # Loaded on first use only: few hosts declare their network.
+    from fleetmend.netlink import Reader
+
+    return Reader()
+
+
 def _clock_ns() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
@@ -118,6 +138,8 @@ class Host:
     clock_ns: Callable[[], int] = _clock_ns
     wall_ns: Callable[[], int] = time.time_ns
     ipv4_addresses: AddressSource = _ipv4_addresses
+    network_of: Callable[[], Reader] = _network
+    resolve: NameSource = _resolve
 
     def path(self, path: str) -> str:
         """Where an absolute path of the machine lies under the roots."""

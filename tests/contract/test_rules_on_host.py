@@ -14,12 +14,20 @@ from fleetmend_controller.playbooks.load import compile_rules, read_documents
 from fleetmend_controller.rules import RulesError
 from fleetmend_executor import actions, declaration, policy
 from fleetmend_executor.effects import ClearFiles, Command, UnitJob
+from fleetmend_executor.hosting import Hosted
+from fleetmend_executor.jobs import RunJob
 from fleetmend_executor.rules import HostRules
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 LABELS = {"role": "example-web"}
 RULES = compile_rules(read_documents([DEPLOY]))
-PERMISSIVE = policy.parse(b"actions: {restart_unit: {}, collect_evidence: {}, clear_directory: {}, clear_journal: {}}", "test")
+PERMISSIVE = policy.parse(
+    b"actions: {restart_unit: {}, collect_evidence: {}, clear_directory: {}, clear_journal: {}, start_unit: {}, reload_unit: {}, \
+run_job: {}, run_command: {}, link_up: {}, remove_route: {}, remove_rule: {}, remove_qdisc: {}, remove_neighbour: {}, \
+apply_sysctl: {}, set_timezone: {}}\n\
+commands: {renew-certificate: {argv: [/bin/renew], hosted: true}, rebuild-trust-store: {argv: [/bin/rebuild]}}",
+    "test",
+)
 PARTS = ("srv", "cache", "log", "data", "*", "**", "a*", "?x", "[ab]", "x.gz", "é", "a b", "..", "\\x", "a**")
 FINDINGS = {
     "unit_failed": {"unit": "shop.service"},
@@ -27,7 +35,23 @@ FINDINGS = {
     "http_endpoint": {"unit": "shop.service"},
     "tcp_port": {"unit": "shop.service"},
     "filesystem_space": {"mount": "/srv/data", "used_percent": 93.5, "target_percent": 74},
+    "file_age": {"unit": "backup.service"},
+    "job_runtime": {"unit": "backup.service"},
+    "link_up": {"interface": "eth0"},
+    "route_extra": {"route": "blackhole 192.0.2.20/32 table 254"},
+    "rule_extra": {"priority": 5, "selector": "from all prohibit", "family": 4},
+    "qdisc_extra": {"interface": "eth0", "kind": "tbf", "attached": "root"},
+    "neighbour_extra": {"interface": "eth0", "address": "192.0.2.20"},
+    "tls_certificate": {"renew": "renew-certificate", "reload": "shop.service"},
+    "trust_store": {"rebuild": "rebuild-trust-store"},
+    "sysctl_value": {"setting": "net.core.somaxconn"},
+    "time_sync": {"unit": "shop.service"},
+    "dns_name": {},
+    "timezone": {},
+    "reboot_required": {},
 }
+# Playbooks for one kind of unit among those that their checks see.
+UNITS = {"run-overdue-job": "backup.service", "start-stopped-timer": "backup.timer"}
 
 
 def sealed_and_parsed(document: dict) -> declaration.Declaration:
@@ -37,9 +61,10 @@ def sealed_and_parsed(document: dict) -> declaration.Declaration:
     return declaration.parse(seal.unseal(key, *seal.seal(key, whole), "declaration"), "h-1")
 
 
-def incident(check_type: str) -> Incident:
+def incident(check_type: str, unit: str = "") -> Incident:
+    finding = {**FINDINGS[check_type], **({"unit": unit} if unit else {})}
     return Incident(
-        id="inc-1", subject=Subject("h-1", "a-check", ""), check_type=check_type, finding=dict(FINDINGS[check_type]),
+        id="inc-1", subject=Subject("h-1", "a-check", ""), check_type=check_type, finding=finding,
         summary="", status=Status.CRIT, phase=Phase.OPEN, opened_ms=0, fault_since_ms=0, evidence_ms=0,
     )  # fmt: skip
 
@@ -58,14 +83,15 @@ def steps() -> list[tuple[Playbook, str, ActionStep]]:
     ("playbook", "check_type", "step"), steps(), ids=lambda part: getattr(part, "name", getattr(part, "action", part))
 )
 def test_the_host_can_plan_every_step_of_the_shipped_playbooks(playbook, check_type, step):
-    params = substitute(step, incident(check_type))
+    params = substitute(step, incident(check_type, UNITS.get(playbook.name, "")))
     assert not isinstance(params, str)
     seal.canonical(dict(params))
     action = registry.load_one(actions, step.action, "ACTION", actions.Action)
     rules = HostRules(PERMISSIVE, sealed_and_parsed(RULES.declaration_for(LABELS)))
     effects = action.plan(actions.validate(action, dict(params)), rules)
-    wanted = {"restart_unit": UnitJob, "clear_directory": ClearFiles, "clear_journal": Command, "collect_evidence": Command}
-    assert any(isinstance(effect, wanted[step.action]) for effect in effects)
+    wanted = {"restart_unit": UnitJob, "start_unit": UnitJob, "reload_unit": UnitJob, "clear_directory": ClearFiles}
+    wanted |= {"clear_journal": Command, "collect_evidence": Command, "run_command": Command, "run_job": RunJob}
+    assert any(isinstance(effect, wanted.get(step.action, Hosted)) for effect in effects)
 
 
 def test_a_clean_up_stops_at_the_target_and_stays_on_its_mount():

@@ -24,6 +24,7 @@ from fleetmend import registry
 from fleetmend_agent.checks import Check, CheckUnknown, Context, Result, Status, prepare
 from fleetmend_agent.checks._source import worst
 from fleetmend_agent.host import Host, Roots, UnitState
+from tests.tools.network import Network, resolved
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "hosts"
 CHECKS = registry.load(fleetmend_agent.checks, "CHECK", Check)
@@ -60,8 +61,10 @@ def host(case: Case, folder: Path) -> Host:
     for path, mtime_s in case.facts.get("mtimes", {}).items():
         os.utime(folder / path, (mtime_s, mtime_s))
     clock_ns, wall_ns = case.facts.get("clock_ms"), case.facts.get("wall_ms")
+    overlay = f"{folder}/overlay" if (folder / "overlay").is_dir() else ""
     made = Host(
-        roots=replace(Roots.under(str(folder)), tools=""), statvfs_of=lambda path: _statvfs(case.facts["statvfs"][path])
+        roots=replace(Roots.under(str(folder)), tools="", overlay=overlay),
+        statvfs_of=lambda path: _statvfs(case.facts["statvfs"][path]),
     )
     if "units" in case.facts:
         table = {facts["name"]: UnitState(**facts) for facts in case.facts["units"]}
@@ -70,6 +73,10 @@ def host(case: Case, folder: Path) -> Host:
         made.clock_ns = lambda: clock_ns * 1_000_000
     if wall_ns is not None:
         made.wall_ns = lambda: wall_ns * 1_000_000
+    if "network" in case.facts:
+        made.network_of = lambda: Network(case.facts["network"])
+    if "names" in case.facts:
+        made.resolve = lambda name: resolved(case.facts["names"], name)
     return made
 
 

@@ -16,7 +16,7 @@ from ..rules import CheckSpec, Declaration, Problem, UnitRule
 from .derive import derive
 from .merge import disagreements
 from .schema import DeclarationFile
-from .section import Derived, told_to_hosts, whole_file
+from .section import Derived, told_to_hosts, wanted_running, whole_file
 
 # Several declarations meet in one sealed document, which holds 256 KiB.
 DECLARED_BYTES_MAX = 64 * 1024
@@ -54,7 +54,8 @@ def build_declaration(book: Book, document: Document) -> Built | None:
         name=model.declare,
         owner=model.owner,
         on=selector(model.on),
-        units={name: UnitRule(unit.desired, unit.restart) for name, unit in model.units.items()},
+        units={name: UnitRule(unit.desired, unit.restart) for name, unit in model.units.items()}
+        | {name: UnitRule("running", "never") for name in wanted_running(model)},
         disposable=tuple(model.disposable),
         protected=tuple(model.protected),
         checks=checks,

@@ -35,7 +35,9 @@ commands:
 """
 ALL_ACTIONS = (
     "actions: {restart_unit: %s, start_unit: %s, stop_unit: %s, reload_unit: %s, reset_failed_unit: %s, kill_process: %s, \
-clear_journal: {}, clear_directory: {}, collect_evidence: {}, run_command: {}}"
+clear_journal: {}, clear_directory: {}, collect_evidence: {}, run_command: {}, \
+run_job: {except: [ssh.service]}, link_up: {}, remove_route: {}, remove_rule: {}, remove_qdisc: {}, remove_neighbour: {}, \
+apply_sysctl: {}, set_timezone: {}}"
     % (('{except: [ssh.service, "systemd-*"]}',) * 6)
 )
 
