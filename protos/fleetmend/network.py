@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .netlink import KERNEL_PROTOCOL, LOCAL_TABLE, NOWHERE, Neighbour, Qdisc, Route, Rule
+from .netlink import KERNEL_PROTOCOL, LOCAL_TABLE, MAIN_TABLE, NOWHERE, Neighbour, Qdisc, Route, Rule
 
 LOOPBACK = "lo"
 DEFAULT = "default"
-_JUDGED_TABLES = (253, 254, LOCAL_TABLE)
+_JUDGED_TABLES = (253, MAIN_TABLE, LOCAL_TABLE)
 # What the kernel attaches by itself, with whatever net.core.default_qdisc says.
 DEFAULT_QDISCS = frozenset({"noqueue", "noop", "mq", "pfifo_fast", "fq_codel", "fq"})
 MAIN_RULE = (32766, "from all lookup main")
@@ -100,6 +100,16 @@ def is_removable(route: Route) -> bool:
     return route.destination != DEFAULT or route.kind in NOWHERE
 
 
+def ways_out(routes: Iterable[Route], interface: str) -> list[Route]:
+    """The default routes through one interface that lead somewhere, the one that counts first."""
+    ways = [
+        each
+        for each in routes
+        if (each.destination, each.kind, each.table, each.interface) == (DEFAULT, "unicast", MAIN_TABLE, interface)
+    ]
+    return sorted(ways, key=lambda way: way.metric)
+
+
 def _is_extra_route(route: Route, declared: Declared) -> bool:
     if route.table not in _JUDGED_TABLES or route.destination in declared.routes:
         return False
@@ -112,8 +122,9 @@ def _is_extra_route(route: Route, declared: Declared) -> bool:
     if route.protocol == KERNEL_PROTOCOL:
         return False
     if route.destination == DEFAULT:
+        # Through a declared interface it is the interface's own question: whether the declared one comes first.
         gateways = {each.gateway for each in declared.interfaces if each.gateway}
-        return bool(gateways) and route.gateway not in gateways
+        return bool(gateways) and route.gateway not in gateways and route.interface not in declared.names
     return route.interface in declared.names or _overlaps(route.destination, declared)
 
 

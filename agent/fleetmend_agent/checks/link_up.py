@@ -65,18 +65,16 @@ def _problem(
 
 
 def _way_out(gateway: str, name: str, routes: Sequence[Route], rules: Sequence[Rule]) -> str:
-    from fleetmend.network import DEFAULT, lacks_main_table
+    from fleetmend.network import lacks_main_table, ways_out
 
     if lacks_main_table(rules):
         return "no_main_rule"
     if not gateway:
         return ""
-    ways = [each for each in routes if each.destination == DEFAULT and each.kind == "unicast" and each.table == 254]
-    own = [each for each in ways if each.gateway == gateway and each.interface == name]
-    if not own:
-        return "wrong_gateway" if ways else "no_default_route"
-    before = [each for each in ways if each.metric < min(way.metric for way in own) and each.interface == name]
-    return "wrong_gateway" if before else ""
+    ways = ways_out(routes, name)
+    if not ways:
+        return "no_default_route"
+    return "" if ways[0].gateway == gateway else "wrong_gateway"
 
 
 CHECK = Check(

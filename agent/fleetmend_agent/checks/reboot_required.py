@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ _MARKER = "/run/reboot-required"
 _RED_HAT = "/etc/redhat-release"
 _TOOL = ("needs-restarting", "-r")
 _TOOL_S = 60.0
+_NAMES_S = 0.5
 _NAMES_LENGTH_MAX = 200
 _MARK_OF_PACKAGE = "* "
 
@@ -46,7 +48,12 @@ def _asked(context: Context) -> tuple[bool, list[str]]:
         host.stat(marker)
     except FileNotFoundError:
         return _red_hat(host)
-    return True, _named(host, f"{marker}.pkgs")
+    packages = _named(host, f"{marker}.pkgs")
+    if not packages:
+        # Whoever writes the marker writes their names right after it.
+        time.sleep(_NAMES_S)
+        packages = _named(host, f"{marker}.pkgs")
+    return True, packages
 
 
 def _named(host: Host, path: str) -> list[str]:
