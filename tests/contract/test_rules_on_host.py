@@ -22,8 +22,9 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 LABELS = {"role": "example-web"}
 RULES = compile_rules(read_documents([DEPLOY]))
 PERMISSIVE = policy.parse(
-    b"actions: {restart_unit: {}, collect_evidence: {}, clear_directory: {}, clear_journal: {}, start_unit: {}, reload_unit: {}, \
-run_job: {}, run_command: {}, link_up: {}, remove_route: {}, remove_rule: {}, remove_qdisc: {}, remove_neighbour: {}, \
+    b"actions: {restart_unit: {}, collect_evidence: {}, clear_directory: {}, clear_journal: {}, start_unit: {}, \
+reload_unit: {}, run_job: {}, run_command: {}, link_up: {}, remove_route: {}, remove_rule: {}, remove_qdisc: {}, \
+remove_neighbour: {}, \
 apply_sysctl: {}, set_timezone: {}}\n\
 commands: {renew-certificate: {argv: [/bin/renew], hosted: true}, rebuild-trust-store: {argv: [/bin/rebuild]}}",
     "test",
