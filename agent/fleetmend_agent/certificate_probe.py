@@ -29,7 +29,7 @@ _COMMON_NAME, _ALTERNATIVE_NAMES = b"\x55\x04\x03", b"\x55\x1d\x11"
 
 def main(path: str, served_at: str, ca: str, server_name: str) -> dict[str, Any]:
     """Facts about the file and about what is served; either may be empty."""
-    found: dict[str, Any] = {"file": {}, "served": {}, "same": False, "problem": "", "not_served": ""}
+    found: dict[str, Any] = {"file": {}, "served": {}, "same": False, "problem": "", "unread": "", "not_served": ""}
     authorities: list[bytes] = []
     if ca:
         try:
@@ -53,7 +53,8 @@ def _from_file(path: str, authorities: list[bytes], found: dict[str, Any]) -> by
         found["file"] = {"fault": "missing"}
         return b""
     except OSError as error:
-        found["problem"] = f"cannot read {path}: {error.strerror}"
+        # A folder that only root may enter: then what is served has to do.
+        found["unread"] = f"cannot read {path}: {error.strerror}"
         return b""
     if not held:
         found["file"] = {"fault": "unreadable"}

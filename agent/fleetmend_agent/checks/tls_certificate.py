@@ -34,7 +34,7 @@ def _run(context: Context) -> Iterable[Result]:
     now_s = context.host.wall_ms() / 1000
     places = [(place, found[place]) for place in ("file", "served") if found[place]]
     if not places:
-        raise CheckUnknown(f"cannot see the certificate at {params['served_at']}: {found['not_served']}")
+        raise CheckUnknown(found["unread"] or f"cannot see the certificate at {params['served_at']}: {found['not_served']}")
     where, fault = "", ""
     for place, facts in places:
         fault = _fault(facts, now_s, params)

@@ -122,6 +122,15 @@ def test_garbage_is_no_certificate(data):
     assert certificate_probe.facts(data, []) == {"fault": "unreadable"}
 
 
+def test_where_the_file_cannot_be_read_what_is_served_has_to_do(tmp_path, authority):
+    loop = tmp_path / "loop.crt"
+    loop.symlink_to(loop)
+    with served(authority.issue_cert("web.example.com")) as address:
+        assert judged(tmp_path, authority, None, address, path=str(loop)) == (Status.OK, "", "")
+    with pytest.raises(CheckUnknown, match="cannot read"):
+        judged(tmp_path, authority, None, "", path=str(loop))
+
+
 def test_the_child_needs_nothing_of_ours():
     argv = [sys.executable, "-I", str(PROBE), "/nonexistent", "", "", ""]
     done = subprocess.run(argv, capture_output=True, check=True, text=True, env={})
