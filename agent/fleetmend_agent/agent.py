@@ -32,6 +32,7 @@ from .schedule import Schedule
 from .signals.inotify import InotifySignal
 from .signals.logs import LogsSignal
 from .signals.mounts import MountsSignal
+from .signals.netlink import NetlinkSignal
 from .signals.pressure import PressureSignal
 from .signals.systemd import SystemdSignal
 from .version import version
@@ -93,6 +94,7 @@ class Agent:
         self._mounts = MountsSignal(self.host, self._mounts_changed)
         self._inotify = InotifySignal(self._files_touched)
         self._logs = LogsSignal(self.host, self._signal)
+        self._netlink = NetlinkSignal(lambda: self._signal("netlink"))
         self._facts = registry.load(facts, "FACT", Fact)
         self._inventory = Inventory(self.host, self._workers, self._facts, self._facts_changed)
         self._executor = ExecutorClient(settings.executor_socket)
@@ -149,6 +151,7 @@ class Agent:
         self._pressure.stop()
         self._mounts.stop()
         self._inotify.stop()
+        self._netlink.stop()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -402,12 +405,11 @@ class Agent:
             self._schedule.add(f"check:{name}", watch.spec.every_ms, now_ms, first_in_ms=spread_ms)
         self._watch_files()
         self._logs.follow_for(self.runner)
+        self._netlink.want(bool(self.runner.named_by("netlink")))
         if (config.declaration_payload, config.declaration_mac) != self._declared:
             self._schedule.add("executor", EXECUTOR_RETRY_MS, now_ms, first_in_ms=0)
         self._arm()
         self._say_status()
-
-    # The executor.
 
     async def _tend_executor(self) -> None:
         """Learns what the host permits and hands on the declaration; when both are done, leaves the executor asleep."""
@@ -449,8 +451,6 @@ class Agent:
         told = (self.runner.latest, self._order_started, self._order_ended, self.runner.ask, self.host.clock_ms)
         return orders.Desk(*told, settled=self._alone.settled)
 
-    # Healing alone.
-
     def _alone_desk(self, presence: Presence) -> alone.Desk:
         return alone.Desk(
             runner=self.runner,
@@ -472,8 +472,6 @@ class Agent:
         if self._alone.take(sealed):
             self._schedule.add("executor", EXECUTOR_RETRY_MS, self._now_ms(), first_in_ms=0)
             self._arm()
-
-    # Housekeeping.
 
     def _keep_house(self) -> None:
         if self.outbox.trouble and self.outbox.flush():

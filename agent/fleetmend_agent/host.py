@@ -14,11 +14,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import tool as tools
 from .checks import CheckUnknown
 from .sockets import Listener, listening
+
+if TYPE_CHECKING:
+    from fleetmend.netlink import Reader
 
 FILE_BYTES_MAX = 1024 * 1024
 MOUNTINFO_BYTES_MAX = 8 * 1024 * 1024
@@ -98,6 +101,20 @@ Look = Callable[[str, float], Any]
 """Given the name of a look and seconds to wait, what root sees, as JSON values. Raises OSError. Only from a worker thread."""
 ListenerSource = Callable[[], tuple["Listener", ...]]
 """The TCP sockets of this machine that listen. Raises OSError."""
+NameSource = Callable[[str], tuple[str, ...]]
+"""The IPv4 and IPv6 addresses that the system's resolver gives for a name. Raises OSError, also when there are none."""
+
+
+def _resolve(name: str) -> tuple[str, ...]:
+    found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def _network() -> Reader:
+    # Loaded on first use only: few hosts declare their network.
+    from fleetmend.netlink import Reader
+
+    return Reader()
 
 
 def _clock_ns() -> int:
@@ -133,6 +150,8 @@ class Host:
     look: Look | None = None
     """Asks the executor for what only root may see; None where there is no executor to ask."""
     listeners_of: ListenerSource = listening
+    network_of: Callable[[], Reader] = _network
+    resolve: NameSource = _resolve
 
     def path(self, path: str) -> str:
         """Where an absolute path of the machine lies under the roots."""

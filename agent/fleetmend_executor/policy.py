@@ -35,11 +35,15 @@ class Constraint:
 
 @dataclass(frozen=True, slots=True)
 class NamedCommand:
-    """A command that the owner offers by name. Nothing of an order gets into its argument vector."""
+    """A command that the owner offers by name. Nothing of an order gets into its argument vector.
+
+    `hosted`: systemd runs it outside the executor's sandbox, with root's powers and the host's network.
+    """
 
     argv: tuple[str, ...]
     timeout_s: float = 60.0
     output_bytes_max: int = 16 * 1024
+    hosted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +132,15 @@ def _constraint(given: object, where: str) -> Constraint:
 def _command(given: object, where: str) -> NamedCommand:
     if not isinstance(given, dict):
         raise PolicyError(f"cannot use {where}: a mapping with argv is needed")
-    _only(given, {"argv", "timeout", "output_bytes_max"}, where)
+    _only(given, {"argv", "timeout", "output_bytes_max", "hosted"}, where)
     argv = _texts(given, "argv", where)
     if not argv or not argv[0].startswith("/") or any("\0" in word for word in argv):
         raise PolicyError(f"cannot use {where}: argv must be a list that begins with an absolute path")
+    hosted = given.get("hosted", False)
+    if not isinstance(hosted, bool):
+        raise PolicyError(f"cannot use {where}: hosted must be true or false, not {str(hosted)[:80]!r}")
     timeout_s = _duration_s(given.get("timeout", "60s"), where)
-    return NamedCommand(argv, timeout_s, _size(given.get("output_bytes_max", "16K"), where))
+    return NamedCommand(argv, timeout_s, _size(given.get("output_bytes_max", "16K"), where), hosted)
 
 
 def _duration_s(value: object, where: str) -> float:

@@ -17,6 +17,7 @@ from fleetmend_executor.containers import RestartContainer
 from fleetmend_executor.copies import StopCopy
 from fleetmend_executor.effects import ClearFiles, Command, UnitJob
 from fleetmend_executor.hosting import Hosted
+from fleetmend_executor.jobs import RunJob
 from fleetmend_executor.mounting import MountUnit
 from fleetmend_executor.rules import HostRules
 from fleetmend_executor.semaphores import RemoveSemaphores
@@ -30,9 +31,13 @@ WANTED = {
     "mount_unit": MountUnit, "rotate_log": UnitJob, "stop_writer": StopStray, "stop_stray": StopStray, "stop_copy": StopCopy,
     "remove_semaphores": RemoveSemaphores, "restart_container": RestartContainer, "restore_file": Hosted,
     "set_ownership": Hosted, "remount_rw": Hosted, "configure_packages": Hosted, "reinstall_package": Hosted,
-    "hold_package": Hosted,
+    "hold_package": Hosted, "start_unit": UnitJob, "reload_unit": UnitJob, "run_command": Command, "run_job": RunJob,
+    "link_up": Hosted, "remove_route": Hosted, "remove_rule": Hosted, "remove_qdisc": Hosted, "remove_neighbour": Hosted,
+    "apply_sysctl": Hosted, "set_timezone": Hosted,
 }  # fmt: skip
-PERMISSIVE = policy.parse(f"actions: {json.dumps({action: {} for action in WANTED})}".encode(), "test")
+COMMANDS = "{renew-certificate: {argv: [/bin/renew], hosted: true}, rebuild-trust-store: {argv: [/bin/rebuild]}}"
+PERMITTED = json.dumps({action: {} for action in WANTED})
+PERMISSIVE = policy.parse(f"actions: {PERMITTED}\ncommands: {COMMANDS}".encode(), "test")
 STRAY = {"pid": 42, "start_ticks": 7, "name": "crunch", "user": "shop-batch"}
 PARTS = ("srv", "cache", "log", "data", "*", "**", "a*", "?x", "[ab]", "x.gz", "é", "a b", "..", "\\x", "a**")
 FINDINGS = {
@@ -61,7 +66,22 @@ FINDINGS = {
     "spool_age": {"unit": "shop.service"},
     "package_state": {},
     "package_files": {"package": "shop-tool"},
+    "job_runtime": {"unit": "backup.service"},
+    "link_up": {"interface": "eth0"},
+    "route_extra": {"route": "blackhole 192.0.2.20/32 table 254"},
+    "rule_extra": {"priority": 5, "selector": "from all prohibit", "family": 4},
+    "qdisc_extra": {"interface": "eth0", "kind": "tbf", "attached": "root"},
+    "neighbour_extra": {"interface": "eth0", "address": "192.0.2.20"},
+    "tls_certificate": {"renew": "renew-certificate", "reload": "shop.service"},
+    "trust_store": {"rebuild": "rebuild-trust-store"},
+    "sysctl_value": {"setting": "net.core.somaxconn"},
+    "time_sync": {"unit": "shop.service"},
+    "dns_name": {},
+    "timezone": {},
+    "reboot_required": {},
 }
+# Playbooks for one kind of unit among those that their checks see.
+UNITS = {"mount-again": "srv-data.mount", "run-overdue-job": "backup.service", "start-stopped-timer": "backup.timer"}
 
 
 def sealed_and_parsed(document: dict) -> declaration.Declaration:
@@ -71,8 +91,8 @@ def sealed_and_parsed(document: dict) -> declaration.Declaration:
     return declaration.parse(seal.unseal(key, *seal.seal(key, whole), "declaration"), "h-1")
 
 
-def incident(check_type: str, playbook: str = "") -> Incident:
-    finding = FINDINGS[check_type] | ({"unit": "srv-data.mount"} if playbook == "mount-again" else {})
+def incident(check_type: str, unit: str = "") -> Incident:
+    finding = {**FINDINGS[check_type], **({"unit": unit} if unit else {})}
     return Incident(
         id="inc-1", subject=Subject("h-1", "a-check", ""), check_type=check_type, finding=finding,
         summary="", status=Status.CRIT, phase=Phase.OPEN, opened_ms=0, fault_since_ms=0, evidence_ms=0,
@@ -93,7 +113,7 @@ def steps() -> list[tuple[Playbook, str, ActionStep]]:
     ("playbook", "check_type", "step"), steps(), ids=lambda part: getattr(part, "name", getattr(part, "action", part))
 )
 def test_the_host_can_plan_every_step_of_the_shipped_playbooks(playbook, check_type, step):
-    params = substitute(step, incident(check_type, playbook.name))
+    params = substitute(step, incident(check_type, UNITS.get(playbook.name, "")))
     assert not isinstance(params, str)
     seal.canonical(dict(params))
     action = registry.load_one(actions, step.action, "ACTION", actions.Action)

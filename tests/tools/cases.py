@@ -30,6 +30,7 @@ from fleetmend_agent.checks.service_log import wanted
 from fleetmend_agent.host import Host, Roots, UnitState
 from fleetmend_agent.sockets import Listener
 from tests.tools.engine import engine
+from tests.tools.network import Network, resolved
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "hosts"
 CHECKS = registry.load(fleetmend_agent.checks, "CHECK", Check)
@@ -107,6 +108,10 @@ def host(case: Case, folder: Path) -> Host:
     made.sleep = lambda seconds: _pass(made, int(seconds * 1000))
     if wall_ns is not None:
         made.wall_ns = lambda: wall_ns * 1_000_000
+    if "network" in case.facts:
+        made.network_of = lambda: Network(case.facts["network"])
+    if "names" in case.facts:
+        made.resolve = lambda name: resolved(case.facts["names"], name)
     return made
 
 

@@ -90,5 +90,6 @@ _KEYWORDS: dict[str, Any] = {
     "maxLength": lambda v, rule, _: [f"is longer than {rule}"] if isinstance(v, str) and len(v) > rule else [],
     "minItems": lambda v, rule, _: [f"has fewer than {rule}"] if isinstance(v, list) and len(v) < rule else [],
     "maxItems": lambda v, rule, _: [f"has more than {rule}"] if isinstance(v, list) and len(v) > rule else [],
+    "minProperties": lambda v, rule, _: [f"has fewer than {rule}"] if isinstance(v, dict) and len(v) < rule else [],
     "maxProperties": lambda v, rule, _: [f"has more than {rule}"] if isinstance(v, dict) and len(v) > rule else [],
 }

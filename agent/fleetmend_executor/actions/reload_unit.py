@@ -24,7 +24,7 @@ ACTION = Action(
     cost=Cost.DISRUPTIVE,
     plan=_plan,
     params=(Param("unit", "text", "Full name of the unit, e.g. shop.service.", required=True),),
-    proved_by=("unit_active", "http_endpoint", "tcp_port", "file_age", "nagios_plugin"),
+    proved_by=("unit_active", "http_endpoint", "tcp_port", "file_age", "tls_certificate", "nagios_plugin"),
     timeout_s=60.0,
     target="unit",
 )

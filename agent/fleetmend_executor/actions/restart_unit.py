@@ -38,6 +38,7 @@ ACTION = Action(
         "tcp_port",
         "file_age",
         "spool_age",
+        "time_sync",
         "nagios_plugin",
     ),
     timeout_s=120.0,

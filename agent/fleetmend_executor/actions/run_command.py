@@ -12,7 +12,7 @@ from . import Action, Cost, Param
 def _plan(params: dict[str, Any], rules: HostRules) -> tuple[Effect, ...]:
     """The argument vector is the owner's, whole: nothing of the order gets into it."""
     command = rules.command(ACTION.name, params["command"])
-    return (Command(command.argv, command.timeout_s, command.output_bytes_max),)
+    return (Command(command.argv, command.timeout_s, command.output_bytes_max, hosted=command.hosted),)
 
 
 ACTION = Action(
@@ -34,6 +34,8 @@ ACTION = Action(
         "cpu_load",
         "process_count",
         "file_age",
+        "tls_certificate",
+        "trust_store",
         "nagios_plugin",
     ),
     timeout_s=3600.0,

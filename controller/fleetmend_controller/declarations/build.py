@@ -16,7 +16,7 @@ from ..rules import CheckSpec, Declaration, Problem, UnitRule
 from .derive import derive
 from .merge import disagreements
 from .schema import DeclarationFile, UnitModel
-from .section import Derived, told_to_hosts, whole_file
+from .section import Derived, told_to_hosts, wanted_running, whole_file
 from .units import told_of_units
 
 # Several declarations meet in one sealed document, which holds 256 KiB.
@@ -58,7 +58,9 @@ def build_declaration(book: Book, document: Document) -> Built | None:
         name=model.declare,
         owner=model.owner,
         on=selector(model.on),
-        units=_of_mounts(model) | {name: UnitRule(unit.desired, unit.restart) for name, unit in model.units.items()},
+        units=_of_mounts(model)
+        | {name: UnitRule("running", "never") for name in wanted_running(model)}
+        | {name: UnitRule(unit.desired, unit.restart) for name, unit in model.units.items()},
         disposable=tuple(model.disposable),
         protected=tuple(model.protected),
         checks=checks,

@@ -39,6 +39,11 @@ def _tells_nothing(_value: Any) -> None:
     """The default of `host`: what the section says is for checks only."""
 
 
+def _no_units(_value: Any) -> Iterable[str]:
+    """The default of `running`."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Section:
     """One top-level key of a declaration file.
@@ -47,6 +52,7 @@ class Section:
     `derive(value, declaration)` gives the checks that follow; `host(value)` what the executors of these hosts are told: values
     of JSON without fractions, None for nothing. Of several declarations for one host, mappings are merged by their keys (two
     that say different things under one key are an error at load), lists are united, and anything else must be the same.
+    `running(value)` names units that the section wants running: they are declared like those under `units`, restart: never.
     """
 
     name: str
@@ -55,6 +61,7 @@ class Section:
     default: Callable[[], Any]
     derive: Callable[[Any, DeclarationFile], Iterable[Derived]]
     host: Callable[[Any], Any] = _tells_nothing
+    running: Callable[[Any], Iterable[str]] = _no_units
 
 
 @cache
@@ -85,3 +92,9 @@ def told_to_hosts(declaration: DeclarationFile) -> dict[str, Any]:
     told: dict[str, Any] = {name: section.host(getattr(declaration, name)) for name, section in sections().items()}
     told["mounts"] = {path: _mount_told(mount) for path, mount in declaration.mounts.items()}
     return {name: value for name, value in told.items() if value not in (None, {}, [])}
+
+
+def wanted_running(declaration: DeclarationFile) -> list[str]:
+    """The units that sections want running beside those under `units`."""
+    named = (unit for name, section in sections().items() for unit in section.running(getattr(declaration, name)))
+    return [unit for unit in named if unit not in declaration.units]

@@ -46,3 +46,12 @@ def declared_unit(declarations: Iterable[DeclarationRule], labels: Labels, unit:
         if rule is not None and declaration.on.selects(labels):
             return rule
     return None
+
+
+def declared_job(declarations: Iterable[DeclarationRule], labels: Labels, unit: str) -> str:
+    """Whether a unit is a job that may be run once: `allowed` or `never`; empty if it is none."""
+    for declaration in declarations:
+        job = declaration.parts.get("jobs", {}).get(unit)
+        if job is not None and declaration.on.selects(labels):
+            return str(job["run_once"])
+    return ""

@@ -31,7 +31,7 @@ from ..core.model import (
     WaitStep,
 )
 from ..rules import Declaration
-from .book import Book, declared_unit
+from .book import Book, declared_job, declared_unit
 from .cel import LABELS_KIND, Condition, ConditionError, Variables
 from .judge import try_validate, validate
 from .params import ANY_FINDING, read_params
@@ -159,7 +159,7 @@ def _compiled(book: Book, document: Document, answered: _Answered) -> Condition 
     kinds |= {"host.name": "text", "host.labels": LABELS_KIND, "check.name": "text", "check.type": "text"}
     kinds |= {"status": "text", "summary": "text"}
     if answered.finding.get("unit") == "text":
-        kinds |= {"declared.restart": "text", "declared.desired": "text"}
+        kinds |= {"declared.restart": "text", "declared.desired": "text", "declared.job": "text"}
     variables = Variables(tuple(kinds.items()), " and ".join(answered.types))
     try:
         return Condition.compile(where, variables)
@@ -186,6 +186,7 @@ def _values(host: Host, incident: Incident, fields: tuple[str, ...], declaration
         rule = declared_unit(declarations, host.labels, unit)
         values["declared.restart"] = rule.restart if rule else UNDECLARED
         values["declared.desired"] = rule.desired if rule else UNDECLARED
+        values["declared.job"] = declared_job(declarations, host.labels, unit) or UNDECLARED
     values |= {"host.name": host.name, "host.labels": host.labels, "check.name": incident.subject.check}
     values |= {"check.type": incident.check_type, "status": incident.status.value, "summary": incident.summary}
     return values

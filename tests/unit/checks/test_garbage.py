@@ -28,7 +28,8 @@ FILES = [
     for case in cases()
     if case.name.endswith("_ok")
     for path in sorted(case.folder.rglob("*"))
-    if path.is_file() and path.parts[len(case.folder.parts)] in {"proc", "sys", "etc"}
+    # A link is never written through: it may lead out of the fixture, into the machine that runs the test.
+    if path.is_file() and not path.is_symlink() and path.parts[len(case.folder.parts)] in {"proc", "sys", "etc"}
 ]
 LINE = st.text(st.characters(codec="latin-1"), max_size=200) | st.from_regex(r"[A-Za-z0-9 /:;|=.,%'-]{0,80}\n?", fullmatch=True)
 

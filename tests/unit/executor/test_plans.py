@@ -285,7 +285,8 @@ def test_evidence_reads_only_and_bounds_every_tool():
 
 def test_a_command_is_the_owners_word_for_word():
     own = rules(
-        "actions: {run_command: {commands: [a]}}\ncommands: {a: {argv: [/bin/a, -x], timeout: 2m}, b: {argv: [/bin/b]}}"
+        "actions: {run_command: {commands: [a]}}\ncommands: {a: {argv: [/bin/a, -x], timeout: 2m}, b: {argv: [/bin/b]}, \
+h: {argv: [/bin/h], hosted: true}}"
     )
     assert RUN_COMMAND.plan({"command": "a"}, own) == (Command(("/bin/a", "-x"), 120.0, 16 * 1024),)
     for name in ("b", "c", "/bin/sh", "a -x", ""):

@@ -89,10 +89,24 @@ def test_the_shipped_policy_grants_least(tmp_path):
 
 def test_what_the_shipped_policy_offers_to_be_switched_on_is_understood():
     text = SHIPPED.read_text()
-    for line in ("clear_directory", "clear_journal", "kill_process", "run_command"):
+    offered = {"clear_directory", "clear_journal", "kill_process", "run_command"}
+    offered |= {"run_job", "link_up", "remove_route", "remove_rule", "remove_qdisc", "remove_neighbour"}
+    offered |= {"apply_sysctl", "set_timezone"}
+    for line in offered:
         text = text.replace(f"  # {line}", f"  {line}")
-    text = text.replace("# commands:", "commands:").replace("#   rotate", "  rotate")
+    text = text.replace("# commands:", "commands:").replace("#   rotate", "  rotate").replace("#   renew", "  renew")
     assert yaml.safe_load(text)["commands"]
     policy = parse(text.encode(), "executor.yaml")
-    assert {"clear_directory", "clear_journal", "kill_process", "run_command"} <= set(policy.actions)
+    assert offered <= set(policy.actions)
     assert policy.commands["rotate-shop-logs"].timeout_s == 60
+    assert [policy.commands[name].hosted for name in ("rotate-shop-logs", "renew-certificate")] == [False, True]
+
+
+def test_a_command_is_hosted_only_by_a_plain_true():
+    def command(hosted):
+        return parse(f"commands: {{a: {{argv: [/bin/a], hosted: {hosted}}}}}".encode(), "executor.yaml").commands["a"]
+
+    assert [command(word).hosted for word in ("true", "false")] == [True, False]
+    for word in ("1", "'true'", "[true]"):
+        with pytest.raises(PolicyError, match="hosted must be true or false"):
+            command(word)
