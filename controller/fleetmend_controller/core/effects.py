@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, unique
 
-from .model import Order, Phase, Scalar, Subject
+from .model import Order, Params, Phase, Subject
 
 
 @unique
@@ -66,6 +66,7 @@ class Why(Enum):
     HUMAN_PRESENT = "human_present"
     APPROVAL_NEEDED = "approval_needed"
     APPROVAL_EXPIRED = "approval_expired"
+    APPROVAL_CHANGED = "approval_changed"
     APPROVED = "approved"
     DENIED = "denied"
     OBSERVER_DOUBTED = "observer_doubted"
@@ -162,14 +163,14 @@ class ActionEnded:
     order: str
     host: str
     action: str
-    params: tuple[tuple[str, Scalar], ...]
+    params: Params
     outcome: str
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovalWanted:
-    """Ask people: `order` will be given once enough of them approve, before `until_ms`."""
+    """Ask people: `order` will be given once enough of them approve `what`, its digest, before `until_ms`."""
 
     incident: str
     order: str
@@ -177,6 +178,7 @@ class ApprovalWanted:
     people: int
     until_ms: int
     text: str
+    what: str = ""
 
 
 Effect = ApprovalWanted | SendOrder | RequestCheck | WakeAt | PhaseChanged | Escalated | Closed | ActionEnded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .model import Outcome, Scalar, Status, Window
+from .model import Outcome, Params, Scalar, Status, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ class RunRequested:
     at_ms: int
     host: str
     action: str
-    params: tuple[tuple[str, Scalar], ...]
+    params: Params
     cost: str
     timeout_ms: int
     by: str
@@ -167,21 +167,26 @@ class RunRequested:
 
 @dataclass(frozen=True, slots=True)
 class Approve:
-    """An operator approves the order that an incident would give next; `order` as the incident named it."""
+    """An operator approves the order that an incident would give next; `order` and `what` as the incident named them.
+
+    `what` is the digest of what was shown (see gates/approval). Rows from before there was one have none, and count no more.
+    """
 
     at_ms: int
     order: str
     by: str
+    what: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """An operator says no: the incident goes to people."""
+    """An operator says no: the incident goes to people. Without `what` it is a no to whatever the order would do."""
 
     at_ms: int
     order: str
     by: str
     reason: str
+    what: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .effects import Why
-from .model import ActionStep, Host, Incident, Playbook, Scalar
+from .model import ActionStep, Host, Incident, Params, Playbook, Scalar
 from .policy import MatchAnswer
 from .turn import Turn
 
@@ -28,7 +28,7 @@ def match(turn: Turn, host: Host, incident: Incident) -> Playbook | None:
     return None
 
 
-def substitute(step: ActionStep, incident: Incident) -> tuple[tuple[str, Scalar], ...] | str:
+def substitute(step: ActionStep, incident: Incident) -> Params | str:
     """The step's parameters with `{finding.x}` replaced by typed values, or why that cannot be."""
     values: list[tuple[str, Scalar]] = []
     for name, written in step.params:

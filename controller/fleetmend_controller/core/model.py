@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum, unique
 
 Scalar = str | int | float | bool
+Params = tuple[tuple[str, Scalar], ...]
 
 
 @unique
@@ -82,7 +83,7 @@ class ActionStep:
     """One action of a playbook. A parameter value of the form `{finding.x}` is replaced by that typed value."""
 
     action: str
-    params: tuple[tuple[str, Scalar], ...]
+    params: Params
     cost: Cost
     prove: Proof | None
     timeout_ms: int
@@ -240,7 +241,7 @@ class Order:
     key: str
     boot: str
     action: str
-    params: tuple[tuple[str, Scalar], ...]
+    params: Params
     cost: Cost
     timeout_ms: int
     issued_ms: int
@@ -263,11 +264,12 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Approved:
-    """One person's approval of the order that an incident would give next."""
+    """One person's approval of the order that an incident would give next; `what` is the digest of what was shown to them."""
 
     order: str
     by: str
     at_ms: int
+    what: str = ""
 
 
 @dataclass(slots=True)
@@ -291,7 +293,8 @@ class Incident:
     `evidence_ms` is when its newest bad sample was taken, on the controller's clock; `bad_since_ms` the first one since the
     check last said OK, None while it says so. `ended_clock_ms` and `ended_boot` say after which sample on the host a result
     can be proof; `ok_clock_ms` is the first such OK sample. `groups` are those whose budget it holds. `run` is the one-step
-    playbook of an operator's request.
+    playbook of an operator's request. `asked_what` is the digest of what people were asked for at `asked_ms`, `changes` how
+    often that changed before they answered.
     """
 
     id: str
@@ -326,6 +329,8 @@ class Incident:
     noted: tuple[tuple[str, str], ...] = ()
     approvals: list[Approved] = field(default_factory=list)
     asked_ms: int | None = None
+    asked_what: str = ""
+    changes: int = 0
     run: Playbook | None = None
     bad_since_ms: int | None = None
     book: Playbook | None = None

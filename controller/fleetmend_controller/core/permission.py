@@ -7,7 +7,7 @@ from .effects import ApprovalWanted, Verdict, Why
 from .ending import give_up, reconsider
 from .events import Approve, Deny
 from .gates import Answer, Candidate, Gate
-from .gates.approval import next_order
+from .gates.approval import digest, next_order
 from .incidents import WAITING
 from .matching import substitute
 from .model import ActionStep, Approved, Host, Incident, Phase, Playbook, Trust
@@ -17,6 +17,9 @@ from .turn import Turn
 
 # A held incident looks at itself this often although nothing told it to. Each look is a journal row.
 RECHECK_MS = 300_000
+
+# People are asked anew when what they were asked for changes; what never stands still is not for asking.
+CHANGES_MAX = 5
 
 _BLIND = {Why.EVIDENCE_STALE, Why.EVIDENCE_UNKNOWN, Why.FAULT_EASED, Why.OBSERVER_DOUBTED}
 # What should pass by itself soon; if it does not, a person must know.
@@ -29,13 +32,21 @@ def try_step(turn: Turn, host: Host, incident: Incident, playbook: Playbook, ste
     if isinstance(params, str):
         give_up(turn, incident, Trigger.REFUSE, Why.PLAYBOOK_BAD_PARAMETER, params)
         return
+    what = digest(playbook, step, params)
+    if incident.asked_ms is not None and incident.asked_what != what:
+        ask_anew(turn, incident, f"{step.action} would not be what people were asked for any more")
+        if incident.changes > CHANGES_MAX:
+            text = f"{next_order(incident)} changed {incident.changes} times while people were asked to approve it"
+            give_up(turn, incident, Trigger.REFUSE, Why.APPROVAL_CHANGED, text)
+            return
     trust = Trust.ACT if incident.run is not None else standing.trust_of(turn, playbook)
-    candidate = Candidate(turn.now_ms, turn.fleet, turn.policy, host, incident, playbook, step, trust)
+    candidate = Candidate(turn.now_ms, turn.fleet, turn.policy, host, incident, playbook, step, trust, params)
     answers = [(gate, gate.ask(candidate)) for gate in turn.policy.gates]
     blockers = [(gate, answer) for gate, answer in answers if answer.verdict is not Verdict.ALLOW]
     if not blockers:
         _say_gates(turn, incident, answers)
-        incident.asked_ms = None
+        incident.asked_ms, incident.changes = None, 0
+        incident.approvals.clear()
         turn.fleet.flaps_told.pop(incident.tried, None)
         issue(turn, host, incident, playbook, step, params)
         return
@@ -49,10 +60,20 @@ def try_step(turn: Turn, host: Host, incident: Incident, playbook: Playbook, ste
             turn.fleet.flaps_told[incident.tried] = turn.now_ms
         give_up(turn, incident, Trigger.REFUSE, refusal.why, refusal.text)
         return
-    _hold(turn, host, incident, playbook, [answer for _, answer in blockers])
+    _hold(turn, host, incident, playbook, [answer for _, answer in blockers], what)
 
 
-def _hold(turn: Turn, host: Host, incident: Incident, playbook: Playbook, answers: list[Answer]) -> None:
+def ask_anew(turn: Turn, incident: Incident, because: str) -> None:
+    """What people approved, or were asked for, is not what would be done now: nobody's yes carries over."""
+    if incident.asked_ms is None and not incident.approvals:
+        return
+    incident.approvals.clear()
+    incident.asked_ms, incident.asked_what = None, ""
+    incident.changes += 1
+    turn.say(incident, Why.APPROVAL_CHANGED, f"{next_order(incident)} needs approval anew: {because}")
+
+
+def _hold(turn: Turn, host: Host, incident: Incident, playbook: Playbook, answers: list[Answer], what: str) -> None:
     whys = {answer.why for answer in answers}
     since_ms = incident.opened_ms if incident.run else incident.evidence_ms if whys <= _BLIND else incident.phase_since_ms
     if (incident.run is not None or whys <= _STUCK) and turn.now_ms - since_ms >= turn.policy.stuck_ms:
@@ -65,30 +86,38 @@ def _hold(turn: Turn, host: Host, incident: Incident, playbook: Playbook, answer
         ask_check(turn, incident)
     turn.move(incident, Trigger.HOLD)
     if whys == {Why.APPROVAL_NEEDED} and incident.asked_ms is None:
-        _ask_people(turn, incident, playbook, answers[0].text)
+        _ask_people(turn, incident, playbook, answers[0].text, what)
     rechecks = [answer.recheck_ms for answer in answers if answer.recheck_ms is not None]
     turn.wake(incident, min([*rechecks, turn.now_ms + RECHECK_MS]))
 
 
-def _ask_people(turn: Turn, incident: Incident, playbook: Playbook, text: str) -> None:
+def _ask_people(turn: Turn, incident: Incident, playbook: Playbook, text: str, what: str) -> None:
     """Only approval is missing: now it is worth a person's time."""
-    incident.asked_ms = turn.now_ms
+    incident.asked_ms, incident.asked_what = turn.now_ms, what
     wanted, order = playbook.approval, next_order(incident)
-    turn.do(ApprovalWanted(incident.id, order, playbook.escalate.to, wanted.people, turn.now_ms + wanted.within_ms, text))
+    until_ms = turn.now_ms + wanted.within_ms
+    turn.do(ApprovalWanted(incident.id, order, playbook.escalate.to, wanted.people, until_ms, text, what))
 
 
 def answered(turn: Turn, event: Approve | Deny) -> None:
-    """A person approved or denied the next order of an incident. An answer to an order that is not asked for is nothing."""
+    """A person approved or denied the next order of an incident. An answer to what is not asked for is nothing."""
     number = event.order.removeprefix("ord-").split("-")[0]
     incident = turn.fleet.incidents.get(f"inc-{number}")
     if incident is None or incident.phase not in WAITING or next_order(incident) != event.order:
+        return
+    if incident.asked_ms is None:
+        return
+    if event.what != incident.asked_what and not (isinstance(event, Deny) and not event.what):
+        text = f"{event.by} answered for {event.order} as it was before it changed: that does not count"
+        turn.say(incident, Why.APPROVAL_CHANGED, text)
         return
     if isinstance(event, Deny):
         turn.say(incident, Why.DENIED, f"{event.by} denied {event.order}: {event.reason}", "approval", Verdict.REFUSE)
         give_up(turn, incident, Trigger.REFUSE, Why.DENIED, f"{event.by} denied {event.order}: {event.reason}")
         return
-    if not any(given.by == event.by and given.order == event.order for given in incident.approvals):
-        incident.approvals.append(Approved(event.order, event.by, turn.now_ms))
+    given = Approved(event.order, event.by, turn.now_ms, event.what)
+    if not any((known.by, known.order, known.what) == (given.by, given.order, given.what) for known in incident.approvals):
+        incident.approvals.append(given)
         turn.say(incident, Why.APPROVED, f"{event.by} approved {event.order}")
     reconsider(turn, [incident.id])
 

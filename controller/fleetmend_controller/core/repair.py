@@ -6,7 +6,7 @@ from . import proof, standing, storms
 from .effects import Verdict, Why
 from .ending import end, freed, give_up, reconsider
 from .events import EvidenceConfirmed, Observed, OrderEnded, RunRequested
-from .gates.approval import next_order
+from .gates.approval import digest, next_order
 from .incidents import WAITING, open_run, playbook_of, release, release_host
 from .matching import match
 from .model import (
@@ -28,7 +28,7 @@ from .model import (
     WaitStep,
 )
 from .orders import ask_check, record_end, record_late_end
-from .permission import RECHECK_MS, try_step
+from .permission import RECHECK_MS, ask_anew, try_step
 from .transitions import Trigger
 from .turn import Turn
 
@@ -183,7 +183,8 @@ def run_requested(turn: Turn, event: RunRequested) -> None:
     )
     incident = open_run(turn, host, playbook, event.request, event.by)
     # Who asks for it approves it.
-    incident.approvals.append(Approved(next_order(incident), event.by, turn.now_ms))
+    what = digest(playbook, step, event.params)
+    incident.approvals.append(Approved(next_order(incident), event.by, turn.now_ms, what))
     consider(turn, incident)
 
 
@@ -193,6 +194,7 @@ def _playbook(turn: Turn, incident: Incident, host: Host) -> Playbook | None:
         matched = match(turn, host, incident)
         if matched != incident.book:
             # Another playbook, or the same with other steps: its first step is the only place to begin.
+            ask_anew(turn, incident, "the playbook changed")
             incident.book, incident.step, incident.wait_until_ms = matched, 0, None
     return playbook_of(incident)
 

@@ -2244,6 +2244,7 @@ class ApprovalRequest(_message.Message):
     PEOPLE_NEEDED_FIELD_NUMBER: _builtins.int
     APPROVED_BY_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """"ord-<n>-<k>"."""
     incident_id: _builtins.str
@@ -2270,6 +2271,8 @@ class ApprovalRequest(_message.Message):
     """How many different people must approve."""
     role: Global___ApprovalRole.ValueType
     """Of which role."""
+    digest: _builtins.str
+    """Names by content what would be done: playbook, action, parameters, cost. An approval is for this and nothing else."""
     @_builtins.property
     def params(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Parameters as text."""
@@ -2296,10 +2299,11 @@ class ApprovalRequest(_message.Message):
         people_needed: _builtins.int = ...,
         approved_by: _abc.Iterable[_builtins.str] | None = ...,
         role: Global___ApprovalRole.ValueType = ...,
+        digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "approved_by", b"approved_by", "asked", b"asked", "asked_ms", b"asked_ms", "cost", b"cost", "host_id", b"host_id", "host_name", b"host_name", "incident_id", b"incident_id", "order_id", b"order_id", "params", b"params", "people_needed", b"people_needed", "playbook", b"playbook", "role", b"role", "summary", b"summary", "until_ms", b"until_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "approved_by", b"approved_by", "asked", b"asked", "asked_ms", b"asked_ms", "cost", b"cost", "digest", b"digest", "host_id", b"host_id", "host_name", b"host_name", "incident_id", b"incident_id", "order_id", b"order_id", "params", b"params", "people_needed", b"people_needed", "playbook", b"playbook", "role", b"role", "summary", b"summary", "until_ms", b"until_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2347,16 +2351,20 @@ class ApproveRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ORDER_ID_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """"ord-<n>-<k>"."""
+    digest: _builtins.str
+    """The digest of the approval request that the caller saw; required. Another one by now is refused."""
     def __init__(
         self,
         *,
         order_id: _builtins.str = ...,
+        digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_id", b"order_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "order_id", b"order_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2398,19 +2406,23 @@ class DenyRequest(_message.Message):
 
     ORDER_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """"ord-<n>-<k>"."""
     reason: _builtins.str
     """Why; required, at most 500 characters."""
+    digest: _builtins.str
+    """The digest of the approval request that the caller saw; empty: no, whatever it is."""
     def __init__(
         self,
         *,
         order_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_id", b"order_id", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "order_id", b"order_id", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2895,6 +2907,7 @@ class RunActionRequest(_message.Message):
     ALL_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     WAIT_MS_FIELD_NUMBER: _builtins.int
+    APPROVE_MYSELF_FIELD_NUMBER: _builtins.int
     action: _builtins.str
     """Name of the action."""
     selector: _builtins.str
@@ -2907,6 +2920,8 @@ class RunActionRequest(_message.Message):
     """Why, for the audit trail; at most 500 characters."""
     wait_ms: _builtins.int
     """How long to wait for answers; 0: 10 minutes; at most a day."""
+    approve_myself: _builtins.bool
+    """What cannot be undone is approved by whoever asks for it; admins only. Without it another person must approve."""
     @_builtins.property
     def params(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Parameters as people write them: "30s", "10M", "true"."""
@@ -2926,10 +2941,11 @@ class RunActionRequest(_message.Message):
         all: _builtins.bool = ...,
         reason: _builtins.str = ...,
         wait_ms: _builtins.int = ...,
+        approve_myself: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expect", b"_expect", "expect", b"expect"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expect", b"_expect", "action", b"action", "all", b"all", "expect", b"expect", "hosts", b"hosts", "params", b"params", "reason", b"reason", "selector", b"selector", "wait_ms", b"wait_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expect", b"_expect", "action", b"action", "all", b"all", "approve_myself", b"approve_myself", "expect", b"expect", "hosts", b"hosts", "params", b"params", "reason", b"reason", "selector", b"selector", "wait_ms", b"wait_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expect: _TypeAlias = _typing.Literal["expect"]  # noqa: Y015
     _WhichOneofArgType__expect: _TypeAlias = _typing.Literal["_expect", b"_expect"]  # noqa: Y015

@@ -9,7 +9,7 @@ import pytest
 
 from fleetmend_controller.core.effects import Verdict, Why
 from fleetmend_controller.core.gates import Answer, Candidate
-from fleetmend_controller.core.gates.approval import next_order
+from fleetmend_controller.core.gates.approval import digest, next_order
 from fleetmend_controller.core.gates.fleet_budget import allowance
 from fleetmend_controller.core.gates.paused import scopes
 from fleetmend_controller.core.model import (
@@ -397,16 +397,19 @@ def test_approval_by_two_people_within_its_time():
     assert verdict(case.ask("approval")) == (HOLD, Why.APPROVAL_NEEDED, NOW + 1)
     case.incident.asked_ms = NOW - 120_000
     assert case.ask("approval").text == "nobody approved ord-1-1 within 2 min"
-    case.incident.approvals = [Approved("ord-1-1", "ann", NOW - 1), Approved("ord-1-1", "ann", NOW)]
+    what = digest(case.playbook, case.step, ())
+    case.incident.approvals = [Approved("ord-1-1", "ann", NOW - 1, what), Approved("ord-1-1", "ann (admin)", NOW, what)]
     assert verdict(case.ask("approval")) == (REFUSE, Why.APPROVAL_EXPIRED, None)
     assert case.ask("approval").text == "only ann approved ord-1-1 within 2 min"
     case.incident.asked_ms = NOW
     assert "1 of 2 people approved" in case.ask("approval").text
-    case.incident.approvals.append(Approved("ord-1-9", "bob", NOW))
+    case.incident.approvals.append(Approved("ord-1-9", "bob", NOW, what))
     assert case.ask("approval").verdict is HOLD, "bob approved another order"
-    case.incident.approvals.append(Approved("ord-1-1", "bob", NOW - 120_000))
+    case.incident.approvals.append(Approved("ord-1-1", "bob", NOW - 120_000, what))
     assert case.ask("approval").verdict is HOLD, "bob approved too long ago"
-    case.incident.approvals.append(Approved("ord-1-1", "bob", NOW - 119_999))
+    case.incident.approvals.append(Approved("ord-1-1", "bob", NOW))
+    assert case.ask("approval").verdict is HOLD, "bob approved something else under that name"
+    case.incident.approvals.append(Approved("ord-1-1", "bob", NOW - 119_999, what))
     assert case.ask("approval").text == "ord-1-1 is approved by ann, bob"
     case.incident.attempts.append(Attempt("ord-1-1", "restart_unit", NOW, None, ""))
     assert case.ask("approval").verdict is HOLD, "the next order needs approval of its own"

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 from fleetmend_controller.core.effects import ApprovalWanted, Why
 from fleetmend_controller.core.events import (
-    Approve,
     DeciderStarted,
     Deny,
     HostConnected,
@@ -55,7 +54,7 @@ def test_a_playbook_that_suggests_waits_for_a_person():
     assert (wanted.order, wanted.to, wanted.people) == ("ord-1-1", "platform-oncall", 1)
     t.wait(60_000)
     t.confirm(t.only.id)
-    t.feed(Approve(t.now_ms, "ord-1-1", "ann"))
+    t.approve("ord-1-1", "ann")
     assert [o.id for o in t.orders] == ["ord-1-1"]
 
 
@@ -71,23 +70,23 @@ def test_what_destroys_needs_a_person_unless_the_playbook_says_never():
 def test_two_people_means_two_different_people():
     t = Timeline(policy(playbook(steps=(WIPE,), approval=Approval(people=2))))
     t.seen(Status.CRIT)
-    t.feed(Approve(t.now_ms, "ord-1-1", "ann"))
-    t.feed(Approve(t.now_ms, "ord-1-1", "ann"))
+    t.approve("ord-1-1", "ann")
+    t.approve("ord-1-1", "ann")
     assert t.orders == []
-    t.feed(Approve(t.now_ms, "ord-1-1", "bob"))
+    t.approve("ord-1-1", "bob")
     assert len(t.orders) == 1
 
 
 def test_an_approval_is_for_one_order_only():
     t = Timeline(policy(playbook(trust=Trust.SUGGEST, steps=(RESTART, RESTART), limits=LOOSE)))
     t.seen(Status.CRIT)
-    t.feed(Approve(t.now_ms, "ord-1-1", "ann"))
+    t.approve("ord-1-1", "ann")
     t.ended(t.orders[0], Outcome.FAILED)
     t.wait(20_000)
     assert len(t.orders) == 1
-    t.feed(Approve(t.now_ms, "ord-1-1", "ann"))
+    t.approve("ord-1-1", "ann")
     assert len(t.orders) == 1
-    t.feed(Approve(t.now_ms, "ord-1-2", "ann"))
+    t.approve("ord-1-2", "ann")
     assert len(t.orders) == 2
 
 
