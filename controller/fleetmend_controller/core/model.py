@@ -393,12 +393,18 @@ class Presence:
 
 @dataclass(slots=True)
 class Outbreak:
-    """Storm: many hosts turned bad in the same way. `groups` says where, with the number of hosts when it was noticed."""
+    """Storm: many hosts turned bad in the same way.
+
+    `groups` says where in words, with the number of hosts when it was noticed there; `where` names the same groups by label and
+    value. `limit` is what noticed it, and what ends it.
+    """
 
     incident: str
     since_ms: int
     last_ms: int
     groups: dict[str, int] = field(default_factory=dict)
+    where: list[tuple[str, str]] = field(default_factory=list)
+    limit: Storm | None = None
 
 
 @dataclass(slots=True)

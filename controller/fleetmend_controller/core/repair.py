@@ -112,11 +112,11 @@ def order_ended(turn: Turn, incident: Incident, event: OrderEnded) -> None:
 def storm_tick(turn: Turn, incident: Incident) -> None:
     """Whether a storm is over; then who waited for its end may go on, each by fresh evidence."""
     check_type = incident.subject.key
-    if not storms.over(turn, check_type):
-        turn.wake(incident, turn.now_ms + turn.policy.storm.within_ms)
+    text = storms.ending(turn, check_type)
+    if not text:
+        turn.wake(incident, turn.now_ms + storms.AGAIN_MS)
         return
     del turn.fleet.outbreaks[check_type]
-    text = f"no new {check_type} for {turn.policy.storm.within_ms // 60_000} min"
     end(turn, incident, Trigger.RECOVERED, Why.STORM_OVER, text)
     reconsider(turn, [i.id for i in turn.fleet.incidents.values() if i.check_type == check_type and i.phase in WAITING])
 

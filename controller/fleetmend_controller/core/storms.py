@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from .effects import Escalated, PhaseChanged, Why
 from .model import Fleet, Incident, Outbreak, Phase, Status, Storm, Subject
+from .policy import Policy
 from .turn import Turn
 
 FLEET = "fleet"
 STORM_CHECK = "storm"
 # Fewer hosts than this are never a storm: the fleet budget alone holds small groups.
 STORM_HOSTS_MIN = 5
+# How often a storm looks whether it is over.
+AGAIN_MS = 60_000
 
 
 def note(turn: Turn, incident: Incident, limit: Storm) -> None:
@@ -25,11 +28,13 @@ def note(turn: Turn, incident: Incident, limit: Storm) -> None:
         hosts[host.id] = turn.now_ms
         _forget_older(hosts, since_ms)
         if len(hosts) >= _threshold(turn.fleet, limit, label, value):
-            _notice(turn, incident, f"{label}={value}" if value else f"without {label}", len(hosts))
+            _notice(turn, incident, limit, (label, value), len(hosts))
 
 
 def recovered(fleet: Fleet, incident: Incident) -> None:
-    """A fault is over: its host no longer counts."""
+    """A fault is over: its host no longer counts, unless it has another of that type."""
+    if any(fleet.incidents[i].check_type == incident.check_type for i in fleet.by_host.get(incident.subject.host, {})):
+        return
     for label, value in incident.noted:
         hosts = fleet.fresh_bad.get((incident.check_type, label, value))
         if hosts is None:
@@ -39,21 +44,43 @@ def recovered(fleet: Fleet, incident: Incident) -> None:
             del fleet.fresh_bad[(incident.check_type, label, value)]
 
 
-def over(turn: Turn, check_type: str) -> bool:
-    """Whether a storm has passed: nothing new for its window, and fewer sick hosts than make one."""
+def ending(turn: Turn, check_type: str) -> str:
+    """Why a storm has passed, in words; empty while it has not.
+
+    Nothing new for its window, and fewer hosts still sick than make one. That nothing new comes is not enough: when all are
+    sick already nothing new can come, and to repair them one after the other is what the storm held back.
+    """
     outbreak = turn.fleet.outbreaks.get(check_type)
     if outbreak is None:
-        return False
-    limit = turn.policy.storm
+        return ""
+    limit = limit_of(outbreak, turn.policy)
     if turn.now_ms - outbreak.last_ms < limit.within_ms:
-        return False
-    for (kind, label, value), hosts in turn.fleet.fresh_bad.items():
-        if kind != check_type:
-            continue
-        _forget_older(hosts, turn.now_ms - limit.within_ms)
-        if len(hosts) >= _threshold(turn.fleet, limit, label, value):
-            return False
-    return True
+        return ""
+    still = []
+    for (label, value), count in _sick(turn.fleet, check_type, outbreak).items():
+        most = _threshold(turn.fleet, limit, label, value)
+        if count >= most:
+            return ""
+        still.append(f"{count} hosts of {_named(label, value)}")
+    return f"no new {check_type} for {limit.within_ms // 60_000} min, {' and '.join(still) or 'no host'} still sick"
+
+
+def limit_of(outbreak: Outbreak, policy: Policy) -> Storm:
+    """The limit by which a storm was noticed; one from before that was kept ends by the fleet's."""
+    return outbreak.limit or policy.storm
+
+
+def _sick(fleet: Fleet, check_type: str, outbreak: Outbreak) -> dict[tuple[str, str], int]:
+    """How many hosts of each group of the storm have an open incident of its type now."""
+    hosts = dict.fromkeys(i.subject.host for i in fleet.incidents.values() if i.check_type == check_type and i.run is None)
+    labels = [fleet.hosts[host].labels for host in hosts if host in fleet.hosts]
+    # A storm from before its groups were kept may be in any.
+    where = outbreak.where or list(dict.fromkeys(group for each in labels for group in each.items()))
+    return {(label, value): sum(1 for each in labels if each.get(label, "") == value) for label, value in where}
+
+
+def _named(label: str, value: str) -> str:
+    return f"{label}={value}" if value else f"without {label}"
 
 
 def _threshold(fleet: Fleet, limit: Storm, label: str, value: str) -> int:
@@ -69,16 +96,19 @@ def _forget_older(hosts: dict[str, int], since_ms: int) -> None:
         del hosts[oldest]
 
 
-def _notice(turn: Turn, cause: Incident, group: str, count: int) -> None:
+def _notice(turn: Turn, cause: Incident, limit: Storm, group: tuple[str, str], count: int) -> None:
     outbreak = turn.fleet.outbreaks.get(cause.check_type)
-    if outbreak is not None:
-        outbreak.last_ms = turn.now_ms
-        outbreak.groups.setdefault(group, count)
-        return
-    text = f"{count} hosts of {group} fail {cause.check_type} together: held, one cause is more likely than {count}"
-    incident = fleet_incident(turn, STORM_CHECK, cause.check_type, text, Why.STORM)
-    turn.fleet.outbreaks[cause.check_type] = Outbreak(incident.id, turn.now_ms, turn.now_ms, {group: count})
-    turn.wake(incident, turn.now_ms + turn.policy.storm.within_ms)
+    named = _named(*group)
+    if outbreak is None:
+        text = f"{count} hosts of {named} fail {cause.check_type} together: held, one cause is more likely than {count}"
+        incident = fleet_incident(turn, STORM_CHECK, cause.check_type, text, Why.STORM)
+        outbreak = Outbreak(incident.id, turn.now_ms, turn.now_ms, limit=limit)
+        turn.fleet.outbreaks[cause.check_type] = outbreak
+        turn.wake(incident, turn.now_ms + limit.within_ms)
+    outbreak.last_ms = turn.now_ms
+    if group not in outbreak.where:
+        outbreak.where.append(group)
+        outbreak.groups[named] = count
 
 
 def fleet_incident(turn: Turn, check: str, key: str, text: str, why: Why) -> Incident:

@@ -166,6 +166,10 @@ class Timeline:
         asked = next((w.what for w in reversed(self.all(ApprovalWanted)) if w.order == order), "")
         return self.feed(Approve(self.now_ms, order, by, asked if what is None else what))
 
+    def relabel(self, host: str, **labels: str) -> Step:
+        """An operator gives a host other labels."""
+        return self.feed(HostEnrolled(self.now_ms, host, self.fleet.hosts[host].name, labels))
+
     def silent(self, host: str = "h-1") -> Step:
         """Heartbeats are missing for 30 s."""
         return self.feed(HostSilent(self.now_ms, host, 30_000))
