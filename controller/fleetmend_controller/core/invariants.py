@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .gates.fleet_budget import allowance
-from .model import Cost, Fleet, Phase
+from .gates.fleet_budget import allowance, fleet_allowance
+from .model import EVERYBODY, Cost, Fleet, Phase
 from .policy import Policy
 
 Invariant = Callable[[Fleet, Policy], list[str]]
@@ -110,12 +110,15 @@ def waiting_incidents_will_be_woken(fleet: Fleet, _policy: Policy) -> list[str]:
 
 
 def budgets_are_kept(fleet: Fleet, policy: Policy) -> list[str]:
-    """No group has more hosts in work than the most generous playbook over that label allows."""
+    """No group has more hosts in work than the most generous playbook over its label allows, nor the fleet than its ceiling."""
     wrong = []
     for (label, value), hosts in fleet.in_flight.items():
-        budgets = [p.limits.fleet for p in policy.playbooks if p.limits.fleet.by == label]
-        if budgets and len(hosts) > max(allowance(fleet, b, value) for b in budgets):
+        budgets = [budget for budget in policy.budgets if label in budget.labels]
+        if budgets and len(hosts) > max(allowance(fleet, b, value, label) for b in budgets):
             wrong.append(f"{label}={value}: {len(hosts)} hosts in work")
+    everywhere = len(fleet.in_flight.get(EVERYBODY, {}))
+    if everywhere > fleet_allowance(fleet, policy):
+        wrong.append(f"the whole fleet: {everywhere} hosts in work")
     return wrong
 
 

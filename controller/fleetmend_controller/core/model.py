@@ -8,6 +8,9 @@ from enum import Enum, unique
 Scalar = str | int | float | bool
 Params = tuple[tuple[str, Scalar], ...]
 
+# The group of all hosts: no label has an empty name.
+EVERYBODY = ("", "fleet")
+
 
 @unique
 class Status(Enum):
@@ -109,10 +112,28 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class FleetBudget:
-    """At most max(1, percent) of the hosts with equal label `by`, and never more than `at_most`, are disturbed at once."""
+    """At most max(1, percent) of the hosts with equal label `by`, and never more than `at_most`, are disturbed at once.
+
+    So also of those with equal label of each in `also`: a host may fail with its rack as well as with its role.
+    """
 
     by: str
     percent: int
+    at_most: int
+    also: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Every label whose groups it bounds."""
+        return (self.by, *self.also)
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """At most `percent` of all hosts, but `at_least` and `at_most` so many, are disturbed at once, whoever wants it."""
+
+    percent: int
+    at_least: int
     at_most: int
 
 
@@ -128,11 +149,15 @@ class Attempts:
 
 @dataclass(frozen=True, slots=True)
 class Storm:
-    """The same fault on `percent` of a group of equal label `by` within `within_ms` is one cause: people, not repairs."""
+    """The same fault on `percent` of a group of equal label `by` within `within_ms` is one cause: people, not repairs.
+
+    `hosts` is the fewest that can be one.
+    """
 
     by: str
     percent: int
     within_ms: int
+    hosts: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -434,6 +459,7 @@ class Fleet:
     `by_target`: (host, unit) to the incident that stands for it. `acting`: host to incidents whose disruptive order is out.
     `group_size`: (label, value) to number of hosts, and (label, "*") to number of hosts that have the label at all.
     `in_flight`: group to hosts to number of incidents there that hold budget. `waiting`: group to incidents that wait for it.
+    For these, EVERYBODY is a group, too.
     `sick`: group to hosts to number of open incidents there. `opened_at`: repair target to when it turned bad (flapping).
     `fresh_bad`: (check type, label, value) to hosts to when they turned bad, oldest first. `outbreaks`: storms by check type.
     `heals`: repair target to what we healed there. `doubt_ms`: evidence from before it is not believed, because of `doubt`.

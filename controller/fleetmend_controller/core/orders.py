@@ -39,7 +39,7 @@ def issue(turn: Turn, host: Host, incident: Incident, playbook: Playbook, step: 
     incident.holds = ()
     if step.cost is not Cost.HARMLESS:
         turn.fleet.acting.setdefault(host.id, {})[incident.id] = None
-        hold_budget(turn, incident, host, playbook.limits.fleet.by)
+        hold_budget(turn, incident, host, playbook)
         count_order(turn, host, incident, playbook)
     turn.move(incident, Trigger.ALLOW)
     turn.wake(incident, overdue_ms(turn.now_ms, turn.policy.order_ttl_ms, step.timeout_ms))

@@ -8,6 +8,7 @@ from .ending import give_up, reconsider
 from .events import Approve, Deny
 from .gates import Answer, Candidate, Gate
 from .gates.approval import digest, next_order
+from .gates.fleet_budget import places
 from .incidents import WAITING
 from .matching import substitute
 from .model import ActionStep, Approved, Host, Incident, Phase, Playbook, Trust
@@ -80,8 +81,9 @@ def _hold(turn: Turn, host: Host, incident: Incident, playbook: Playbook, answer
         give_up(turn, incident, Trigger.REFUSE, answers[0].why, f"held for too long: {answers[0].text}")
         return
     if Why.FLEET_BUDGET in whys:
-        by = playbook.limits.fleet.by
-        turn.fleet.waiting.setdefault((by, host.labels.get(by, "")), {})[incident.id] = None
+        for place in places(turn.fleet, turn.policy, host, incident, playbook):
+            if place.full:
+                turn.fleet.waiting.setdefault(place.group, {})[incident.id] = None
     if Why.OBSERVER_DOUBTED in whys and incident.phase is Phase.OPEN:
         ask_check(turn, incident)
     turn.move(incident, Trigger.HOLD)

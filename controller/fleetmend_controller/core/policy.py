@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, unique
 
 from .gates import Gate
-from .model import Host, Incident, Playbook, Storm, Window
+from .model import Ceiling, FleetBudget, Floor, Host, Incident, Playbook, Storm, Window
 
 
 @unique
@@ -33,6 +33,7 @@ def one_off(window: Window, now_ms: int) -> int | None:
 
 
 DEFAULT_STORM = Storm("role", 30, 300_000)
+DEFAULT_CEILING = Ceiling(10, 5, 50)
 
 Condition = Callable[[Host, Incident], Match]
 
@@ -45,7 +46,9 @@ class Policy:
     order may wait for its start; `evidence_max_age_ms` how old the newest bad sample of an incident may be; one that lacks
     evidence, or waits for what should pass, for `stuck_ms` goes to people. `window_end` is the calendar. When
     `lost_share_percent` of the fleet (and at least three hosts) seem lost, the observer is suspected. `storm` applies where a
-    playbook sets no limit of its own.
+    playbook sets no limit of its own, `ceiling` to all that is under way in the fleet.
+
+    `budgets` and `floors` follow from the playbooks: each different limit once, for whom every one of them binds.
     """
 
     digest: str
@@ -59,3 +62,12 @@ class Policy:
     lost_share_percent: int = 50
     storm: Storm = DEFAULT_STORM
     default_escalate_to: str = "oncall"
+    ceiling: Ceiling = DEFAULT_CEILING
+    budgets: tuple[FleetBudget, ...] = field(init=False, compare=False, default=())
+    floors: tuple[Floor, ...] = field(init=False, compare=False, default=())
+
+    def __post_init__(self) -> None:
+        """Look through the playbooks once, not at every question."""
+        limits = [playbook.limits for playbook in self.playbooks]
+        object.__setattr__(self, "budgets", tuple(dict.fromkeys(each.fleet for each in limits)))
+        object.__setattr__(self, "floors", tuple(dict.fromkeys(each.floor for each in limits if each.floor is not None)))

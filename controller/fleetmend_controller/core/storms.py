@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from .effects import Escalated, PhaseChanged, Why
-from .model import Fleet, Incident, Outbreak, Phase, Status, Storm, Subject
+from .model import EVERYBODY, Fleet, Incident, Outbreak, Phase, Status, Storm, Subject
 from .policy import Policy
 from .turn import Turn
 
 FLEET = "fleet"
 STORM_CHECK = "storm"
-# Fewer hosts than this are never a storm: the fleet budget alone holds small groups.
+# A share of few hosts is chance: so many at least must be sick, or all of a smaller group.
 STORM_HOSTS_MIN = 5
+# So many hosts of the whole fleet are enough, whatever share of it they are.
+FLEET_HOSTS_MAX = 100
 # How often a storm looks whether it is over.
 AGAIN_MS = 60_000
 
@@ -21,14 +23,15 @@ def note(turn: Turn, incident: Incident, limit: Storm) -> None:
     since_ms = turn.now_ms - limit.within_ms
     groups = dict.fromkeys(sorted(host.labels.items()))
     groups[(limit.by, host.labels.get(limit.by, ""))] = None
+    groups[EVERYBODY] = None
     incident.noted = tuple(groups)
-    for label, value in groups:
-        hosts = turn.fleet.fresh_bad.setdefault((incident.check_type, label, value), {})
+    for group in groups:
+        hosts = turn.fleet.fresh_bad.setdefault((incident.check_type, *group), {})
         hosts.pop(host.id, None)
         hosts[host.id] = turn.now_ms
         _forget_older(hosts, since_ms)
-        if len(hosts) >= _threshold(turn.fleet, limit, label, value):
-            _notice(turn, incident, limit, (label, value), len(hosts))
+        if len(hosts) >= _threshold(turn.fleet, limit, group):
+            _notice(turn, incident, limit, group, len(hosts))
 
 
 def recovered(fleet: Fleet, incident: Incident) -> None:
@@ -57,11 +60,10 @@ def ending(turn: Turn, check_type: str) -> str:
     if turn.now_ms - outbreak.last_ms < limit.within_ms:
         return ""
     still = []
-    for (label, value), count in _sick(turn.fleet, check_type, outbreak).items():
-        most = _threshold(turn.fleet, limit, label, value)
-        if count >= most:
+    for group, count in _sick(turn.fleet, check_type, outbreak).items():
+        if count >= _threshold(turn.fleet, limit, group):
             return ""
-        still.append(f"{count} hosts of {_named(label, value)}")
+        still.append(f"{count} hosts of {_named(group)}")
     return f"no new {check_type} for {limit.within_ms // 60_000} min, {' and '.join(still) or 'no host'} still sick"
 
 
@@ -76,16 +78,30 @@ def _sick(fleet: Fleet, check_type: str, outbreak: Outbreak) -> dict[tuple[str, 
     labels = [fleet.hosts[host].labels for host in hosts if host in fleet.hosts]
     # A storm from before its groups were kept may be in any.
     where = outbreak.where or list(dict.fromkeys(group for each in labels for group in each.items()))
-    return {(label, value): sum(1 for each in labels if each.get(label, "") == value) for label, value in where}
+    return {group: sum(1 for each in labels if _is_in(each, group)) for group in where}
 
 
-def _named(label: str, value: str) -> str:
+def _is_in(labels: dict[str, str], group: tuple[str, str]) -> bool:
+    return group == EVERYBODY or labels.get(group[0], "") == group[1]
+
+
+def _named(group: tuple[str, str]) -> str:
+    label, value = group
+    if group == EVERYBODY:
+        return "the fleet"
     return f"{label}={value}" if value else f"without {label}"
 
 
-def _threshold(fleet: Fleet, limit: Storm, label: str, value: str) -> int:
-    size = fleet.group_size.get((label, value), 0) if value else len(fleet.hosts) - fleet.group_size.get((label, "*"), 0)
-    return max(STORM_HOSTS_MIN, -(-size * limit.percent // 100))
+def _threshold(fleet: Fleet, limit: Storm, group: tuple[str, str]) -> int:
+    """How many hosts of a group make a storm: the share, but five at least, or all of a smaller group, if those are enough."""
+    label, value = group
+    if group == EVERYBODY:
+        size = len(fleet.hosts)
+    else:
+        size = fleet.group_size.get(group, 0) if value else len(fleet.hosts) - fleet.group_size.get((label, "*"), 0)
+    few = max(limit.hosts, min(STORM_HOSTS_MIN, size))
+    share = -(-size * limit.percent // 100)
+    return max(few, min(share, FLEET_HOSTS_MAX) if group == EVERYBODY else share)
 
 
 def _forget_older(hosts: dict[str, int], since_ms: int) -> None:
@@ -98,7 +114,7 @@ def _forget_older(hosts: dict[str, int], since_ms: int) -> None:
 
 def _notice(turn: Turn, cause: Incident, limit: Storm, group: tuple[str, str], count: int) -> None:
     outbreak = turn.fleet.outbreaks.get(cause.check_type)
-    named = _named(*group)
+    named = _named(group)
     if outbreak is None:
         text = f"{count} hosts of {named} fail {cause.check_type} together: held, one cause is more likely than {count}"
         incident = fleet_incident(turn, STORM_CHECK, cause.check_type, text, Why.STORM)

@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from ..core.gates.fleet_budget import allowance
-from ..core.model import Fleet, Phase, Trust
+from ..core.gates.fleet_budget import allowance, fleet_allowance
+from ..core.model import EVERYBODY, Fleet, Phase, Trust
 from ..core.policy import Policy
 from ..core.standing import DEBT_WINDOW_MS, effective_trust
 
@@ -88,12 +88,11 @@ def _hosts(fleet: Fleet) -> dict[str, int]:
 def _budgets(fleet: Fleet, policy: Policy) -> tuple[Budget, ...]:
     """Every group that some playbook limits and that has hosts: the tightest limit counts."""
     limits: dict[tuple[str, str], int] = {}
-    for playbook in policy.playbooks:
-        budget = playbook.limits.fleet
-        values = [value for label, value in fleet.group_size if label == budget.by and value != "*"]
+    for budget, by in [(each, label) for each in policy.budgets for label in each.labels]:
+        values = [value for label, value in fleet.group_size if label == by and value != "*"]
         for value in (*values, ""):
-            group = (budget.by, value)
-            limits[group] = min(limits.get(group, budget.at_most), allowance(fleet, budget, value))
+            limits[(by, value)] = min(limits.get((by, value), budget.at_most), allowance(fleet, budget, value, by))
+    limits[EVERYBODY] = fleet_allowance(fleet, policy)
     return tuple(
         Budget(label, value, len(fleet.in_flight.get((label, value), ())), len(fleet.waiting.get((label, value), ())), limit)
         for (label, value), limit in sorted(limits.items())

@@ -1635,7 +1635,7 @@ class Playbook(_message.Message):
     per_host_window_ms: _builtins.int
     """The window of per_host_count."""
     fleet_by: _builtins.str
-    """The label whose value makes the group that fleet_percent is of."""
+    """The label whose value makes the group that fleet_percent is of; several are joined by ", ", and each makes its own groups."""
     fleet_percent: _builtins.int
     """At most this share of the group at once, but at least one."""
     fleet_at_most: _builtins.int

@@ -141,7 +141,7 @@ def test_the_fleet_budget_is_one_or_the_share_and_never_above_the_ceiling():
 
 
 def test_budget_that_comes_free_goes_to_who_waited_longest():
-    t = Timeline(hosts=3)
+    t = Timeline(hosts=4)
     for number in (1, 2, 3):
         t.seen(Status.CRIT, host=f"h-{number}", seq=1)
     assert [o.host for o in t.orders] == ["h-1"]

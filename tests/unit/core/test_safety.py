@@ -214,12 +214,6 @@ def test_a_storm_in_one_rack_is_seen_although_the_role_is_mostly_well():
     assert list(t.fleet.outbreaks["unit_failed"].groups) == ["rack=r0"]
 
 
-def test_small_groups_have_no_storms():
-    t = Timeline(hosts=3)
-    fail_all(t, 3)
-    assert t.fleet.outbreaks == {}
-
-
 def test_a_playbooks_own_storm_limit_counts():
     t = Timeline(policy(playbook(limits=replace(LIMITS, storm=Storm("role", 10, 300_000)))), hosts=60)
     fail_all(t, 6)

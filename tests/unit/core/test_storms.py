@@ -3,8 +3,10 @@
 from collections import Counter
 from dataclasses import replace
 
+import pytest
+
 from fleetmend_controller.core.effects import Why
-from fleetmend_controller.core.model import Outbreak, Outcome, Rate, Status, Storm
+from fleetmend_controller.core.model import FleetBudget, Outbreak, Outcome, Rate, Status, Storm
 
 from .timeline import CALM, LIMITS, Timeline, playbook, policy
 
@@ -39,7 +41,7 @@ def test_a_storm_lasts_while_its_hosts_are_sick_although_no_new_one_comes():
     assert t.fleet.outbreaks == {}
     assert [c.why for c in t.closed if c.subject.host == "fleet"] == [Why.STORM_OVER]
     over = next(r.text for s in t.steps for r in s.reasons if r.why is Why.STORM_OVER)
-    assert over == "no new unit_failed for 5 min, 19 hosts of role=web still sick"
+    assert over == "no new unit_failed for 5 min, 19 hosts of role=web and 19 hosts of the fleet still sick"
     assert len(t.orders) > ordered
 
 
@@ -98,3 +100,88 @@ def test_a_storm_from_before_its_groups_were_kept_looks_at_all():
     recover(t, *range(1, 7))
     t.wait(60_000)
     assert t.fleet.outbreaks == {}
+
+
+def small_roles(t: Timeline, roles: int) -> None:
+    """As many groups; none of their labels joins many hosts."""
+    for number in range(1, len(t.fleet.hosts) + 1):
+        t.relabel(f"h-{number}", role=f"r{number % roles}")
+
+
+def test_a_whole_fleet_of_small_groups_is_one_storm_and_never_much_at_once():
+    t = Timeline(hosts=200)
+    small_roles(t, 50)
+    fail(t, *range(1, 201))
+    assert len(t.orders) == 20, "the ceiling: a tenth of the fleet, whatever each role may have"
+    assert ("", "fleet") in t.fleet.outbreaks["unit_failed"].where
+    t.wait(1_200_000)
+    assert len({o.host for o in t.orders}) == 20
+
+
+def test_a_hundred_hosts_are_a_storm_in_any_fleet():
+    t = Timeline(policy(playbook(limits=replace(LOOSE, fleet=FleetBudget("role", 100, 9)))), hosts=700)
+    small_roles(t, 350)
+    fail(t, *range(1, 100))
+    assert t.fleet.outbreaks == {}
+    fail(t, 100)
+    assert t.fleet.outbreaks["unit_failed"].groups == {"the fleet": 100}
+
+
+@pytest.mark.parametrize(("size", "most"), [(1, 3), (2, 3), (3, 3), (4, 4), (5, 5), (6, 5), (17, 6), (100, 30)])
+def test_all_of_a_small_group_are_a_storm_and_two_hosts_never(size: int, most: int):
+    t = Timeline(hosts=300)
+    for number in range(1, 301):
+        t.relabel(f"h-{number}", role="web" if number <= size else f"r{number}")
+    fail(t, *range(1, min(size, most - 1) + 1))
+    assert t.fleet.outbreaks == {}
+    if most <= size:
+        fail(t, most)
+        assert t.fleet.outbreaks["unit_failed"].where == [("role", "web")]
+
+
+def test_a_playbook_may_say_how_few_hosts_can_be_a_storm():
+    t = Timeline(policy(playbook(limits=replace(LIMITS, storm=Storm("role", 30, 300_000, hosts=6)))), hosts=5)
+    fail(t, 1, 2, 3, 4, 5)
+    assert t.fleet.outbreaks == {}
+
+
+def racks(t: Timeline) -> None:
+    """Four racks, each with every role."""
+    for number in range(1, len(t.fleet.hosts) + 1):
+        t.relabel(f"h-{number}", role=f"r{number % 25}", rack=f"k{number % 4}")
+
+
+def test_a_budget_over_role_and_rack_is_kept_in_both():
+    t = Timeline(policy(playbook(limits=replace(LIMITS, fleet=FleetBudget("role", 50, 2, ("rack",))))), hosts=100)
+    racks(t)
+    fail(t, 4, 8, 12)
+    assert [o.host for o in t.orders] == ["h-4", "h-8"], "three roles, but one rack"
+    assert "2 hosts of rack=k0 are being healed, limit 2" in [r.text for s in t.steps for r in s.reasons]
+    fail(t, 1)
+    assert [o.host for o in t.orders][-1] == "h-1"
+
+
+def test_who_waits_for_a_rack_goes_on_when_its_place_comes_free():
+    t = Timeline(policy(playbook(limits=replace(LIMITS, fleet=FleetBudget("role", 50, 1, ("rack",))))), hosts=100)
+    racks(t)
+    fail(t, 4, 8)
+    assert [o.host for o in t.orders] == ["h-4"]
+    t.ended(t.orders[0], Outcome.REFUSED)
+    assert [o.host for o in t.orders] == ["h-4", "h-8"]
+
+
+def test_people_obey_the_tightest_budget_of_every_label():
+    strict = playbook(name="drain", check="other", limits=replace(LIMITS, fleet=FleetBudget("rack", 1, 1)))
+    t = Timeline(policy(playbook(), strict), hosts=100)
+    racks(t)
+    t.run("h-4")
+    t.run("h-8")
+    t.run("h-1")
+    assert [o.host for o in t.orders] == ["h-4", "h-1"]
+    assert t.fleet.incidents["inc-2"].holds == ("fleet_budget:fleet_budget",)
+
+
+def test_a_host_without_the_label_shares_the_budget_of_those_without_it():
+    t = Timeline(policy(playbook(limits=replace(LIMITS, fleet=FleetBudget("role", 50, 9, ("rack",))))), hosts=3)
+    fail(t, 1, 2)
+    assert [o.host for o in t.orders] == ["h-1"]

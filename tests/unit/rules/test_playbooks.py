@@ -1,5 +1,7 @@
 """What a playbook file becomes in the core, and what its author is warned of."""
 
+import pytest
+
 from fleetmend_controller.core.model import (
     ActionStep,
     Approval,
@@ -87,6 +89,24 @@ def test_everything_that_is_written_arrives():
         WaitStep(60_000),
         ActionStep("restart_unit", (("unit", "shop.service"),), Cost.DISRUPTIVE, Proof(30_000, 10_000), 120_000),
     )
+
+
+def test_a_budget_may_name_several_labels():
+    text = SHORT + "limits: {fleet: {by: [role, rack]}}\n"
+    (playbook,) = rules(checks=CHECKS, playbooks=text).policy.playbooks
+    assert playbook.limits.fleet == FleetBudget("role", 10, 20, ("rack",))
+    assert playbook.limits.fleet.labels == ("role", "rack")
+
+
+@pytest.mark.parametrize("by", ["[]", "[role, role]", "[a, b, c, d, e, f]", "[[role]]", "3", '""'])
+def test_a_budget_over_nothing_or_the_same_twice_is_said(by: str):
+    text = SHORT + f"limits: {{fleet: {{by: {by}}}}}\n"
+    assert problems(checks=CHECKS, playbooks=text)
+
+
+def test_a_storm_may_say_how_few_hosts_can_be_one():
+    text = SHORT + "limits: {storm: {by: role, percent: 50, within: 1m, hosts: 5}}\n"
+    assert rules(checks=CHECKS, playbooks=text).policy.playbooks[0].limits.storm == Storm("role", 50, 60_000, 5)
 
 
 def test_what_is_left_away_is_careful():
