@@ -9,9 +9,10 @@ from .events import Approve, Deny
 from .gates import Answer, Candidate, Gate
 from .gates.approval import digest, next_order
 from .gates.fleet_budget import places
+from .gates.storm import described
 from .incidents import WAITING
 from .matching import substitute
-from .model import ActionStep, Approved, Host, Incident, Phase, Playbook, Trust
+from .model import ActionStep, Approved, Host, Incident, Outbreak, Phase, Playbook, Trust
 from .orders import ask_check, issue
 from .transitions import Trigger
 from .turn import Turn
@@ -22,6 +23,8 @@ RECHECK_MS = 300_000
 # People are asked anew when what they were asked for changes; what never stands still is not for asking.
 CHANGES_MAX = 5
 
+# Many faults are one problem then, which people have already.
+_ONE_CAUSE = {Why.STORM, Why.MANY_HOSTS_LOST, Why.OBSERVER_DOUBTED}
 _BLIND = {Why.EVIDENCE_STALE, Why.EVIDENCE_UNKNOWN, Why.FAULT_EASED, Why.OBSERVER_DOUBTED}
 # What should pass by itself soon; if it does not, a person must know.
 _STUCK = _BLIND | {Why.FLEET_BUDGET, Why.MINIMUM_HEALTHY, Why.HOST_BUSY, Why.GROUP_UNKNOWN}
@@ -52,6 +55,9 @@ def try_step(turn: Turn, host: Host, incident: Incident, playbook: Playbook, ste
         issue(turn, host, incident, playbook, step, params)
         return
     refusal = next((answer for _, answer in blockers if answer.verdict is Verdict.REFUSE), None)
+    if incident.run is None and any(answer.why in _ONE_CAUSE for _, answer in blockers):
+        # One page for all was sent, or will be: what this playbook may not do is no second one.
+        refusal = None
     holds = tuple(f"{gate.name}:{answer.why.value}" for gate, answer in blockers)
     if holds != incident.holds or refusal is not None:
         _say_gates(turn, incident, answers)
@@ -72,6 +78,16 @@ def ask_anew(turn: Turn, incident: Incident, because: str) -> None:
     incident.asked_ms, incident.asked_what = None, ""
     incident.changes += 1
     turn.say(incident, Why.APPROVAL_CHANGED, f"{next_order(incident)} needs approval anew: {because}")
+
+
+def hold_for_storm(turn: Turn, incident: Incident, outbreak: Outbreak) -> None:
+    """No playbook answers it, and people have the storm: the ticket for this one host can wait for its end."""
+    holds = (f"storm:{Why.STORM.value}",)
+    if holds != incident.holds:
+        turn.say(incident, Why.STORM, described(outbreak, incident.check_type), "storm", Verdict.HOLD)
+    incident.holds = holds
+    turn.move(incident, Trigger.HOLD)
+    turn.wake(incident, turn.now_ms + RECHECK_MS)
 
 
 def _hold(turn: Turn, host: Host, incident: Incident, playbook: Playbook, answers: list[Answer], what: str) -> None:

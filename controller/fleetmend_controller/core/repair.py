@@ -28,7 +28,7 @@ from .model import (
     WaitStep,
 )
 from .orders import ask_check, record_end, record_late_end
-from .permission import RECHECK_MS, ask_anew, try_step
+from .permission import RECHECK_MS, ask_anew, hold_for_storm, try_step
 from .transitions import Trigger
 from .turn import Turn
 
@@ -59,11 +59,19 @@ def consider(turn: Turn, incident: Incident) -> None:
         limit = playbook.limits.storm if playbook is not None else None
         storms.note(turn, incident, limit or turn.policy.storm)
     if playbook is None:
-        give_up(turn, incident, Trigger.REFUSE, Why.NO_PLAYBOOK, f"no playbook answers {incident.subject.check} here")
+        _unanswered(turn, incident)
         return
     step = _due_step(turn, incident, playbook)
     if step is not None:
         try_step(turn, host, incident, playbook, step)
+
+
+def _unanswered(turn: Turn, incident: Incident) -> None:
+    outbreak = turn.fleet.outbreaks.get(incident.check_type)
+    if outbreak is not None:
+        hold_for_storm(turn, incident, outbreak)
+        return
+    give_up(turn, incident, Trigger.REFUSE, Why.NO_PLAYBOOK, f"no playbook answers {incident.subject.check} here")
 
 
 def settle(turn: Turn) -> None:

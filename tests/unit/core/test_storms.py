@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from fleetmend_controller.core.effects import Why
-from fleetmend_controller.core.model import FleetBudget, Outbreak, Outcome, Rate, Status, Storm
+from fleetmend_controller.core.model import FleetBudget, Outbreak, Outcome, Phase, Rate, Status, Storm, Subject, Trust
 
 from .timeline import CALM, LIMITS, Timeline, playbook, policy
 
@@ -114,13 +114,13 @@ def test_a_whole_fleet_of_small_groups_is_one_storm_and_never_much_at_once():
     fail(t, *range(1, 201))
     assert len(t.orders) == 20, "the ceiling: a tenth of the fleet, whatever each role may have"
     assert ("", "fleet") in t.fleet.outbreaks["unit_failed"].where
-    t.wait(1_200_000)
+    t.wait(320_000)
     assert len({o.host for o in t.orders}) == 20
 
 
 def test_a_hundred_hosts_are_a_storm_in_any_fleet():
-    t = Timeline(policy(playbook(limits=replace(LOOSE, fleet=FleetBudget("role", 100, 9)))), hosts=700)
-    small_roles(t, 350)
+    t = Timeline(policy(playbook(limits=replace(LOOSE, fleet=FleetBudget("role", 100, 9)))), hosts=340)
+    small_roles(t, 170)
     fail(t, *range(1, 100))
     assert t.fleet.outbreaks == {}
     fail(t, 100)
@@ -129,8 +129,8 @@ def test_a_hundred_hosts_are_a_storm_in_any_fleet():
 
 @pytest.mark.parametrize(("size", "most"), [(1, 3), (2, 3), (3, 3), (4, 4), (5, 5), (6, 5), (17, 6), (100, 30)])
 def test_all_of_a_small_group_are_a_storm_and_two_hosts_never(size: int, most: int):
-    t = Timeline(hosts=300)
-    for number in range(1, 301):
+    t = Timeline(hosts=120)
+    for number in range(1, 121):
         t.relabel(f"h-{number}", role="web" if number <= size else f"r{number}")
     fail(t, *range(1, min(size, most - 1) + 1))
     assert t.fleet.outbreaks == {}
@@ -185,3 +185,54 @@ def test_a_host_without_the_label_shares_the_budget_of_those_without_it():
     t = Timeline(policy(playbook(limits=replace(LIMITS, fleet=FleetBudget("role", 50, 9, ("rack",))))), hosts=3)
     fail(t, 1, 2)
     assert [o.host for o in t.orders] == ["h-1"]
+
+
+@pytest.mark.parametrize(
+    ("book", "before"),
+    [
+        (playbook(trust=Trust.OBSERVE), Why.TRUST_OBSERVE),
+        (playbook(check="other"), Why.NO_PLAYBOOK),
+        (playbook(limits=replace(LIMITS, per_host=Rate(0, 3_600_000))), Why.HOST_RATE),
+        (playbook(trust=Trust.SUGGEST), None),
+    ],
+    ids=["observes", "no playbook", "a gate refuses", "suggests"],
+)
+def test_a_storm_is_told_once_whatever_the_playbook_may_do(book, before):
+    t = Timeline(policy(book), hosts=100)
+    fail(t, *range(1, 61))
+    told = Counter(e.why for e in t.escalated)
+    assert told == Counter({Why.STORM: 1} | ({before: 29} if before else {})), "the 30th makes the storm"
+    t.wait(600_000)
+    assert Counter(e.why for e in t.escalated) == told
+    assert all(i.phase is Phase.HELD for i in t.fleet.incidents.values() if i.subject.host in {f"h-{n}" for n in range(31, 61)})
+
+
+def test_after_the_storm_each_fault_goes_its_way():
+    t = Timeline(policy(playbook(check="other")), hosts=40)
+    fail(t, *range(1, 14))
+    recover(t, *range(1, 12))
+    t.wait(600_000)
+    assert t.fleet.outbreaks == {}
+    after = [e for e in t.escalated if e.why is Why.NO_PLAYBOOK and e.subject.host in ("h-12", "h-13")]
+    assert len(after) == 2
+
+
+def test_when_most_hosts_are_lost_a_refusal_waits_like_everything_else():
+    t = Timeline(policy(playbook(trust=Trust.OBSERVE)), hosts=6)
+    for number in (1, 2, 3, 4):
+        t.silent(f"h-{number}")
+    told = len(t.escalated)
+    t.seen(Status.CRIT, host="h-6")
+    assert len(t.escalated) == told
+    assert (
+        "observer:many_hosts_lost"
+        in t.fleet.incidents[t.fleet.by_subject[Subject("h-6", "unit_failed", "nginx.service")]].holds
+    )
+
+
+def test_people_hear_at_once_what_their_own_request_may_not_do():
+    t = Timeline(hosts=6)
+    for number in (1, 2, 3, 4):
+        t.silent(f"h-{number}")
+    t.run("h-1")
+    assert [c.why for c in t.closed] == [Why.HOST_LOST]
