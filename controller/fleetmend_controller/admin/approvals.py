@@ -42,6 +42,8 @@ async def approve(desk: Desk, request: pb.ApproveRequest, who: Caller) -> pb.App
     incident, playbook, step = await _asked_for(desk, "approve", order, request.digest, who)
     if not request.digest:
         raise invalid(f"cannot approve {order} unseen: give the digest of what you saw; {_LS}")
+    if incident.run is not None and person(str(who)) == person(playbook.owner):
+        raise not_now(f"cannot approve {order}: you asked for it, and it takes another person's word")
     given = _people(incident, order, desk.now_ms() - playbook.approval.within_ms)
     if person(str(who)) in [person(by) for by in given]:
         raise not_now(f"cannot approve {order} twice: {who} approved it already; {_still(playbook, given)}")
@@ -153,7 +155,7 @@ def _request_of(desk: Desk, incident: Incident, playbook: Playbook, step: Action
         params=pairs(params),
         cost=cost_of(step.cost.value),
         playbook=playbook.name,
-        asked=playbook.escalate.to,
+        asked=playbook.escalate.to if incident.run is None else desk.decider.rules.policy.default_escalate_to,
         asked_ms=asked_ms,
         until_ms=asked_ms + wanted.within_ms,
         people_needed=wanted.people,

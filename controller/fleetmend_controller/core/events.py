@@ -153,7 +153,10 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class RunRequested:
-    """An operator wants one action on one host; it passes the gates like any other."""
+    """An operator wants one action on one host; it passes the gates like any other.
+
+    `approve_myself`: what cannot be undone needs nobody else's approval, because an admin said so in so many words.
+    """
 
     at_ms: int
     host: str
@@ -163,6 +166,7 @@ class RunRequested:
     timeout_ms: int
     by: str
     request: str
+    approve_myself: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import ending, permission, repair, standing
+from . import ending, permission, repair, runs, standing
 from . import fleet as members
 from .effects import Step, Why
 from .events import (
@@ -236,7 +236,7 @@ _HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
     HostSilent: members.silent,
     HostEnrolled: members.enrol,
     HostRemoved: members.remove,
-    RunRequested: repair.run_requested,
+    RunRequested: runs.requested,
     Approve: permission.answered,
     Deny: permission.answered,
     Paused: _paused,

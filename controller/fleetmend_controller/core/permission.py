@@ -67,7 +67,8 @@ def try_step(turn: Turn, host: Host, incident: Incident, playbook: Playbook, ste
             turn.fleet.flaps_told[incident.tried] = turn.now_ms
         give_up(turn, incident, Trigger.REFUSE, refusal.why, refusal.text)
         return
-    _hold(turn, host, incident, playbook, [answer for _, answer in blockers], what)
+    holding = [answer for _, answer in blockers if answer.verdict is Verdict.HOLD]
+    _hold(turn, host, incident, playbook, holding, what)
 
 
 def ask_anew(turn: Turn, incident: Incident, because: str) -> None:
@@ -93,7 +94,9 @@ def hold_for_storm(turn: Turn, incident: Incident, outbreak: Outbreak) -> None:
 def _hold(turn: Turn, host: Host, incident: Incident, playbook: Playbook, answers: list[Answer], what: str) -> None:
     whys = {answer.why for answer in answers}
     since_ms = incident.opened_ms if incident.run else incident.evidence_ms if whys <= _BLIND else incident.phase_since_ms
-    if (incident.run is not None or whys <= _STUCK) and turn.now_ms - since_ms >= turn.policy.stuck_ms:
+    # People have their own time to answer; see the approval gate.
+    waits = whys == {Why.APPROVAL_NEEDED}
+    if not waits and (incident.run is not None or whys <= _STUCK) and turn.now_ms - since_ms >= turn.policy.stuck_ms:
         give_up(turn, incident, Trigger.REFUSE, answers[0].why, f"held for too long: {answers[0].text}")
         return
     if Why.FLEET_BUDGET in whys:
@@ -114,7 +117,9 @@ def _ask_people(turn: Turn, incident: Incident, playbook: Playbook, text: str, w
     incident.asked_ms, incident.asked_what = turn.now_ms, what
     wanted, order = playbook.approval, next_order(incident)
     until_ms = turn.now_ms + wanted.within_ms
-    turn.do(ApprovalWanted(incident.id, order, playbook.escalate.to, wanted.people, until_ms, text, what))
+    # Who asked for a run cannot be who is asked.
+    to = playbook.escalate.to if incident.run is None else turn.policy.default_escalate_to
+    turn.do(ApprovalWanted(incident.id, order, to, wanted.people, until_ms, text, what))
 
 
 def answered(turn: Turn, event: Approve | Deny) -> None:

@@ -5,26 +5,18 @@ from __future__ import annotations
 from . import proof, standing, storms
 from .effects import Verdict, Why
 from .ending import end, freed, give_up, reconsider
-from .events import EvidenceConfirmed, Observed, OrderEnded, RunRequested
-from .gates.approval import digest, next_order
-from .incidents import WAITING, open_run, playbook_of, release, release_host
+from .events import EvidenceConfirmed, Observed, OrderEnded
+from .incidents import WAITING, playbook_of, release, release_host
 from .matching import match
 from .model import (
     ActionStep,
-    Approved,
-    Attempts,
     Cost,
-    EscalateTo,
-    FleetBudget,
     Host,
     Incident,
-    Limits,
     Outcome,
     Phase,
     Playbook,
-    Rate,
     Status,
-    Trust,
     WaitStep,
 )
 from .orders import ask_check, record_end, record_late_end
@@ -36,7 +28,6 @@ from .turn import Turn
 LOOKS_MAX = 3
 # A fault that the agent calls gone is looked at again after this time at the latest.
 GONE_RECHECK_MS = 5_000
-OPERATOR_LIMITS = Limits(Rate(60, 3_600_000), FleetBudget("role", 10, 20), Attempts(60, 3_600_000, 0, 1))
 
 _OUTCOME_WHY = {
     Outcome.DONE: Why.ACTION_DONE,
@@ -168,32 +159,6 @@ def proof_tick(turn: Turn, incident: Incident) -> None:
         _next_try(turn, incident, Why.PROOF_TIMEOUT, "the step has no proof")
         return
     _proof_answered(turn, incident, proof.tick(turn, incident, step), "")
-
-
-def run_requested(turn: Turn, event: RunRequested) -> None:
-    """An operator wants an action on a host: it goes through the same gates and budgets as any other."""
-    host = turn.fleet.hosts.get(event.host)
-    if host is None:
-        return
-    step = ActionStep(event.action, event.params, Cost(event.cost), None, event.timeout_ms)
-    playbook = Playbook(
-        name="operator",
-        summary=f"{event.action} for {event.by}",
-        owner=event.by,
-        trust=Trust.ACT,
-        check="operator_run",
-        where="",
-        for_ms=0,
-        steps=(step,),
-        limits=OPERATOR_LIMITS,
-        escalate=EscalateTo(event.by, "ticket"),
-        toil_minutes=0,
-    )
-    incident = open_run(turn, host, playbook, event.request, event.by)
-    # Who asks for it approves it.
-    what = digest(playbook, step, event.params)
-    incident.approvals.append(Approved(next_order(incident), event.by, turn.now_ms, what))
-    consider(turn, incident)
 
 
 def _playbook(turn: Turn, incident: Incident, host: Host) -> Playbook | None:

@@ -183,4 +183,4 @@ def test_a_storm_tells_what_its_hosts_share_and_whom_it_holds(make_world):
     assert "6 failing hosts were compared with 90 healthy ones; they share: | all have kernel.release 6.1" in text
     assert "incidents that it holds, 2 of them: | inc-5 unit_failed nginx.service on" in text
     held = text_of(world, next(i.id for i in world.fleet.incidents.values() if i.subject.host == hosts[-1]))
-    assert f"hold storm: many hosts fail unit_failed together: role=web (5 hosts); see {storm}" in held
+    assert f"hold storm: many hosts fail unit_failed together: role=web (5 hosts), the fleet (5 hosts); see {storm}" in held

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from fleetmend_controller.core.effects import Why
+from fleetmend_controller.core.events import ObserverDoubted
 from fleetmend_controller.core.model import FleetBudget, Outbreak, Outcome, Phase, Rate, Status, Storm, Subject, Trust
 
 from .timeline import CALM, LIMITS, Timeline, playbook, policy
@@ -236,3 +237,12 @@ def test_people_hear_at_once_what_their_own_request_may_not_do():
         t.silent(f"h-{number}")
     t.run("h-1")
     assert [c.why for c in t.closed] == [Why.HOST_LOST]
+
+
+def test_a_refusal_under_doubt_reaches_people_in_the_end():
+    t = Timeline(policy(playbook(trust=Trust.OBSERVE)))
+    t.feed(ObserverDoubted(t.now_ms + 1, "the clock jumped"))
+    t.seen(Status.CRIT)
+    assert t.escalated == []
+    t.wait(700_000, fresh=False)
+    assert [e.why for e in t.escalated] == [Why.OBSERVER_DOUBTED]

@@ -42,9 +42,11 @@ def needed(playbook: Playbook, step: ActionStep, trust: Trust) -> bool:
 def _ask(c: Candidate) -> Answer:
     wanted = c.playbook.approval
     if not needed(c.playbook, c.step, c.trust):
-        return allow("no approval is needed")
+        return allow(_free(c))
     order, what = next_order(c.incident), digest(c.playbook, c.step, c.params)
-    given = [a for a in c.incident.approvals if a.order == order and a.what == what]
+    # A person's own request is one person's word already; it takes another's.
+    asks = person(c.playbook.owner) if c.incident.run is not None else ""
+    given = [a for a in c.incident.approvals if a.order == order and a.what == what and person(a.by) != asks]
     since_ms = c.now_ms - wanted.within_ms
     people = list(dict.fromkeys(person(a.by) for a in given if a.at_ms > since_ms))
     if len(people) >= wanted.people:
@@ -55,7 +57,15 @@ def _ask(c: Candidate) -> Answer:
         who = f"only {', '.join(some)}" if some else "nobody"
         return refuse(Why.APPROVAL_EXPIRED, f"{who} approved {order} within {wanted.within_ms // 60_000} min")
     until_ms = (c.now_ms if asked_ms is None else asked_ms) + wanted.within_ms
-    return hold(Why.APPROVAL_NEEDED, f"{len(people)} of {wanted.people} people approved {order} ({c.step.action})", until_ms)
+    others = f" other than {asks}" if asks else ""
+    text = f"{len(people)} of {wanted.people} people{others} approved {order} ({c.step.action})"
+    return hold(Why.APPROVAL_NEEDED, text, until_ms)
+
+
+def _free(c: Candidate) -> str:
+    if c.incident.run is not None and c.step.cost is Cost.DESTRUCTIVE:
+        return f"{c.playbook.owner} asked for it and approves it alone, in so many words"
+    return "no approval is needed"
 
 
 GATE = Gate("approval", 140, "Must people approve this, and have they?", _ask)
