@@ -51,7 +51,7 @@ TITLES = {
 }
 
 _TOPICS = {
-    Topic.SEEN: ("fault_seen", "same_target", "storm", "many_hosts_lost"),
+    Topic.SEEN: ("fault_seen", "same_target", "storm", "common_cause", "many_hosts_lost"),
     Topic.PLAYBOOKS: (
         "playbook_matched",
         "playbook_other_check",

@@ -63,6 +63,7 @@ class Why(Enum):
     MINIMUM_HEALTHY = "minimum_healthy"
     STORM = "storm"
     STORM_OVER = "storm_over"
+    COMMON_CAUSE = "common_cause"
     HUMAN_PRESENT = "human_present"
     APPROVAL_NEEDED = "approval_needed"
     APPROVAL_EXPIRED = "approval_expired"
@@ -181,7 +182,18 @@ class ApprovalWanted:
     what: str = ""
 
 
-Effect = ApprovalWanted | SendOrder | RequestCheck | WakeAt | PhaseChanged | Escalated | Closed | ActionEnded
+@dataclass(frozen=True, slots=True)
+class CompareHosts:
+    """Compare the hosts that fail checks of this type with those that do not, and tell what comes of it as CommonCause.
+
+    `incident` is the storm that waits for it, or the fault with which there were many.
+    """
+
+    incident: str
+    check_type: str
+
+
+Effect = ApprovalWanted | SendOrder | RequestCheck | WakeAt | PhaseChanged | Escalated | Closed | ActionEnded | CompareHosts
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,6 +238,20 @@ class ObserverDoubted:
 
 
 @dataclass(frozen=True, slots=True)
+class CommonCause:
+    """What the hosts that fail checks of one type share and healthy hosts lack: a label, a version, a recent change.
+
+    `hosts` are those that failed when they were compared, `difference` the lines for people, the most telling first; without
+    any nothing was found that tells them apart.
+    """
+
+    at_ms: int
+    check_type: str
+    hosts: tuple[str, ...]
+    difference: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DeciderStarted:
     """A decider took over with this epoch."""
 
@@ -266,5 +280,6 @@ Event = (
     | PersonSeen
     | TrustRestored
     | ObserverDoubted
+    | CommonCause
     | DeciderStarted
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .effects import Why
+from .effects import Escalated, Why
 from .events import HostEnrolled, HostRemoved, HostSilent, PersonSeen
 from .gates.observer import many_lost
 from .incidents import close, count_sick, escalate, open_host_lost
@@ -69,7 +69,9 @@ def silent(turn: Turn, event: HostSilent) -> None:
     if many and Subject(FLEET, MANY_LOST_CHECK, "") not in turn.fleet.by_subject:
         share = f"{len(turn.fleet.lost)} of {len(turn.fleet.hosts)} hosts seem lost"
         text = f"{share}: the controller may be the one cut off. Nothing is done anywhere until they are heard"
-        fleet_incident(turn, MANY_LOST_CHECK, "", text, Why.MANY_HOSTS_LOST)
+        all_lost = fleet_incident(turn, MANY_LOST_CHECK, "", text, Why.MANY_HOSTS_LOST)
+        to = turn.policy.default_escalate_to
+        turn.do(Escalated(all_lost.id, all_lost.subject, to, "page", Why.MANY_HOSTS_LOST, text))
     # Where most seem lost one page is enough; each host still has its incident.
     severity = "ticket" if many else "page"
     text = f"{incident.summary}; nothing is done there until it is back"

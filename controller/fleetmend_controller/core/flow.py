@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import ending, permission, repair, runs, standing
+from . import ending, permission, repair, runs, standing, storms
 from . import fleet as members
 from .effects import Step, Why
 from .events import (
     Approve,
+    CommonCause,
     DeciderStarted,
     Deny,
     Event,
@@ -40,7 +41,6 @@ from .incidents import HOST_LOST_CHECK, WAITING, add_symptom, drop_symptom, open
 from .model import Fleet, Incident, Pause, Phase, Status, Subject
 from .orders import ask_check, overdue_ms, resend
 from .policy import Policy
-from .storms import STORM_CHECK
 from .transitions import Trigger
 from .turn import Turn
 
@@ -155,7 +155,7 @@ def _woken(turn: Turn, event: Woken) -> None:
         repair.proof_tick(turn, incident)
     elif incident.phase in (Phase.ORDERED, Phase.RUNNING):
         repair.order_overdue(turn, incident)
-    elif incident.subject.check == STORM_CHECK:
+    elif incident.subject.check == storms.STORM_CHECK:
         repair.storm_tick(turn, incident)
 
 
@@ -246,6 +246,7 @@ _HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
     PersonSeen: members.person_seen,
     TrustRestored: standing.restored,
     PolicyLoaded: _policy_loaded,
+    CommonCause: storms.common_cause,
     ObserverDoubted: lambda turn, event: members.doubt(turn, event.why),
     DeciderStarted: _started,
 }

@@ -421,7 +421,8 @@ class Outbreak:
     """Storm: many hosts turned bad in the same way.
 
     `groups` says where in words, with the number of hosts when it was noticed there; `where` names the same groups by label and
-    value. `limit` is what noticed it, and what ends it.
+    value. `limit` is what noticed it, and what ends it. `hosts` are those in which a common cause was found. `told` once people
+    were paged, which waits a moment for what the hosts share.
     """
 
     incident: str
@@ -430,6 +431,8 @@ class Outbreak:
     groups: dict[str, int] = field(default_factory=dict)
     where: list[tuple[str, str]] = field(default_factory=list)
     limit: Storm | None = None
+    hosts: list[str] = field(default_factory=list)
+    told: bool = True
 
 
 @dataclass(slots=True)
@@ -462,6 +465,7 @@ class Fleet:
     For these, EVERYBODY is a group, too.
     `sick`: group to hosts to number of open incidents there. `opened_at`: repair target to when it turned bad (flapping).
     `fresh_bad`: (check type, label, value) to hosts to when they turned bad, oldest first. `outbreaks`: storms by check type.
+    `compared_ms`: check type to when its failing hosts were last compared with the healthy ones.
     `heals`: repair target to what we healed there. `doubt_ms`: evidence from before it is not believed, because of `doubt`.
     Dicts with None stand for ordered sets: iteration order must not depend on string hashing.
     """
@@ -483,6 +487,7 @@ class Fleet:
     flaps_told: dict[Subject, int] = field(default_factory=dict)
     fresh_bad: dict[tuple[str, str, str], dict[str, int]] = field(default_factory=dict)
     outbreaks: dict[str, Outbreak] = field(default_factory=dict)
+    compared_ms: dict[str, int] = field(default_factory=dict)
     windows: dict[str, Window] = field(default_factory=dict)
     presence: dict[str, Presence] = field(default_factory=dict)
     standing: dict[str, Standing] = field(default_factory=dict)

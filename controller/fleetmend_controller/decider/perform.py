@@ -10,6 +10,7 @@ from ..core.effects import (
     ActionEnded,
     ApprovalWanted,
     Closed,
+    CompareHosts,
     Effect,
     Escalated,
     PhaseChanged,
@@ -19,9 +20,7 @@ from ..core.effects import (
     Step,
     Verdict,
     WakeAt,
-    Why,
 )
-from ..core.storms import STORM_CHECK
 from ..http.metrics import Metrics
 from .ports import GatewayPort
 from .timers import Timers
@@ -29,7 +28,7 @@ from .timers import Timers
 log = logging.getLogger("fleetmend.decider")
 
 Listener = Callable[[PhaseChanged], None]
-StormListener = Callable[[Escalated], None]
+Comparer = Callable[[CompareHosts], None]
 
 
 @dataclass(slots=True)
@@ -41,7 +40,7 @@ class Performer:
     gateway: GatewayPort | None = None
     epoch: int = 0
     listeners: list[Listener] = field(default_factory=list)
-    on_storm: StormListener | None = None
+    on_compare: Comparer | None = None
 
     def perform(self, step: Step) -> None:
         """Carry out one step."""
@@ -72,6 +71,9 @@ class Performer:
                 )
             case Closed():
                 self._closed(effect)
+            case CompareHosts():
+                if self.on_compare is not None:
+                    self.on_compare(effect)
             case ActionEnded():
                 self.metrics.actions.labels(effect.action, effect.outcome).inc()
 
@@ -98,8 +100,6 @@ class Performer:
             effect.why.value,
             effect.text,
         )
-        if effect.why is Why.STORM and effect.subject.check == STORM_CHECK and self.on_storm is not None:
-            self.on_storm(effect)
 
     def _closed(self, effect: Closed) -> None:
         self.metrics.incidents_closed.labels(effect.why.value).inc()

@@ -173,6 +173,7 @@ def test_a_storm_tells_what_its_hosts_share_and_whom_it_holds(make_world):
     hosts = [world.enrol(f"web-{number}", role="web") for number in range(1, 7)]
     for host in hosts:
         world.observe(host, Status.CRIT)
+    world.wait(5)
     storm = world.fleet.outbreaks["unit_failed"].incident
     detail = {"check_type": "unit_failed", "failing": "6", "healthy": "90", "difference": "all have kernel.release 6.1"}
     body = codec.dumps({"what": "cohort", "who": "controller", "detail": detail})

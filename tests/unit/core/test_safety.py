@@ -192,6 +192,7 @@ def test_a_storm_holds_all_pages_once_and_ends_by_itself():
     t = Timeline(policy(playbook(limits=budget)), hosts=20)
     fail_all(t, 12)
     assert len(t.orders) == 2
+    t.wait(5_000)
     pages = [e for e in t.escalated if e.severity == "page"]
     assert [(e.subject.host, e.why) for e in pages] == [("fleet", Why.STORM)]
     t.wait(60_000)

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from fleetmend_controller.core.effects import Why
-from fleetmend_controller.core.events import ObserverDoubted
+from fleetmend_controller.core.effects import CompareHosts, Why
+from fleetmend_controller.core.events import CommonCause, ObserverDoubted
 from fleetmend_controller.core.model import FleetBudget, Outbreak, Outcome, Phase, Rate, Status, Storm, Subject, Trust
 
 from .timeline import CALM, LIMITS, Timeline, playbook, policy
@@ -201,6 +201,7 @@ def test_a_host_without_the_label_shares_the_budget_of_those_without_it():
 def test_a_storm_is_told_once_whatever_the_playbook_may_do(book, before):
     t = Timeline(policy(book), hosts=100)
     fail(t, *range(1, 61))
+    t.wait(5_000)
     told = Counter(e.why for e in t.escalated)
     assert told == Counter({Why.STORM: 1} | ({before: 29} if before else {})), "the 30th makes the storm"
     t.wait(600_000)
@@ -246,3 +247,122 @@ def test_a_refusal_under_doubt_reaches_people_in_the_end():
     assert t.escalated == []
     t.wait(700_000, fresh=False)
     assert [e.why for e in t.escalated] == [Why.OBSERVER_DOUBTED]
+
+
+KERNEL = (
+    "kernel.release is 6.1.0-9: 6 of 6 failing hosts, 0 of 194 others",
+    "label rack is r7: 5 of 6 failing hosts, 9 of 194",
+)
+
+
+def cause(t: Timeline, *hosts: int, lines: tuple[str, ...] = KERNEL) -> None:
+    t.feed(CommonCause(t.now_ms, "unit_failed", tuple(f"h-{number}" for number in hosts), lines))
+
+
+def spread(roles: int = 50) -> Timeline:
+    """200 hosts of which a few make no storm."""
+    t = Timeline(hosts=200)
+    small_roles(t, roles)
+    return t
+
+
+def compared(t: Timeline) -> list[str]:
+    return [effect.incident for effect in t.all(CompareHosts)]
+
+
+def test_five_hosts_that_fail_alike_are_compared_with_the_others_now_and_then():
+    t = spread()
+    fail(t, 1, 2, 3, 4)
+    assert compared(t) == []
+    fail(t, 5)
+    assert compared(t) == ["inc-5"]
+    t.wait(29_999)
+    fail(t, 6)
+    assert len(compared(t)) == 1
+    t.wait(1)
+    fail(t, 7)
+    assert len(compared(t)) == 2
+
+
+def test_a_cause_in_common_holds_and_pages_once_with_what_it_is():
+    t = spread()
+    fail(t, *range(1, 7))
+    assert len(t.orders) == 6
+    cause(t, *range(1, 7))
+    (page,) = [e for e in t.escalated if e.severity == "page"]
+    assert (page.subject.host, page.why) == ("fleet", Why.STORM)
+    assert KERNEL[0] in page.text
+    fail(t, 20)
+    assert len(t.orders) == 6
+    assert "common_cause" in t.why()
+    known = t.fleet.incidents[t.fleet.by_subject[Subject("h-20", "unit_failed", "nginx.service")]]
+    assert known.holds == ("storm:storm",)
+    t.wait(3_600_000)
+    assert len([e for e in t.escalated if e.why is Why.STORM]) == 1
+
+
+def test_it_ends_when_fewer_than_five_of_its_hosts_are_sick():
+    t = spread()
+    fail(t, *range(1, 7))
+    cause(t, *range(1, 7))
+    recover(t, 1)
+    t.wait(600_000)
+    assert "unit_failed" in t.fleet.outbreaks
+    recover(t, 2)
+    t.wait(60_000)
+    assert t.fleet.outbreaks == {}
+    over = next(r.text for s in t.steps for r in s.reasons if r.why is Why.STORM_OVER)
+    assert over == "no new unit_failed for 5 min, 4 hosts with that cause still sick"
+
+
+def test_a_cause_that_is_over_or_was_none_holds_nothing():
+    t = spread()
+    fail(t, *range(1, 7))
+    recover(t, 1, 2)
+    cause(t, *range(1, 7))
+    assert t.fleet.outbreaks == {}, "four of the six are sick by now"
+    fail(t, 1, 2)
+    cause(t, *range(1, 7), lines=())
+    assert t.fleet.outbreaks == {}
+    cause(t, 1, 2, 3, 4, 150, 151)
+    assert t.fleet.outbreaks == {}, "two of the six never failed"
+
+
+def test_the_page_of_a_storm_waits_for_the_comparison_and_no_longer():
+    t = Timeline(hosts=20)
+    fail(t, *range(1, 7))
+    assert pages(t) == {}
+    assert len(compared(t)) == 2, "with five hosts, and as a storm"
+    t.wait(1_200)
+    cause(t, *range(1, 7))
+    assert pages(t) == {Why.STORM: 1}
+    assert t.escalated[-1].text.endswith(f"In common: {'; '.join(KERNEL)}")
+    t.wait(10_000)
+    cause(t, *range(1, 7))
+    assert pages(t) == {Why.STORM: 1}, "told once, whatever comes later"
+    t = Timeline(hosts=20)
+    fail(t, *range(1, 7))
+    t.wait(4_999)
+    assert pages(t) == {}
+    t.wait(1)
+    assert pages(t) == {Why.STORM: 1}
+    assert "In common" not in t.escalated[-1].text
+
+
+def test_nothing_in_common_is_told_at_once_too():
+    t = Timeline(hosts=20)
+    fail(t, *range(1, 7))
+    cause(t, *range(1, 7), lines=())
+    assert pages(t) == {Why.STORM: 1}
+    assert "common_cause" not in t.why()
+
+
+def test_a_group_that_fails_later_joins_a_cause_in_common():
+    t = spread(4)
+    fail(t, 1, 2, 3, 5, 6)
+    cause(t, 1, 2, 3, 5, 6)
+    fail(t, *range(4, 61, 4))
+    assert t.fleet.outbreaks["unit_failed"].where == [("role", "r0")]
+    recover(t, 1, 2, 3, 5, 6)
+    t.wait(600_000)
+    assert "unit_failed" in t.fleet.outbreaks, "15 of 50 hosts of role=r0 are sick"
