@@ -75,6 +75,7 @@ _TOPICS = {
     Topic.PROOF: ("proof_first_ok", "proof_timeout", "proof_broken"),
     Topic.END: (
         "healed",
+        "recovered_unsure",
         "went_away",
         "healed_by_person",
         "ran",

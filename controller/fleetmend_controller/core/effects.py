@@ -49,6 +49,7 @@ class Why(Enum):
     PROOF_TIMEOUT = "proof_timeout"
     PROOF_BROKEN = "proof_broken"
     HEALED = "healed"
+    RECOVERED_UNSURE = "recovered_unsure"
     WENT_AWAY = "went_away"
     HEALED_BY_PERSON = "healed_by_person"
     RAN = "ran"

@@ -77,7 +77,10 @@ def _fault_seen(turn: Turn, event: Observed) -> None:
     unit = event.finding.get("unit")
     standing = turn.fleet.symptom_of.get(subject) or turn.fleet.by_target.get((event.host, str(unit)) if unit else ("", ""))
     if standing is not None:
-        add_symptom(turn, turn.fleet.incidents[standing], event)
+        incident = turn.fleet.incidents[standing]
+        add_symptom(turn, incident, event)
+        if incident.phase is Phase.PROVING:
+            repair.symptom_observed(turn, incident, event)
         return
     repair.consider(turn, open_incident(turn, event))
 

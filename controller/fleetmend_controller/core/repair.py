@@ -146,7 +146,15 @@ def proof_observed(turn: Turn, incident: Incident, event: Observed) -> None:
     """A result of the incident's own check while it is being proved."""
     step = _current_action(incident)
     if step is not None:
-        _proof_answered(turn, incident, proof.judge(turn, incident, step, event), event.summary)
+        answer = proof.judge(turn, incident, step, event)
+        _proof_answered(turn, incident, answer, proof.spoiler(incident) or event.summary)
+
+
+def symptom_observed(turn: Turn, incident: Incident, event: Observed) -> None:
+    """Another check of the same target says that it is sick, while the incident is being proved."""
+    step = _current_action(incident)
+    if step is not None:
+        _proof_answered(turn, incident, proof.spoiled(incident, step, event), f"{event.check} says {event.status.value}")
 
 
 def proof_confirmed(turn: Turn, incident: Incident, event: EvidenceConfirmed) -> None:
@@ -213,10 +221,7 @@ def _acted(turn: Turn, incident: Incident, boot: str, ended_clock_ms: int) -> No
 
 def _proof_answered(turn: Turn, incident: Incident, answer: proof.ProofAnswer, text: str) -> None:
     if answer is proof.ProofAnswer.PROVED:
-        attempt = incident.attempts[-1]
-        if incident.book is not None:
-            standing.proved(turn, incident, incident.book)
-        end(turn, incident, Trigger.PROVED, Why.HEALED, f"{attempt.action} healed it: the check was ok after it and stayed ok")
+        _recovered(turn, incident)
     elif answer is proof.ProofAnswer.BROKEN:
         _next_try(turn, incident, Why.PROOF_BROKEN, f"it was ok for a moment, then not: {text}")
     elif answer is proof.ProofAnswer.TIMEOUT:
@@ -224,6 +229,23 @@ def _proof_answered(turn: Turn, incident: Incident, answer: proof.ProofAnswer, t
     elif answer is proof.ProofAnswer.BLIND:
         give_up(turn, incident, Trigger.GIVEN_UP, Why.PROOF_TIMEOUT, "not proved: nobody could say whether it helped")
         ask_check(turn, incident)
+
+
+def _recovered(turn: Turn, incident: Incident) -> None:
+    """The check is ok and stays so. Whether that is our doing is known only of an action that is known to have run."""
+    attempt = incident.attempts[-1]
+    if attempt.outcome is Outcome.DONE:
+        if incident.book is not None:
+            standing.proved(turn, incident, incident.book)
+        end(turn, incident, Trigger.PROVED, Why.HEALED, f"{attempt.action} healed it: the check was ok after it and stayed ok")
+    elif attempt.outcome in (Outcome.EXPIRED, Outcome.REFUSED):
+        text = f"{incident.subject.check} says ok again by itself: {attempt.order} never ran"
+        end(turn, incident, Trigger.PROVED, Why.WENT_AWAY, text)
+    else:
+        text = (
+            f"{incident.subject.check} says ok again, but nobody knows whether {attempt.order} ran: it is not counted as healed"
+        )
+        end(turn, incident, Trigger.PROVED, Why.RECOVERED_UNSURE, text)
 
 
 def _next_try(turn: Turn, incident: Incident, why: Why, text: str) -> None:

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from ..core.effects import Why
 
 # The usual ends of incidents; others get a series when they first happen.
-CLOSED_BY = (Why.HEALED, Why.WENT_AWAY, Why.HEALED_BY_PERSON, Why.RAN, Why.HOST_BACK, Why.HOST_REMOVED)
+CLOSED_BY = (Why.HEALED, Why.RECOVERED_UNSURE, Why.WENT_AWAY, Why.HEALED_BY_PERSON, Why.RAN, Why.HOST_BACK, Why.HOST_REMOVED)
 ESCALATED_BY = (Why.STEPS_EXHAUSTED, Why.ATTEMPTS_EXHAUSTED, Why.NO_PLAYBOOK, Why.HOST_LOST)
 DOUBTED_BY = ("loop_stalled", "clock_jumped", "journal_outage")
 SEVERITIES = ("page", "ticket")

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from ..core.gates.fleet_budget import allowance, fleet_allowance
 from ..core.model import EVERYBODY, Fleet, Phase, Trust
 from ..core.policy import Policy
-from ..core.standing import DEBT_WINDOW_MS, effective_trust
+from ..core.standing import debt, effective_trust
 
 TRUST_LEVELS = {Trust.OBSERVE: 0, Trust.SUGGEST: 1, Trust.ACT: 2}
 # Each is a series of its own: the rest is in `fleetmend report risk`.
@@ -103,8 +103,8 @@ def _budgets(fleet: Fleet, policy: Policy) -> tuple[Budget, ...]:
 def _heals(fleet: Fleet, now_ms: int) -> dict[tuple[str, str], int]:
     """Repairs within the window of debt by host and subject, the worst ones."""
     counts: dict[tuple[str, str], int] = {}
-    for target, heals in fleet.heals.items():
-        recent = sum(1 for heal in heals if heal.at_ms > now_ms - DEBT_WINDOW_MS)
+    for target in fleet.heals:
+        recent = len(debt(fleet, target, now_ms))
         host = fleet.hosts.get(target.host)
         if recent and host is not None:
             counts[(host.name, f"{target.check} {target.key}".strip())] = recent
