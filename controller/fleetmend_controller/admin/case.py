@@ -20,6 +20,9 @@ ENDED = (
 )
 
 
+_ASIDE = ("allowed", "flapping_over")
+
+
 @dataclass(slots=True)
 class OrderTold:
     """One order and what is known of its end. `outcome` is empty while it is not over."""
@@ -94,7 +97,8 @@ def pairs(values: Any) -> dict[str, str]:
 def _follow(case: Case, row: StoryRow) -> None:
     case.changed_ms = row.at_ms
     for reason in row.reasons:
-        if reason["why"] != "allowed":
+        # What a gate has nothing against, and what comes after the end, is not why it stands where it stands.
+        if reason["why"] not in _ASIDE and case.closed_ms is None:
             case.why = reason["why"]
         if reason["why"] in ("playbook_matched", "ordered"):
             case.playbook = reason.get("playbook", "") or case.playbook

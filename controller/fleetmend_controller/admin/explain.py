@@ -85,7 +85,9 @@ _TOPICS = {
         "host_lost",
         "storm_over",
         "trust_demoted",
+        "trust_restored",
         "masking",
+        "flapping_over",
     ),
 }
 _TOPIC_OF = {word: topic for topic, words in _TOPICS.items() for word in words}

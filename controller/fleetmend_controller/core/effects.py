@@ -61,6 +61,7 @@ class Why(Enum):
     TRUST_RESTORED = "trust_restored"
     MAINTENANCE = "maintenance"
     FLAPPING = "flapping"
+    FLAPPING_OVER = "flapping_over"
     MINIMUM_HEALTHY = "minimum_healthy"
     STORM = "storm"
     STORM_OVER = "storm_over"

@@ -110,7 +110,7 @@ def _forget(fleet: Fleet, host: str) -> None:
     fleet.presence.pop(host, None)
     for hosts in fleet.fresh_bad.values():
         hosts.pop(host, None)
-    for remembered in (fleet.opened_at, fleet.flaps_told, fleet.heals):
+    for remembered in (fleet.opened_at, fleet.flapping, fleet.heals):
         for subject in [s for s in remembered if s.host == host]:
             remembered.pop(subject)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import ending, permission, repair, runs, standing, storms
+from . import ending, flaps, permission, repair, runs, standing, storms
 from . import fleet as members
 from .effects import Step, Why
 from .events import (
@@ -49,6 +49,7 @@ def advance(fleet: Fleet, event: Event, policy: Policy) -> Step:
     """Work one event into the fleet. Time only moves forward: an event from the past counts as now."""
     fleet.now_ms = max(fleet.now_ms, event.at_ms)
     turn = Turn(fleet, policy, fleet.now_ms)
+    flaps.look(turn)
     _HANDLERS[type(event)](turn, event)
     repair.settle(turn)
     return turn.step()

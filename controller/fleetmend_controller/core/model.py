@@ -455,6 +455,15 @@ class Heal:
     playbook: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Flap:
+    """A subject flaps: since when people know, how long it must be quiet until it does not, and by which incident they know."""
+
+    since_ms: int
+    quiet_ms: int
+    incident: str
+
+
 @dataclass(slots=True)
 class Fleet:
     """Everything the core remembers. Changed in place by `advance` only.
@@ -465,6 +474,7 @@ class Fleet:
     For these, EVERYBODY is a group, too.
     `sick`: group to hosts to number of open incidents there. `opened_at`: repair target to when it turned bad (flapping).
     `fresh_bad`: (check type, label, value) to hosts to when they turned bad, oldest first. `outbreaks`: storms by check type.
+    `flapping`: repair targets that flap; `flaps_look_ms` is when the first of them may have been quiet for long enough.
     `compared_ms`: check type to when its failing hosts were last compared with the healthy ones.
     `heals`: repair target to what we healed there. `doubt_ms`: evidence from before it is not believed, because of `doubt`.
     Dicts with None stand for ordered sets: iteration order must not depend on string hashing.
@@ -484,7 +494,8 @@ class Fleet:
     sick: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     lost: dict[str, None] = field(default_factory=dict)
     opened_at: dict[Subject, list[int]] = field(default_factory=dict)
-    flaps_told: dict[Subject, int] = field(default_factory=dict)
+    flapping: dict[Subject, Flap] = field(default_factory=dict)
+    flaps_look_ms: int = 0
     fresh_bad: dict[tuple[str, str, str], dict[str, int]] = field(default_factory=dict)
     outbreaks: dict[str, Outbreak] = field(default_factory=dict)
     compared_ms: dict[str, int] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import standing
+from . import flaps, standing
 from .effects import ApprovalWanted, Verdict, Why
 from .ending import give_up, reconsider
 from .events import Approve, Deny
@@ -51,7 +51,7 @@ def try_step(turn: Turn, host: Host, incident: Incident, playbook: Playbook, ste
         _say_gates(turn, incident, answers)
         incident.asked_ms, incident.changes = None, 0
         incident.approvals.clear()
-        turn.fleet.flaps_told.pop(incident.tried, None)
+        flaps.ends(turn, incident.tried)
         issue(turn, host, incident, playbook, step, params)
         return
     refusal = next((answer for _, answer in blockers if answer.verdict is Verdict.REFUSE), None)
@@ -63,9 +63,9 @@ def try_step(turn: Turn, host: Host, incident: Incident, playbook: Playbook, ste
         _say_gates(turn, incident, answers)
     incident.holds = holds
     if refusal is not None:
-        if refusal.why is Why.FLAPPING:
-            turn.fleet.flaps_told[incident.tried] = turn.now_ms
         give_up(turn, incident, Trigger.REFUSE, refusal.why, refusal.text)
+        if refusal.why is Why.FLAPPING:
+            flaps.begins(turn, incident, playbook.limits.flapping.quiet_ms)
         return
     holding = [answer for _, answer in blockers if answer.verdict is Verdict.HOLD]
     _hold(turn, host, incident, playbook, holding, what)

@@ -87,6 +87,7 @@ class Performer:
             reason.playbook or "-",
             reason.text,
         )
+        self.metrics.reasons.labels(reason.why.value).inc()
         if reason.gate and reason.verdict is not Verdict.ALLOW:
             self.metrics.withheld.labels(reason.gate, reason.why.value).inc()
 

@@ -49,6 +49,12 @@ class Metrics:
         self.escalations = Counter(
             "fleetmend_escalations_total", "Incidents handed to people.", ["severity", "reason"], registry=r
         )
+        self.reasons = Counter(
+            "fleetmend_reasons_total",
+            "Everything that was decided, by reason: the words of explain and log.",
+            ["reason"],
+            registry=r,
+        )
         self.approvals_wanted = Counter(
             "fleetmend_approvals_wanted_total", "Orders that people were asked to approve.", registry=r
         )
@@ -120,6 +126,8 @@ class Metrics:
             self.rules_reloads.labels(result)
         for cause in DOUBTED_BY:
             self.observer_doubted.labels(cause)
+        for why in Why:
+            self.reasons.labels(why.value)
         for why in CLOSED_BY:
             self.incidents_closed.labels(why.value)
         for severity, why in itertools.product(SEVERITIES, ESCALATED_BY):

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from ..core import flaps
 from ..core.gates.fleet_budget import allowance, fleet_allowance
 from ..core.model import EVERYBODY, Fleet, Phase, Trust
 from ..core.policy import Policy
@@ -47,6 +48,7 @@ class Snapshot:
     epoch: int
     orders: int
     storms: int
+    flapping: int
     approvals: int
     heals: dict[tuple[str, str], int]
 
@@ -73,6 +75,7 @@ def take(fleet: Fleet, policy: Policy, now_ms: int) -> Snapshot:
         epoch=fleet.epoch,
         orders=orders,
         storms=len(fleet.outbreaks),
+        flapping=flaps.count(fleet, now_ms),
         approvals=approvals,
         heals=_heals(fleet, now_ms),
     )
@@ -188,6 +191,12 @@ def _fleet_families(s: Snapshot, version: str) -> Iterator[Family]:
         "pauses", "Scopes in which healing is paused, by kind of scope.", ["kind"], [([k], n) for k, n in s.pauses.items()]
     )
     yield _gauge("storms", "Types of checks that many hosts fail together: their repairs are held.", [], [([], s.storms)])
+    yield _gauge(
+        "flapping_subjects",
+        "Subjects that come and go: people know, and they are left alone until they are quiet.",
+        [],
+        [([], s.flapping)],
+    )
     yield _gauge(
         "masking_heals",
         "Proved repairs of one subject within 7 days; the worst 50.",

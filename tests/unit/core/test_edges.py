@@ -19,6 +19,7 @@ from fleetmend_controller.core.model import (
     Attempt,
     Attempts,
     Cost,
+    Flap,
     Flapping,
     Fleet,
     FleetBudget,
@@ -226,7 +227,7 @@ def test_flapping_that_people_know_of_holds_until_it_is_quiet():
     case = Case()
     case.limits(flapping=Flapping(9, 60_000, 30_000))
     case.fleet.opened_at[UNIT] = [NOW - 30_000, NOW - 1_000]
-    case.fleet.flaps_told[UNIT] = NOW - 20_000
+    case.fleet.flapping[UNIT] = Flap(NOW - 20_000, 600_000, "inc-1")
     assert verdict(case.ask("flapping")) == (HOLD, Why.FLAPPING, NOW + 29_000)
     assert case.ask("flapping").text == "flaps since 20 s; people know"
     case.fleet.opened_at[UNIT] = [NOW - 31_000, NOW - 1_000]
@@ -237,7 +238,7 @@ def test_flapping_that_people_know_of_holds_until_it_is_quiet():
     assert verdict(case.ask("flapping")) == (HOLD, Why.FLAPPING, NOW + 1)
     case.fleet.opened_at[UNIT] = [NOW - 1_000]
     assert verdict(case.ask("flapping")) == FREE
-    del case.fleet.flaps_told[UNIT]
+    del case.fleet.flapping[UNIT]
     case.fleet.opened_at[UNIT] = [NOW - 30_000, NOW - 1_000]
     assert verdict(case.ask("flapping")) == FREE, "nobody was told yet"
 

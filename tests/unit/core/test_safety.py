@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 
+from fleetmend_controller.core import flaps
 from fleetmend_controller.core.effects import ApprovalWanted, Why
 from fleetmend_controller.core.events import (
     DeciderStarted,
     Deny,
     HostConnected,
     HostEnrolled,
+    HostRemoved,
     ObserverDoubted,
     PersonSeen,
     TrustRestored,
@@ -26,6 +28,7 @@ from fleetmend_controller.core.model import (
     Rate,
     Status,
     Storm,
+    Subject,
     Trust,
     Window,
 )
@@ -318,3 +321,82 @@ def test_maintenance_does_not_stop_the_people_who_do_it():
     t.feed(WindowAdded(t.now_ms, window(t)))
     t.run()
     assert len(t.orders) == 1
+
+
+def flap(t: Timeline, times: int = 4) -> None:
+    """A subject that comes and goes, shorter than a playbook waits for."""
+    for _ in range(times):
+        t.seen(Status.CRIT)
+        t.wait(5_000)
+        t.seen(Status.OK)
+        t.wait(5_000)
+
+
+def over(t: Timeline) -> list[tuple[str, str]]:
+    return [(r.incident, r.text) for s in t.steps for r in s.reasons if r.why is Why.FLAPPING_OVER]
+
+
+def flapping() -> Timeline:
+    """Four times within 40 s; quiet is 5 min."""
+    t = Timeline(policy(playbook(for_ms=60_000, limits=replace(LOOSE, flapping=Flapping(4, 600_000, 300_000)))))
+    flap(t)
+    assert [e.why for e in t.escalated] == [Why.FLAPPING]
+    return t
+
+
+def test_flapping_that_is_over_is_said_with_the_incident_that_told_of_it():
+    t = flapping()
+    last_ms = t.fleet.opened_at[Subject("h-1", "", "nginx.service")][-1]
+    assert flaps.count(t.fleet, t.now_ms) == 1
+    t.wait(last_ms + 299_999 - t.now_ms)
+    t.seen(Status.CRIT, unit="other.service")
+    assert over(t) == []
+    assert flaps.count(t.fleet, t.now_ms) == 1
+    t.wait(1)
+    assert flaps.count(t.fleet, t.now_ms) == 0
+    t.seen(Status.OK, unit="other.service")
+    assert over(t) == [("inc-4", "nginx.service was quiet for 5 min: it flaps no more")]
+    assert t.fleet.flapping == {}
+
+
+def test_flapping_that_goes_on_is_over_later():
+    t = flapping()
+    t.wait(200_000)
+    flap(t, 1)
+    t.wait(200_000)
+    t.seen(Status.CRIT, unit="other.service")
+    assert over(t) == []
+    t.wait(100_000)
+    t.seen(Status.OK, unit="other.service")
+    assert len(over(t)) == 1
+
+
+def test_an_incident_that_stays_bad_after_flapping_wakes_up_to_say_so():
+    t = Timeline(policy(playbook(for_ms=60_000, limits=replace(LOOSE, flapping=Flapping(4, 600_000, 300_000)))))
+    flap(t, 3)
+    t.seen(Status.CRIT)
+    assert t.only.phase is Phase.ESCALATED
+    t.wait(300_000)
+    assert [incident for incident, _ in over(t)] == [t.only.id]
+
+
+def test_a_removed_host_flaps_no_more():
+    t = flapping()
+    t.feed(HostRemoved(t.now_ms, "h-1", "ann"))
+    assert flaps.count(t.fleet, t.now_ms) == 0
+
+
+def test_two_subjects_end_to_flap_each_in_its_time():
+    t = Timeline(policy(playbook(for_ms=60_000, limits=replace(LOOSE, flapping=Flapping(4, 600_000, 300_000)))), hosts=2)
+    for host in ("h-1", "h-2"):
+        for _ in range(4):
+            t.seen(Status.CRIT, host=host)
+            t.seen(Status.OK, host=host)
+        t.wait(60_000)
+    assert flaps.count(t.fleet, t.now_ms) == 2
+    t.wait(190_000)
+    t.seen(Status.CRIT, host="h-1", unit="other.service")
+    assert (len(over(t)), flaps.count(t.fleet, t.now_ms)) == (1, 1)
+    t.wait(60_000)
+    t.seen(Status.OK, host="h-1", unit="other.service")
+    assert (len(over(t)), t.fleet.flaps_look_ms) == (2, 0)
