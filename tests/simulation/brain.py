@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fleetmend_controller.core.effects import RequestCheck, SendOrder, Step, WakeAt
+from fleetmend_controller.core.effects import ApprovalWanted, CompareHosts, RequestCheck, SendOrder, Step, WakeAt
 from fleetmend_controller.core.events import (
     DeciderStarted,
     Event,
@@ -43,7 +43,7 @@ class Brain:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.policies: tuple[Policy, ...] = policies(world.flaw)
+        self.policies: tuple[Policy, ...] = policies(world.flaw, world.swarm)
         self.policy = self.policies[0]
         self.fleet = Fleet()
         self.journal: list[str] = []
@@ -160,6 +160,10 @@ class Brain:
                 server = self.world.servers[subject.host]
                 if server.linked:
                     self.world.network.check(server, subject.key)
+            case ApprovalWanted():
+                self.world.people.asked(effect)
+            case CompareHosts():
+                self.world.people.compare(effect)
             case WakeAt(incident, at_ms):
                 self._wake_at(incident, at_ms)
 
@@ -223,7 +227,7 @@ class Brain:
             box = f"box-{server.id}"
             clock = sent_clock if r.boot == boot else r.clock_ms
             if r.kind == "observation":
-                finding = {"unit": r.unit}
+                finding = {"unit": r.unit, "pid": r.clock_ms // 120_000}
                 events.append(
                     Observed(
                         at_ms,

@@ -93,10 +93,15 @@ def hold_for_storm(turn: Turn, incident: Incident, outbreak: Outbreak) -> None:
 def _hold(turn: Turn, c: Candidate, answers: list[Answer]) -> None:
     incident = c.incident
     whys = {answer.why for answer in answers}
-    since_ms = incident.opened_ms if incident.run else incident.evidence_ms if whys <= _BLIND else incident.phase_since_ms
-    # People have their own time to answer; see the approval gate.
-    waits = whys == {Why.APPROVAL_NEEDED}
-    if not waits and (incident.run is not None or whys <= _STUCK) and turn.now_ms - since_ms >= turn.policy.stuck_ms:
+    # People have a time of their own to answer, see the approval gate; what else holds must pass before they are asked.
+    whys_apart = whys - {Why.APPROVAL_NEEDED}
+    since_ms = incident.phase_since_ms
+    if incident.run is not None:
+        since_ms = max([incident.opened_ms, *(given.at_ms for given in incident.approvals)])
+    elif whys_apart <= _BLIND:
+        since_ms = incident.evidence_ms
+    may_be_stuck = bool(whys_apart) and (incident.run is not None or whys_apart <= _STUCK)
+    if may_be_stuck and turn.now_ms - since_ms >= turn.policy.stuck_ms:
         give_up(turn, incident, Trigger.REFUSE, answers[0].why, f"held for too long: {answers[0].text}")
         return
     if Why.FLEET_BUDGET in whys:
