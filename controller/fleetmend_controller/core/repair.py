@@ -111,13 +111,12 @@ def order_ended(turn: Turn, incident: Incident, event: OrderEnded) -> None:
 def storm_tick(turn: Turn, incident: Incident) -> None:
     """Whether a storm is over; then who waited for its end may go on, each by fresh evidence."""
     check_type = incident.subject.key
-    outbreak = turn.fleet.outbreaks.get(check_type)
-    if outbreak is not None:
-        # Nobody has compared its hosts so far: people must not wait for that.
-        storms.tell(turn, incident, outbreak)
-    text = storms.ending(turn, check_type)
+    outbreak = turn.fleet.outbreaks[check_type]
+    # If nobody has compared its hosts so far, people must not wait for that.
+    storms.tell(turn, incident, outbreak)
+    text = storms.ending(turn, check_type, outbreak)
     if not text:
-        turn.wake(incident, storms.look_again_ms(turn, check_type))
+        turn.wake(incident, storms.look_again_ms(turn, outbreak))
         return
     del turn.fleet.outbreaks[check_type]
     end(turn, incident, Trigger.RECOVERED, Why.STORM_OVER, text)
