@@ -65,6 +65,7 @@ class Why(Enum):
     FLAPPING_OVER = "flapping_over"
     MINIMUM_HEALTHY = "minimum_healthy"
     STORM = "storm"
+    STORM_BREWING = "storm_brewing"
     STORM_OVER = "storm_over"
     COMMON_CAUSE = "common_cause"
     HUMAN_PRESENT = "human_present"

@@ -9,10 +9,10 @@ from .events import Approve, Deny
 from .gates import Answer, Candidate, Gate
 from .gates.approval import digest, next_order
 from .gates.fleet_budget import places
-from .gates.storm import described
+from .gates.storm import GATE as STORM
 from .incidents import WAITING
 from .matching import substitute
-from .model import ActionStep, Approved, Host, Incident, Outbreak, Phase, Playbook, Trust
+from .model import ActionStep, Approved, Host, Incident, Phase, Playbook, Trust
 from .orders import ask_check, issue
 from .transitions import Trigger
 from .turn import Turn
@@ -24,7 +24,7 @@ RECHECK_MS = 300_000
 CHANGES_MAX = 5
 
 # Many faults are one problem then, which people have already.
-_ONE_CAUSE = {Why.STORM, Why.MANY_HOSTS_LOST, Why.OBSERVER_DOUBTED}
+_ONE_CAUSE = {Why.STORM, Why.STORM_BREWING, Why.MANY_HOSTS_LOST, Why.OBSERVER_DOUBTED}
 _BLIND = {Why.EVIDENCE_STALE, Why.EVIDENCE_UNKNOWN, Why.FAULT_EASED, Why.OBSERVER_DOUBTED}
 # What should pass by itself soon; if it does not, a person must know.
 _STUCK = _BLIND | {Why.FLEET_BUDGET, Why.MINIMUM_HEALTHY, Why.HOST_BUSY, Why.GROUP_UNKNOWN}
@@ -80,14 +80,15 @@ def ask_anew(turn: Turn, incident: Incident, because: str) -> None:
     turn.say(incident, Why.APPROVAL_CHANGED, f"{next_order(incident)} needs approval anew: {because}")
 
 
-def hold_for_storm(turn: Turn, incident: Incident, outbreak: Outbreak) -> None:
+def hold_for_storm(turn: Turn, incident: Incident, answer: Answer) -> None:
     """No playbook answers it, and people have the storm: the ticket for this one host can wait for its end."""
-    holds = (f"storm:{Why.STORM.value}",)
+    holds = (f"{STORM.name}:{answer.why.value}",)
     if holds != incident.holds:
-        turn.say(incident, Why.STORM, described(outbreak, incident.check_type), "storm", Verdict.HOLD)
+        turn.say(incident, answer.why, answer.text, STORM.name, answer.verdict)
     incident.holds = holds
     turn.move(incident, Trigger.HOLD)
-    turn.wake(incident, turn.now_ms + RECHECK_MS)
+    brewing = answer.why is Why.STORM_BREWING and answer.recheck_ms is not None
+    turn.wake(incident, answer.recheck_ms if brewing else turn.now_ms + RECHECK_MS)
 
 
 def _hold(turn: Turn, c: Candidate, answers: list[Answer]) -> None:

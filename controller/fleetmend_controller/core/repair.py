@@ -6,6 +6,7 @@ from . import proof, standing, storms
 from .effects import Verdict, Why
 from .ending import end, freed, give_up, reconsider
 from .events import EvidenceConfirmed, Observed, OrderEnded
+from .gates import storm as storm_gate
 from .incidents import WAITING, playbook_of, release, release_host
 from .matching import match
 from .model import (
@@ -58,9 +59,9 @@ def consider(turn: Turn, incident: Incident) -> None:
 
 
 def _unanswered(turn: Turn, incident: Incident) -> None:
-    outbreak = turn.fleet.outbreaks.get(incident.check_type)
-    if outbreak is not None:
-        hold_for_storm(turn, incident, outbreak)
+    storm = storm_gate.judge(turn.fleet, incident, turn.policy.storm, turn.now_ms)
+    if storm.verdict is Verdict.HOLD:
+        hold_for_storm(turn, incident, storm)
         return
     give_up(turn, incident, Trigger.REFUSE, Why.NO_PLAYBOOK, f"no playbook answers {incident.subject.check} here")
 
