@@ -380,6 +380,21 @@ def test_an_incident_that_stays_bad_after_flapping_wakes_up_to_say_so():
     assert [incident for incident, _ in over(t)] == [t.only.id]
 
 
+def test_who_must_be_quiet_for_a_shorter_time_does_not_wait_for_the_others():
+    slow, quick = (
+        playbook(name=check, check=check, for_ms=60_000, limits=replace(LOOSE, flapping=Flapping(2, 600_000, quiet_ms)))
+        for check, quiet_ms in (("slow", 3_600_000), ("quick", 60_000))
+    )
+    t = Timeline(policy(slow, quick))
+    for check in ("slow", "quick"):
+        for status in (Status.CRIT, Status.OK, Status.CRIT, Status.OK):
+            t.seen(status, check=check, unit=f"{check}.service")
+    t.wait(60_000)
+    t.seen(Status.OK, check="quick", unit="quick.service")
+    assert [text for _, text in over(t)] == ["quick.service was quiet for 1 min: it flaps no more"]
+    assert flaps.count(t.fleet, t.now_ms) == 1
+
+
 def test_a_removed_host_flaps_no_more():
     t = flapping()
     t.feed(HostRemoved(t.now_ms, "h-1", "ann"))
