@@ -295,6 +295,7 @@ def test_a_cause_in_common_holds_and_pages_once_with_what_it_is():
     (page,) = [e for e in t.escalated if e.severity == "page"]
     assert (page.subject.host, page.why) == ("fleet", Why.STORM)
     assert KERNEL[0] in page.text
+    assert t.fleet.outbreaks["unit_failed"].groups == {KERNEL[0]: 6}
     fail(t, 20)
     t.wait(6_000)
     assert len(t.orders) == 4
@@ -340,6 +341,8 @@ def test_the_page_of_a_storm_waits_for_the_comparison_and_no_longer():
     t.wait(1_200)
     cause(t, *range(1, 7))
     assert pages(t) == {Why.STORM: 1}
+    said = [r.text for s in t.steps for r in s.reasons if r.why is Why.COMMON_CAUSE]
+    assert said == [f"the hosts share what healthy ones lack: {'; '.join(KERNEL)}"]
     assert t.escalated[-1].text.endswith(f"In common: {'; '.join(KERNEL)}")
     t.wait(10_000)
     cause(t, *range(1, 7))
@@ -365,6 +368,7 @@ def test_a_group_that_fails_later_joins_a_cause_in_common():
     t = spread(4)
     fail(t, 1, 2, 3, 5, 6)
     cause(t, 1, 2, 3, 5, 6)
+    assert t.fleet.outbreaks["unit_failed"].hosts == ["h-1", "h-2", "h-3", "h-5", "h-6"]
     fail(t, *range(4, 61, 4))
     assert t.fleet.outbreaks["unit_failed"].where == [("role", "r0")]
     recover(t, 1, 2, 3, 5, 6)
@@ -420,3 +424,40 @@ def test_people_do_not_wait_for_a_comparison():
     fail(t, *range(1, 7))
     t.run("h-9")
     assert t.orders[-1].host == "h-9"
+
+
+def alone(hosts: int = 20) -> Timeline:
+    """Nothing is repaired, so that whoever falls sick stays so."""
+    return Timeline(policy(playbook(check="other")), hosts=hosts)
+
+
+def test_who_fell_sick_before_the_window_makes_no_storm():
+    t = alone()
+    fail(t, 1, 2, 3, 4, 5)
+    t.wait(300_000)
+    fail(t, 6, 7, 8, 9, 10)
+    assert t.fleet.outbreaks == {}
+    fail(t, 11)
+    assert t.fleet.outbreaks["unit_failed"].groups == {"role=web": 6, "the fleet": 6}
+
+
+def test_a_host_that_falls_sick_again_does_not_keep_others_in_the_window():
+    t = alone()
+    fail(t, 1, 2, 3, 4, 5)
+    t.wait(200_000)
+    t.seen(Status.CRIT, unit="other.service", host="h-1")
+    t.wait(100_000)
+    fail(t, 6, 7, 8, 9)
+    assert t.fleet.outbreaks == {}, "with h-1 they are five"
+    fail(t, 10)
+    assert "unit_failed" in t.fleet.outbreaks
+
+
+def test_who_recovers_after_the_window_was_forgotten_already():
+    t = alone()
+    fail(t, 1)
+    t.wait(400_000)
+    fail(t, 2)
+    recover(t, 2)
+    recover(t, 1)
+    assert t.fleet.fresh_bad == {}
