@@ -23,6 +23,7 @@ _APPROVAL_COLUMNS = (
     Column("ACTION", fixed=False),
     Column("WHY", fixed=False),
     Column("APPROVED", fixed=False),
+    Column("DIGEST"),
     Column("UNTIL", fixed=False),
 )
 
@@ -52,6 +53,7 @@ def print_approvals(approvals: Iterable[pb.ApprovalRequest], now_ms: int) -> Non
             " ".join([wanted.action, *(f"{name}={value}" for name, value in sorted(wanted.params.items()))]),
             wanted.summary,
             f"{len(wanted.approved_by)} of {wanted.people_needed}" + "".join(f", {by}" for by in wanted.approved_by),
+            wanted.digest,
             when(wanted.until_ms, now_ms),
         )
         for wanted in approvals

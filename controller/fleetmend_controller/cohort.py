@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ NAME_CHARS_MAX = 120
 # Shared by at least half of those that fail, and by clearly fewer of the others.
 SHARED_SHARE_MIN = 0.5
 DIFFERENCE_MIN = 0.2
+# A cause in common: shared by nearly all that fail, and hardly ever by chance in any of a host's traits.
+COMMON_SHARE_MIN = 0.8
+CHANCE_MAX = 0.01
 HOUR_S, DAY_S = 3_600, 86_400
 
 # By name, for instance `label rack` or `kernel.release`.
@@ -62,6 +66,25 @@ def difference(failing: Sequence[Traits], healthy: Sequence[Traits]) -> list[Dif
     ]
     telling = [trait for trait in found if trait.healthy_known and trait.share >= DIFFERENCE_MIN]
     return sorted(telling, key=lambda trait: (-trait.share, -trait.failing, trait.name, trait.value))[:LINES_MAX]
+
+
+def common_cause(failing: Sequence[Traits], found: Sequence[Difference]) -> list[Difference]:
+    """Those differences that chance does not explain: nearly all failing hosts share one, and few enough of the others have it.
+
+    Of as many traits as hosts have, some are shared by any few hosts. So a trait counts only if as many hosts drawn at random
+    would share it hardly ever, in all traits together.
+    """
+    tried = len({trait for traits in failing for trait in traits.items()})
+    nearly_all = [trait for trait in found if trait.failing >= COMMON_SHARE_MIN * trait.failing_known]
+    return [trait for trait in nearly_all if _chance(trait) * tried < CHANCE_MAX]
+
+
+def _chance(trait: Difference) -> float:
+    """How likely so many of the failing hosts have it, if they have it as often as the others: a binomial tail."""
+    # One more of each kind than was seen: what none of ten others has, one of the next ten may.
+    often = (trait.healthy + 1) / (trait.healthy_known + 2)
+    drawn = trait.failing_known
+    return sum(math.comb(drawn, k) * often**k * (1 - often) ** (drawn - k) for k in range(trait.failing, drawn + 1))
 
 
 def label_traits(labels: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:

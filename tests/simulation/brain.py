@@ -6,7 +6,16 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fleetmend_controller.core.effects import RequestCheck, SendOrder, SendPermits, Step, WakeAt, WakeHostAt
+from fleetmend_controller.core.effects import (
+    ApprovalWanted,
+    CompareHosts,
+    RequestCheck,
+    SendOrder,
+    SendPermits,
+    Step,
+    WakeAt,
+    WakeHostAt,
+)
 from fleetmend_controller.core.events import (
     DeciderStarted,
     Event,
@@ -45,7 +54,7 @@ class Brain:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.policies: tuple[Policy, ...] = policies(world.flaw)
+        self.policies: tuple[Policy, ...] = policies(world.flaw, world.swarm)
         self.policy = self.policies[0]
         self.fleet = Fleet()
         self.journal: list[str] = []
@@ -165,6 +174,10 @@ class Brain:
                 server = self.world.servers[subject.host]
                 if server.linked and not subject.check.startswith(ALERT_PREFIX):
                     self.world.network.check(server, subject.key)
+            case ApprovalWanted():
+                self.world.people.asked(effect)
+            case CompareHosts():
+                self.world.people.compare(effect)
             case WakeAt(incident, at_ms):
                 self._wake_at(incident, at_ms)
             case WakeHostAt(host, at_ms):
@@ -243,7 +256,7 @@ class Brain:
             box = f"box-{server.id}"
             clock = sent_clock if r.boot == boot else r.clock_ms
             if r.kind == "observation":
-                finding = {"unit": r.unit}
+                finding = {"unit": r.unit, "pid": r.clock_ms // 120_000}
                 events.append(
                     Observed(
                         at_ms,

@@ -26,6 +26,8 @@ from fleetmend_controller.core.permits import PERMITS_MAX
 from fleetmend_controller.core.policy import Policy
 from fleetmend_controller.store import codec
 
+from .guard import Guard
+
 if TYPE_CHECKING:
     from .server import Server
     from .world import World
@@ -68,6 +70,7 @@ class Checker:
     def __init__(self, world: World) -> None:
         self.world = world
         self.books = Books()
+        self.guard = Guard(self)
 
     def fail(self, promise: str) -> None:
         """End the run with the seed that shows it."""
@@ -76,6 +79,7 @@ class Checker:
     def before(self, fleet: Fleet, event: Event) -> None:
         """Note what the event brings, as the core will see it: history and doubles do not count as evidence."""
         self.books.events += 1
+        self.guard.before(fleet, event)
         if isinstance(event, EvidenceConfirmed):
             self._saw_bad(Subject(event.host, event.check, event.key), event.at_ms - (event.clock_ms - event.sampled_clock_ms))
         elif isinstance(event, Observed):
@@ -110,6 +114,7 @@ class Checker:
                 self.books.ends[effect.order] = self.books.ends.get(effect.order, 0) + 1
                 if self.books.ends[effect.order] > 1:
                     self.fail(f"{effect.order} ended twice")
+        self.guard.after(fleet, policy, step)
 
     def effect(self, server: Server, order: Order, epoch: int) -> None:
         """An action begins on a host: at most once, in time, on the right boot, from the newest decider, alone."""

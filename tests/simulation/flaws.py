@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from fleetmend_controller.core import alerts, alone, fleet, orders, proof, repair
+from fleetmend_controller.core import alerts, alone, ending, fleet, orders, permission, proof, repair, storms
+from fleetmend_controller.core.effects import Escalated, Why
+from fleetmend_controller.core.gates import approval, fleet_budget
 from fleetmend_controller.core.model import Status
+from fleetmend_controller.core.transitions import Trigger
 
 Patch = tuple[Any, str, Callable[..., Any]]
 
@@ -59,7 +62,26 @@ def _release_early(turn: Any, incident: Any, host: Any, by: str) -> None:
 
 
 # Much goes wrong at once in a small fleet, and the controller dies often.
-BUSY = (("hosts", 3), ("units", 3), ("fault_every_ms", 20_000), ("duration_ms", 600_000))
+BUSY = (
+    ("hosts", 3),
+    ("units", 3),
+    ("fault_every_ms", 20_000),
+    ("duration_ms", 600_000),
+    ("storms", False),
+    ("approvals", False),
+)
+# Many hosts fall sick together, and stay so until people come.
+STORMY = (
+    *BUSY,
+    ("hosts", 20),
+    ("units", 1),
+    ("mass_fault", True),
+    ("storms", True),
+    ("fault_every_ms", 300_000),
+    ("flap", 0.0),
+)
+ASKED = (*BUSY, ("approvals", True), ("hosts", 8), ("reload_every_ms", 0))
+WIDE = (*BUSY, ("hosts", 20), ("units", 1), ("reload_every_ms", 100_000), ("mass_fault", True))
 DEADLY = (*BUSY, ("controller_crash_every_ms", 20_000), ("delay_ms", 3_000), ("action_ms", 50))
 # A lost report stays lost: no restart of agent or host tells the fault again.
 ONCE = (*DEADLY, ("hosts", 20), ("agent_crash_every_ms", 0), ("reboot_every_ms", 0), ("flap", 0.0), ("unknown", 0.0))
@@ -100,6 +122,31 @@ def _counts_again(turn: Any, event: Any) -> None:
 _REAL_USED = alone.used
 
 
+def _none(*_: object) -> dict[Any, int]:
+    """Count nobody."""
+    return {}
+
+
+def _same(*_: object) -> str:
+    """What is asked for is always the same."""
+    return "same"
+
+
+def _credit(turn: Any, incident: Any, *_: object) -> None:
+    """Healed, whoever did it."""
+    ending.end(turn, incident, Trigger.PROVED, Why.HEALED, "healed")
+
+
+def _plenty(*_: object) -> int:
+    """No ceiling."""
+    return 1_000
+
+
+def _page_again(turn: Any, incident: Any, outbreak: Any, difference: Any = ()) -> None:
+    """Page at each look."""
+    turn.do(Escalated(incident.id, incident.subject, "ann", "page", Why.STORM, "storm"))
+
+
 FLAWS: tuple[Flaw, ...] = (
     Flaw(
         "late_alerts_believed",
@@ -113,6 +160,20 @@ FLAWS: tuple[Flaw, ...] = (
         patches=((repair, "consider", _leave_what_is_taken),),
         swarm=BUSY,
     ),
+    Flaw("storm_ignored", "repairs go on in a storm", "gate:storm", swarm=STORMY),
+    Flaw("storm_over_too_soon", "a storm ends while all are sick", patches=((storms, "_sick", _none),), swarm=STORMY),
+    Flaw("storm_paged_again", "a storm pages more than once", patches=((storms, "tell", _page_again),), swarm=STORMY),
+    Flaw("floor_ignored", "a group goes below its floor", "gate:minimum_healthy", swarm=WIDE),
+    Flaw("ceiling_ignored", "the whole fleet at once", patches=((fleet_budget, "fleet_allowance", _plenty),), swarm=WIDE),
+    Flaw("approval_ignored", "nobody needs to approve", "gate:approval", swarm=ASKED),
+    Flaw(
+        "approval_by_name_only",
+        "a yes is for whatever the order does by then",
+        patches=((approval, "digest", _same), (permission, "digest", _same)),
+        swarm=ASKED,
+    ),
+    Flaw("one_person_is_two", "a person counts once a role", patches=((approval, "person", lambda by: by),), swarm=ASKED),
+    Flaw("unknown_is_credited", "an order without word heals", patches=((repair, "_recovered", _credit),), swarm=DEADLY),
     Flaw("pause_ignored", "healing goes on although it is paused", "gate:paused", swarm=(*BUSY, ("pause_every_ms", 100_000))),
     Flaw("stale_evidence", "orders on old or unknown evidence", "gate:evidence_fresh"),
     Flaw(
@@ -138,7 +199,12 @@ FLAWS: tuple[Flaw, ...] = (
     ),
     Flaw("late_word_taken", "nobody gives up on an order without word", patches=((repair, "order_overdue", lambda *_: None),)),
     Flaw("ledger_ignored", "the executor runs an order that it knows", "ledger_ignored", swarm=DEADLY),
-    Flaw("epoch_not_checked", "an order of a deposed decider runs", "epoch_not_checked", swarm=DEADLY),
+    Flaw(
+        "epoch_not_checked",
+        "an order of a deposed decider runs",
+        "epoch_not_checked",
+        swarm=(*DEADLY, ("loss", 0.2), ("doubled", 0.3)),
+    ),
     Flaw(
         "expiry_not_checked",
         "an order runs after its time or on another boot",

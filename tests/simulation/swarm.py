@@ -32,6 +32,8 @@ class Swarm:
     unknown: float
     mass_fault: bool
     clock_step: bool
+    storms: bool
+    approvals: bool
 
 
 def draw(rng: random.Random) -> Swarm:
@@ -66,4 +68,6 @@ def draw(rng: random.Random) -> Swarm:
         unknown=maybe(0.1),
         mass_fault=rng.random() < 0.2,
         clock_step=rng.random() < 0.3,
+        storms=rng.random() < 0.4,
+        approvals=rng.random() < 0.3,
     )

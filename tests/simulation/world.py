@@ -11,6 +11,7 @@ from .brain import Brain
 from .checker import Checker
 from .clockwork import Clockwork
 from .outside import Outside
+from .people import People
 from .server import Record, Server
 from .swarm import Swarm, draw
 
@@ -81,6 +82,7 @@ class World:
         self.servers = {
             f"h-{n}": Server(self, f"h-{n}", units, booted_ms=self.time.now_ms - 50_000) for n in range(self.swarm.hosts)
         }
+        self.people = People(self)
         self.brain = Brain(self)
         self.outside = Outside(self, seed)
 
@@ -91,6 +93,7 @@ class World:
     def run(self) -> None:
         """Safety under faults first, then calm, in which everything must end."""
         self.brain.start(first=True)
+        self.people.begin()
         for server in self.servers.values():
             self._link(server)
             self._every(self.swarm.fault_every_ms, lambda s=server: self._break(s))
@@ -140,9 +143,10 @@ class World:
             server.cursed.add(unit)
         self.time.after(self.rng.randint(1, 1_000), lambda: server.look(unit))
         if self.rng.random() < self.swarm.flap:
-            self.time.after(self.rng.randint(100, 20_000), lambda: self._recover(server, unit))
+            self.time.after(self.rng.randint(100, 20_000), lambda: self.recover(server, unit))
 
-    def _recover(self, server: Server, unit: str) -> None:
+    def recover(self, server: Server, unit: str) -> None:
+        """A unit is well again, by itself or by a person."""
         server.bad.discard(unit)
         server.cursed.discard(unit)
         server.look(unit)

@@ -30,6 +30,7 @@ def _run(session: Session, **given: Any) -> None:
         all=everything,
         reason=given["reason"] or "",
         wait_ms=given["wait_ms"],
+        approve_myself=given["approve_myself"],
     )
     plan, summary = _follow(session, request)
     if session.output == "table":
@@ -103,6 +104,7 @@ COMMAND = command(
             ["--all", "everything"], is_flag=True, help="Whatever number it is; without --on every host of the fleet."
         ),
         click.Option(["--reason"], help="Why; kept in the audit trail."),
+        click.Option(["--approve-myself"], is_flag=True, help="Nobody else need approve what cannot be undone; admins only."),
         duration_option(["--wait", "wait_ms"], "How long to wait for answers.", "10m"),
     ],
     examples=[
@@ -111,6 +113,7 @@ COMMAND = command(
         "fleetmend run collect_evidence --host web-3 --output json | jq -r '.summary.results[].output'",
     ],
     json="{plan: RunPlan, summary: RunSummary}",
-    text="It passes the same gates as a playbook's action. More than one host takes --expect with the right number, or --all."
+    text="It passes the same gates as a playbook's action, and what cannot be undone waits until another person approves it"
+    " (`fleetmend approvals ls`). More than one host takes --expect with the right number, or --all."
     " Exit code 1 if any host did not do it.",
 )

@@ -9,10 +9,10 @@ import sqlalchemy as sa
 from fleetmend.v1 import admin_pb2 as pb
 
 from ..core.events import Approve, Deny
-from ..core.gates.approval import needed, next_order
+from ..core.gates.approval import digest, needed, next_order, person
 from ..core.incidents import WAITING, playbook_of
 from ..core.matching import substitute
-from ..core.model import ActionStep, Incident, Phase, Playbook, Trust
+from ..core.model import ActionStep, Incident, Params, Phase, Playbook, Trust
 from ..core.standing import effective_trust
 from ..pki.names import Caller, Kind, parse_role
 from ..store.tables import incidents
@@ -39,12 +39,19 @@ def waiting(desk: Desk) -> list[pb.ApprovalRequest]:
 async def approve(desk: Desk, request: pb.ApproveRequest, who: Caller) -> pb.ApproveResponse:
     """One person's yes. The order is given as soon as enough people said it and no other gate holds."""
     order = request.order_id
-    incident, playbook, step = await _asked_for(desk, "approve", order, who)
+    incident, playbook, step = await _asked_for(desk, "approve", order, request.digest, who)
+    if not request.digest:
+        raise invalid(f"cannot approve {order} unseen: give the digest of what you saw; {_LS}")
+    if incident.run is not None and person(str(who)) == person(playbook.owner):
+        raise not_now(f"cannot approve {order}: you asked for it, and it takes another person's word")
     given = _people(incident, order, desk.now_ms() - playbook.approval.within_ms)
-    if _person(str(who)) in [_person(by) for by in given]:
+    if person(str(who)) in [person(by) for by in given]:
         raise not_now(f"cannot approve {order} twice: {who} approved it already; {_still(playbook, given)}")
-    await desk.decider.audit("approved", str(who), incident.subject.host, {"order": order, "action": step.action})
-    await desk.decider.submit([Approve(desk.now_ms(), order, str(who))])
+    detail = {"order": order, "action": step.action, "digest": request.digest}
+    await desk.decider.audit("approved", str(who), incident.subject.host, detail)
+    await desk.decider.submit([Approve(desk.now_ms(), order, str(who), request.digest)])
+    if not _counted(incident, order, str(who)):
+        raise not_now(f"cannot approve {order}: it changed at this moment; see `fleetmend explain {incident.id}`")
     return _approved(desk, incident, playbook, step, order, (*given, str(who)))
 
 
@@ -56,10 +63,10 @@ async def deny(desk: Desk, request: pb.DenyRequest, who: Caller) -> pb.DenyRespo
     if len(reason) > REASON_CHARS_MAX:
         raise invalid(f"cannot deny: the reason has {len(reason)} characters, at most {REASON_CHARS_MAX}")
     order = request.order_id
-    incident, _, step = await _asked_for(desk, "deny", order, who)
+    incident, _, step = await _asked_for(desk, "deny", order, request.digest, who)
     detail = {"order": order, "action": step.action, "reason": reason}
     await desk.decider.audit("denied", str(who), incident.subject.host, detail)
-    await desk.decider.submit([Deny(desk.now_ms(), order, str(who), reason)])
+    await desk.decider.submit([Deny(desk.now_ms(), order, str(who), reason, request.digest)])
     if incident.phase in WAITING and next_order(incident) == order:
         raise not_now(
             f"cannot deny {order}: it was not asked for any more at this moment; see `fleetmend explain {incident.id}`"
@@ -67,7 +74,7 @@ async def deny(desk: Desk, request: pb.DenyRequest, who: Caller) -> pb.DenyRespo
     return pb.DenyResponse(order_id=order, incident_id=incident.id)
 
 
-async def _asked_for(desk: Desk, verb: str, order: str, who: Caller) -> tuple[Incident, Playbook, ActionStep]:
+async def _asked_for(desk: Desk, verb: str, order: str, seen: str, who: Caller) -> tuple[Incident, Playbook, ActionStep]:
     """The incident, playbook and step of an order that people are asked for now; else an error that says why they are not."""
     numbers = _ORDER.fullmatch(order)
     if numbers is None:
@@ -85,6 +92,8 @@ async def _asked_for(desk: Desk, verb: str, order: str, who: Caller) -> tuple[In
         held = f"; {', '.join(incident.holds)} hold it" if incident.holds and next_order(incident) == order else ""
         raise not_now(f"cannot {verb} {order}: nobody asks for it{held}; {_LS}")
     playbook, step = wanted
+    if seen and seen != digest(playbook, step, _params(incident, step)):
+        raise not_now(f"cannot {verb} {order}: it changed since you saw it; look again with `fleetmend approvals ls`")
     over_ms = desk.now_ms() - incident.asked_ms - playbook.approval.within_ms
     if over_ms >= 0:
         raise not_now(f"cannot {verb} {order}: its time was over {over_ms // 1000} s ago; people have {incident_id} now")
@@ -132,7 +141,7 @@ def _wanted(desk: Desk, incident: Incident) -> tuple[Playbook, ActionStep] | Non
 
 def _request_of(desk: Desk, incident: Incident, playbook: Playbook, step: ActionStep) -> pb.ApprovalRequest:
     order = next_order(incident)
-    params = substitute(step, incident)
+    params = _params(incident, step)
     wanted = playbook.approval
     host = desk.decider.fleet.hosts.get(incident.subject.host)
     asked_ms = incident.asked_ms or 0
@@ -143,16 +152,29 @@ def _request_of(desk: Desk, incident: Incident, playbook: Playbook, step: Action
         host_name=host.name if host is not None else incident.subject.host,
         summary=incident.summary,
         action=step.action,
-        params={} if isinstance(params, str) else pairs(params),
+        params=pairs(params),
         cost=cost_of(step.cost.value),
         playbook=playbook.name,
-        asked=playbook.escalate.to,
+        asked=playbook.escalate.to if incident.run is None else desk.decider.rules.policy.default_escalate_to,
         asked_ms=asked_ms,
         until_ms=asked_ms + wanted.within_ms,
         people_needed=wanted.people,
         approved_by=_people(incident, order, desk.now_ms() - wanted.within_ms),
         role=role_of(wanted.role),
+        digest=digest(playbook, step, params),
     )
+
+
+def _params(incident: Incident, step: ActionStep) -> Params:
+    """What the order would get; nothing where the finding lacks a value, and then it is not asked for either."""
+    params = substitute(step, incident)
+    return () if isinstance(params, str) else params
+
+
+def _counted(incident: Incident, order: str, by: str) -> bool:
+    """Whether the core took a yes; an order that is out, or an incident that ended meanwhile, has no list of them any more."""
+    asked = incident.phase in WAITING and next_order(incident) == order
+    return not asked or any(given.by == by and given.order == order for given in incident.approvals)
 
 
 def _approved(
@@ -174,11 +196,6 @@ def _approved(
 
 def _people(incident: Incident, order: str, since_ms: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(given.by for given in incident.approvals if given.order == order and given.at_ms > since_ms))
-
-
-def _person(by: str) -> str:
-    """A person is one person in every role."""
-    return by.partition(" (")[0]
 
 
 def _still(playbook: Playbook, people: tuple[str, ...]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..core.effects import ASIDES
 from ..core.permits import is_permit
 from .story import Story, StoryRow
 
@@ -19,6 +20,9 @@ ENDED = (
     "fault_gone",
     "executor_unreachable",
 )
+
+
+_ASIDES = tuple(why.value for why in ASIDES)
 
 
 @dataclass(slots=True)
@@ -101,7 +105,7 @@ def pairs(values: Any) -> dict[str, str]:
 def _follow(case: Case, row: StoryRow) -> None:
     case.changed_ms = row.at_ms
     for reason in row.reasons:
-        if reason["why"] not in ("allowed", "acknowledged"):
+        if reason["why"] not in _ASIDES and case.closed_ms is None:
             case.why = reason["why"]
         if reason["why"] in ("playbook_matched", "ordered", "alone_used"):
             case.playbook = reason.get("playbook", "") or case.playbook

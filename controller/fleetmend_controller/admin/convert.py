@@ -157,7 +157,7 @@ def playbook_of(playbook: model.Playbook, fleet: model.Fleet) -> pb.Playbook:
         steps=[_step(step) for step in playbook.steps],
         per_host_count=playbook.limits.per_host.count,
         per_host_window_ms=playbook.limits.per_host.window_ms,
-        fleet_by=playbook.limits.fleet.by,
+        fleet_by=", ".join(playbook.limits.fleet.labels),
         fleet_percent=playbook.limits.fleet.percent,
         fleet_at_most=playbook.limits.fleet.at_most,
         escalate_to=playbook.escalate.to,

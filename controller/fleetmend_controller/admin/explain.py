@@ -52,10 +52,11 @@ TITLES = {
 }
 
 _TOPICS = {
-    Topic.SEEN: ("fault_seen", "same_target", "storm", "many_hosts_lost"),
+    Topic.SEEN: ("fault_seen", "same_target", "storm", "common_cause", "many_hosts_lost"),
     Topic.PLAYBOOKS: (
         "playbook_matched",
         "playbook_other_check",
+        "playbook_later",
         "playbook_where_false",
         "playbook_where_error",
         "playbook_bad_parameter",
@@ -77,6 +78,7 @@ _TOPICS = {
     Topic.END: (
         "healed",
         "healed_alone",
+        "recovered_unsure",
         "went_away",
         "healed_by_person",
         "ran",
@@ -86,8 +88,10 @@ _TOPICS = {
         "host_lost",
         "storm_over",
         "trust_demoted",
+        "trust_restored",
         "masking",
         "acknowledged",
+        "flapping_over",
     ),
 }
 _TOPIC_OF = {word: topic for topic, words in _TOPICS.items() for word in words}

@@ -10,11 +10,11 @@ from fleetmend.plain import plain_line
 from fleetmend.v1 import admin_pb2 as pb
 
 from ..core.effects import Verdict
-from ..core.gates.fleet_budget import allowance
+from ..core.gates.fleet_budget import allowance, fleet_allowance
 from ..core.gates.observer import many_lost
 from ..core.gates.paused import scopes
 from ..core.incidents import HOST_LOST_CHECK
-from ..core.model import Fleet, Host, Incident, Phase
+from ..core.model import EVERYBODY, Fleet, Host, Incident, Phase
 from ..core.policy import Policy
 from ..core.survey import Survey, survey
 from .convert import sections_of
@@ -89,14 +89,17 @@ def _shared(fleet: Fleet, policy: Policy, host: Host, now_ms: int) -> Iterator[L
     """What the host shares with others: storms and budgets that are used up."""
     for check_type, outbreak in fleet.outbreaks.items():
         yield Line(now_ms, f"a storm of {check_type} holds every repair of it; see {outbreak.incident}", why="storm")
-    for by in dict.fromkeys(playbook.limits.fleet.by for playbook in policy.playbooks):
+    for by in dict.fromkeys(label for budget in policy.budgets for label in budget.labels):
         value = host.labels.get(by, "")
         used = len(fleet.in_flight.get((by, value), ()))
-        budgets = [playbook.limits.fleet for playbook in policy.playbooks if playbook.limits.fleet.by == by]
-        limit = max(allowance(fleet, budget, value) for budget in budgets)
+        limit = max(allowance(fleet, budget, value, by) for budget in policy.budgets if by in budget.labels)
         if used >= limit:
             group = f"{by}={value}" if value else f"hosts without {by}"
             yield Line(now_ms, f"{used} hosts of {group} are being healed, and no playbook may heal more", why="fleet_budget")
+    everywhere = len(fleet.in_flight.get(EVERYBODY, ()))
+    if everywhere >= fleet_allowance(fleet, policy):
+        text = f"{everywhere} hosts of the whole fleet are being healed, and nobody may heal more"
+        yield Line(now_ms, text, why="fleet_budget")
 
 
 def _section(one: Survey, now_ms: int) -> Section:

@@ -8,7 +8,7 @@ from fleetmend.v1 import admin_pb2 as pb
 
 from ..core.effects import PROVED
 from ..core.model import Heal, Playbook, Subject
-from ..core.standing import DEBT_WINDOW_MS, tries_left
+from ..core.standing import DEBT_WINDOW_MS, debt, tries_left
 from ..store.tables import incidents
 from .desk import Desk
 
@@ -20,8 +20,8 @@ HEALS_MIN = 2
 
 def risk(desk: Desk) -> pb.GetRiskReportResponse:
     """Subjects that were healed again and again, the worst first."""
-    since_ms = desk.now_ms() - DEBT_WINDOW_MS
-    recent = ((target, [heal for heal in heals if heal.at_ms > since_ms]) for target, heals in desk.decider.fleet.heals.items())
+    fleet, now_ms = desk.decider.fleet, desk.now_ms()
+    recent = ((target, debt(fleet, target, now_ms)) for target in fleet.heals)
     entries = [_risk(desk, target, heals) for target, heals in recent if len(heals) >= HEALS_MIN]
     entries.sort(key=lambda entry: (-entry.heals, -entry.hidden_ms, entry.host_name, entry.target))
     return pb.GetRiskReportResponse(entries=entries[:ENTRIES_MAX], window_ms=DEBT_WINDOW_MS)

@@ -17,6 +17,7 @@ from ..core.effects import PhaseChanged
 from ..core.events import RunRequested
 from ..core.incidents import OPERATOR_CHECK
 from ..core.model import Phase, Scalar
+from ..pki.names import Caller, Kind, Role
 from ..pki.registry import HostRecord
 from ..store.tables import incidents
 from .case import Case, build_case, gate_answers
@@ -68,9 +69,13 @@ class _Progress:
     left: dict[str, None] = field(default_factory=dict)
 
 
-async def run_action(desk: Desk, message: pb.RunActionRequest, who: str) -> AsyncGenerator[pb.RunActionResponse, None]:
+async def run_action(desk: Desk, message: pb.RunActionRequest, who: Caller) -> AsyncGenerator[pb.RunActionResponse, None]:
     """The plan, then every move of every host, then the summary."""
     request = read_request(desk, message)
+    if message.approve_myself and not may_approve_alone(who):
+        raise not_now(
+            f"cannot approve {message.action} yourself: that takes the role admin, and you are {who}; another person must"
+        )
     wait_ms = message.wait_ms or WAIT_MS_DEFAULT
     if not 0 < wait_ms <= WAIT_MS_MAX:
         raise invalid("cannot wait for this long: give a duration of at most 1d")
@@ -84,7 +89,7 @@ async def run_action(desk: Desk, message: pb.RunActionRequest, who: str) -> Asyn
     progress = _Progress(request, results, dict.fromkeys(results))
     key, changes = desk.decider.subscribe()
     try:
-        await _submit(desk, request, message.reason.strip(), who)
+        await _submit(desk, request, message, str(who))
         async for update in _follow(desk, progress, changes, desk.now_ms() + wait_ms):
             yield pb.RunActionResponse(update=update)
     finally:
@@ -94,6 +99,11 @@ async def run_action(desk: Desk, message: pb.RunActionRequest, who: str) -> Asyn
     for result in results.values():
         result.output = cut(result.output, output_chars_max)
     yield pb.RunActionResponse(summary=pb.RunSummary(results=results.values(), done=done, not_done=len(results) - done))
+
+
+def may_approve_alone(who: Caller) -> bool:
+    """Whether this person may order what cannot be undone without another's approval."""
+    return who.kind is Kind.LOCAL or (who.kind is Kind.OPERATOR and who.role is Role.ADMIN)
 
 
 def read_request(desk: Desk, message: pb.RunActionRequest) -> Request:
@@ -151,7 +161,7 @@ def _unwilling(desk: Desk, host: HostRecord, action: str) -> bool:
     return session is not None and bool(session.permitted_actions) and action not in session.permitted_actions
 
 
-async def _submit(desk: Desk, request: Request, reason: str, who: str) -> None:
+async def _submit(desk: Desk, request: Request, message: pb.RunActionRequest, who: str) -> None:
     detail = {
         "request": request.id,
         "action": request.action,
@@ -159,13 +169,15 @@ async def _submit(desk: Desk, request: Request, reason: str, who: str) -> None:
         "hosts": ",".join(host.name for host in request.hosts[:HOSTS_NAMED_MAX])
         + (",..." if len(request.hosts) > HOSTS_NAMED_MAX else ""),
         "count": str(len(request.hosts)),
-        "reason": reason,
+        "reason": message.reason.strip(),
     }
+    if message.approve_myself:
+        detail["approved"] = "by whoever asked, alone"
     only = request.hosts[0].id if len(request.hosts) == 1 else ""
     await desk.decider.audit("run_requested", who, only, detail)
-    now_ms = desk.now_ms()
+    now_ms, alone = desk.now_ms(), message.approve_myself
     events = [
-        RunRequested(now_ms, host.id, request.action, request.params, request.cost, request.timeout_ms, who, request.id)
+        RunRequested(now_ms, host.id, request.action, request.params, request.cost, request.timeout_ms, who, request.id, alone)
         for host in request.hosts
     ]
     for start in range(0, len(events), SUBMIT_MAX):

@@ -175,8 +175,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
     async def RunAction(self, request: pb.RunActionRequest, context: Any) -> AsyncIterator[pb.RunActionResponse]:
         """One action on chosen hosts, followed to its end."""
-        who = self._desk.who(context)
-        async with turning_down(context), aclosing(run.run_action(self._desk, request, who)) as answers:
+        async with turning_down(context), aclosing(run.run_action(self._desk, request, caller())) as answers:
             async for answer in answers:
                 yield answer
 

@@ -43,6 +43,7 @@ KEPT = (
     happened.PersonSeen,
     happened.TrustRestored,
     happened.ObserverDoubted,
+    happened.CommonCause,
     happened.DeciderStarted,
 )
 USED = (happened.Observed, happened.AlertSaid, *KEPT)

@@ -36,6 +36,7 @@ from .model import (
     Trust,
 )
 from .orders import OUTCOME_GRACE_MS, count_order
+from .permission import ask_anew
 from .transitions import Trigger
 from .turn import Turn
 
@@ -72,11 +73,12 @@ def used(turn: Turn, event: PermitUsed) -> None:
         turn.move(incident, Trigger.RETRY)
     incident.playbook, incident.book, incident.step, incident.wait_until_ms = book.name, book, index, None
     incident.policy = turn.policy.digest
+    ask_anew(turn, incident, f"{host.name} acted alone meanwhile")
     incident.holds = ()
     incident.order = order
     incident.ordered_ms = started_ms if incident.ordered_ms is None else incident.ordered_ms
     if step.cost is not Cost.HARMLESS:
-        hold_budget(turn, incident, host, book.limits.fleet.by)
+        hold_budget(turn, incident, host, book)
     turn.move(incident, Trigger.ALONE)
     turn.wake(incident, turn.now_ms + step.timeout_ms + OUTCOME_GRACE_MS)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, unique
 
-from .model import ActionStep, Order, Phase, Scalar, Subject
+from .model import ActionStep, Order, Params, Phase, Subject
 
 
 @unique
@@ -16,6 +16,7 @@ class Why(Enum):
     SAME_TARGET = "same_target"
     PLAYBOOK_MATCHED = "playbook_matched"
     PLAYBOOK_OTHER_CHECK = "playbook_other_check"
+    PLAYBOOK_LATER = "playbook_later"
     PLAYBOOK_WHERE_FALSE = "playbook_where_false"
     PLAYBOOK_WHERE_ERROR = "playbook_where_error"
     PLAYBOOK_BAD_PARAMETER = "playbook_bad_parameter"
@@ -49,6 +50,7 @@ class Why(Enum):
     PROOF_TIMEOUT = "proof_timeout"
     PROOF_BROKEN = "proof_broken"
     HEALED = "healed"
+    RECOVERED_UNSURE = "recovered_unsure"
     WENT_AWAY = "went_away"
     HEALED_BY_PERSON = "healed_by_person"
     RAN = "ran"
@@ -60,12 +62,16 @@ class Why(Enum):
     TRUST_RESTORED = "trust_restored"
     MAINTENANCE = "maintenance"
     FLAPPING = "flapping"
+    FLAPPING_OVER = "flapping_over"
     MINIMUM_HEALTHY = "minimum_healthy"
     STORM = "storm"
+    STORM_BREWING = "storm_brewing"
     STORM_OVER = "storm_over"
+    COMMON_CAUSE = "common_cause"
     HUMAN_PRESENT = "human_present"
     APPROVAL_NEEDED = "approval_needed"
     APPROVAL_EXPIRED = "approval_expired"
+    APPROVAL_CHANGED = "approval_changed"
     APPROVED = "approved"
     DENIED = "denied"
     OBSERVER_DOUBTED = "observer_doubted"
@@ -78,6 +84,9 @@ class Why(Enum):
 
 # How an incident ends that an action of ours healed, proved by its check.
 PROVED = (Why.HEALED, Why.HEALED_ALONE)
+
+# True, and worth keeping, but never why an incident stands where it stands.
+ASIDES = (Why.ALLOWED, Why.PLAYBOOK_OTHER_CHECK, Why.PLAYBOOK_LATER, Why.FLAPPING_OVER, Why.ACKNOWLEDGED)
 
 
 @unique
@@ -183,14 +192,14 @@ class ActionEnded:
     order: str
     host: str
     action: str
-    params: tuple[tuple[str, Scalar], ...]
+    params: Params
     outcome: str
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovalWanted:
-    """Ask people: `order` will be given once enough of them approve, before `until_ms`."""
+    """Ask people: `order` will be given once enough of them approve `what`, its digest, before `until_ms`."""
 
     incident: str
     order: str
@@ -198,6 +207,7 @@ class ApprovalWanted:
     people: int
     until_ms: int
     text: str
+    what: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +259,17 @@ class WakeHostAt:
     at_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class CompareHosts:
+    """Compare the hosts that have this fault (see Incident.fault) with those that do not; what comes of it is CommonCause.
+
+    `incident` is the storm that waits for it, or the fault with which there were many.
+    """
+
+    incident: str
+    fault: str
+
+
 Effect = (
     Acknowledged
     | ApprovalWanted
@@ -262,6 +283,7 @@ Effect = (
     | Escalated
     | Closed
     | ActionEnded
+    | CompareHosts
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .model import Outcome, Scalar, Status, Window
+from .model import Outcome, Params, Scalar, Status, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,35 +214,44 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class RunRequested:
-    """An operator wants one action on one host; it passes the gates like any other."""
+    """An operator wants one action on one host; it passes the gates like any other.
+
+    `approve_myself`: what cannot be undone needs nobody else's approval, because an admin said so in so many words.
+    """
 
     at_ms: int
     host: str
     action: str
-    params: tuple[tuple[str, Scalar], ...]
+    params: Params
     cost: str
     timeout_ms: int
     by: str
     request: str
+    approve_myself: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Approve:
-    """An operator approves the order that an incident would give next; `order` as the incident named it."""
+    """An operator approves the order that an incident would give next; `order` and `what` as the incident named them.
+
+    `what` is the digest of what was shown (see gates/approval). Rows from before there was one have none, and count no more.
+    """
 
     at_ms: int
     order: str
     by: str
+    what: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """An operator says no: the incident goes to people."""
+    """An operator says no: the incident goes to people. Without `what` it is a no to whatever the order would do."""
 
     at_ms: int
     order: str
     by: str
     reason: str
+    what: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +308,20 @@ class ObserverDoubted:
 
 
 @dataclass(frozen=True, slots=True)
+class CommonCause:
+    """What the hosts with one fault (see Incident.fault) share and healthy hosts lack: a label, a version, a recent change.
+
+    `hosts` are those that failed when they were compared, `difference` the lines for people, the most telling first; without
+    any nothing was found that tells them apart.
+    """
+
+    at_ms: int
+    fault: str
+    hosts: tuple[str, ...]
+    difference: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DeciderStarted:
     """A decider took over with this epoch."""
 
@@ -331,5 +354,6 @@ Event = (
     | PersonSeen
     | TrustRestored
     | ObserverDoubted
+    | CommonCause
     | DeciderStarted
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .alerts import forget_host
-from .effects import Why
+from .effects import Escalated, Why
 from .events import HostEnrolled, HostRemoved, HostSilent, PersonSeen
 from .gates.observer import many_lost
 from .incidents import close, count_sick, escalate, open_host_lost
@@ -71,7 +71,9 @@ def silent(turn: Turn, event: HostSilent) -> None:
     if many and Subject(FLEET, MANY_LOST_CHECK, "") not in turn.fleet.by_subject:
         share = f"{len(turn.fleet.lost)} of {len(turn.fleet.hosts)} hosts seem lost"
         text = f"{share}: the controller may be the one cut off. Nothing is done anywhere until they are heard"
-        fleet_incident(turn, MANY_LOST_CHECK, "", text, Why.MANY_HOSTS_LOST)
+        all_lost = fleet_incident(turn, MANY_LOST_CHECK, "", text, Why.MANY_HOSTS_LOST)
+        to = turn.policy.default_escalate_to
+        turn.do(Escalated(all_lost.id, all_lost.subject, to, "page", Why.MANY_HOSTS_LOST, text, MANY_LOST_CHECK))
     # Where most seem lost one page is enough; each host still has its incident.
     severity = "ticket" if many else "page"
     text = f"{incident.summary}; nothing is done there until it is back"
@@ -118,7 +120,7 @@ def _forget(fleet: Fleet, host: str) -> None:
     forget_host(fleet, host)
     for hosts in fleet.fresh_bad.values():
         hosts.pop(host, None)
-    for remembered in (fleet.opened_at, fleet.flaps_told, fleet.heals):
+    for remembered in (fleet.opened_at, fleet.flapping, fleet.heals):
         for subject in [s for s in remembered if s.host == host]:
             remembered.pop(subject)
 

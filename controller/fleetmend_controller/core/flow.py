@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import alerts, alone, ending, permission, permits, repair, standing
+from . import alerts, alone, ending, flaps, permission, permits, repair, runs, standing, storms
 from . import fleet as members
 from .effects import Acknowledged, Step, Why
 from .events import (
     Acknowledge,
     AlertSaid,
     Approve,
+    CommonCause,
     DeciderStarted,
     Deny,
     Event,
@@ -45,7 +46,6 @@ from .incidents import HOST_LOST_CHECK, WAITING, add_symptom, drop_symptom, open
 from .model import Fleet, Host, Incident, Pause, Phase, Status, Subject, Window
 from .orders import ask_check, overdue_ms, resend
 from .policy import Policy
-from .storms import STORM_CHECK
 from .transitions import Trigger
 from .turn import Turn
 
@@ -54,6 +54,7 @@ def advance(fleet: Fleet, event: Event, policy: Policy) -> Step:
     """Work one event into the fleet. Time only moves forward: an event from the past counts as now."""
     fleet.now_ms = max(fleet.now_ms, event.at_ms)
     turn = Turn(fleet, policy, fleet.now_ms)
+    flaps.look(turn)
     _HANDLERS[type(event)](turn, event)
     repair.settle(turn)
     return turn.step()
@@ -82,7 +83,10 @@ def _fault_seen(turn: Turn, event: Observed) -> None:
     unit = event.finding.get("unit")
     standing = turn.fleet.symptom_of.get(subject) or turn.fleet.by_target.get((event.host, str(unit)) if unit else ("", ""))
     if standing is not None and not alerts.only_told(turn.fleet.incidents[standing]):
-        add_symptom(turn, turn.fleet.incidents[standing], event)
+        incident = turn.fleet.incidents[standing]
+        add_symptom(turn, incident, event)
+        if incident.phase is Phase.PROVING:
+            repair.symptom_observed(turn, incident, event)
         return
     if standing is not None and subject in turn.fleet.symptom_of:
         drop_symptom(turn, subject)
@@ -185,7 +189,7 @@ def _woken(turn: Turn, event: Woken) -> None:
         repair.proof_tick(turn, incident)
     elif incident.phase in (Phase.ORDERED, Phase.RUNNING):
         repair.order_overdue(turn, incident)
-    elif incident.subject.check == STORM_CHECK:
+    elif incident.subject.check == storms.STORM_CHECK:
         repair.storm_tick(turn, incident)
 
 
@@ -286,7 +290,7 @@ _HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
     HostSilent: members.silent,
     HostEnrolled: members.enrol,
     HostRemoved: members.remove,
-    RunRequested: repair.run_requested,
+    RunRequested: runs.requested,
     Approve: permission.answered,
     Deny: permission.answered,
     Acknowledge: _acknowledge,
@@ -297,6 +301,7 @@ _HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
     PersonSeen: members.person_seen,
     TrustRestored: standing.restored,
     PolicyLoaded: _policy_loaded,
+    CommonCause: storms.common_cause,
     ObserverDoubted: lambda turn, event: members.doubt(turn, event.why),
     DeciderStarted: _started,
 }

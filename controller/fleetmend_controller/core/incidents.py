@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import storms
 from .effects import PROVED, Closed, Escalated, PhaseChanged, Why
 from .events import Observed
-from .model import Fleet, Host, Incident, Phase, Playbook, Status, Subject, Symptom
+from .model import EVERYBODY, Fleet, Host, Incident, Phase, Playbook, Status, Subject, Symptom
 from .transitions import Trigger
 from .turn import Turn
 
@@ -205,10 +205,13 @@ def playbook_of(incident: Incident) -> Playbook | None:
     return incident.run or incident.book
 
 
-def hold_budget(turn: Turn, incident: Incident, host: Host, by: str) -> None:
+def hold_budget(turn: Turn, incident: Incident, host: Host, playbook: Playbook) -> None:
     """Take the host's place in the budget of every group it is in. One ledger, whoever orders."""
     groups = dict.fromkeys(sorted(host.labels.items()))
-    groups[(by, host.labels.get(by, ""))] = None
+    for budget in (playbook.limits.fleet, *turn.policy.budgets):
+        # A host without the label is in the group of those that lack it.
+        groups.update({(label, host.labels.get(label, "")): None for label in budget.labels})
+    groups[EVERYBODY] = None
     incident.groups = tuple(groups)
     for group in incident.groups:
         hosts = turn.fleet.in_flight.setdefault(group, {})

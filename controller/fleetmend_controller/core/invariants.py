@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .gates.fleet_budget import allowance
-from .model import Cost, Fleet, Phase
+from .gates.fleet_budget import allowance, fleet_allowance
+from .model import EVERYBODY, Cost, Fleet, Phase
 from .policy import Policy
 
 Invariant = Callable[[Fleet, Policy], list[str]]
@@ -101,6 +101,17 @@ def storms_have_their_incident(fleet: Fleet, _policy: Policy) -> list[str]:
     return [f"storm of {kind} without its incident" for kind, o in fleet.outbreaks.items() if o.incident not in fleet.incidents]
 
 
+def who_counts_for_a_storm_is_sick(fleet: Fleet, _policy: Policy) -> list[str]:
+    """Only hosts with an open incident of the type count as freshly sick."""
+    sick = {(i.fault, i.subject.host) for i in fleet.incidents.values()}
+    return [
+        f"{host} counts for a storm of {kind} in {label}={value}, and has no such incident"
+        for (kind, label, value), hosts in fleet.fresh_bad.items()
+        for host in hosts
+        if (kind, host) not in sick
+    ]
+
+
 def waiting_incidents_will_be_woken(fleet: Fleet, _policy: Policy) -> list[str]:
     """Every incident that is neither escalated nor closed has a time at which it looks at itself again."""
     awake = (Phase.ESCALATED, Phase.RESOLVED)
@@ -112,12 +123,15 @@ def waiting_incidents_will_be_woken(fleet: Fleet, _policy: Policy) -> list[str]:
 
 
 def budgets_are_kept(fleet: Fleet, policy: Policy) -> list[str]:
-    """No group has more hosts in work than the most generous playbook over that label allows."""
+    """No group has more hosts in work than the most generous playbook over its label allows, nor the fleet than its ceiling."""
     wrong = []
     for (label, value), hosts in fleet.in_flight.items():
-        budgets = [p.limits.fleet for p in policy.playbooks if p.limits.fleet.by == label]
-        if budgets and len(hosts) > max(allowance(fleet, b, value) for b in budgets):
+        budgets = [budget for budget in policy.budgets if label in budget.labels]
+        if budgets and len(hosts) > max(allowance(fleet, b, value, label) for b in budgets):
             wrong.append(f"{label}={value}: {len(hosts)} hosts in work")
+    everywhere = len(fleet.in_flight.get(EVERYBODY, {}))
+    if everywhere > fleet_allowance(fleet, policy):
+        wrong.append(f"the whole fleet: {everywhere} hosts in work")
     return wrong
 
 
@@ -131,6 +145,7 @@ ALWAYS: tuple[Invariant, ...] = (
     the_sick_are_counted,
     the_lost_are_known,
     storms_have_their_incident,
+    who_counts_for_a_storm_is_sick,
     waiting_incidents_will_be_woken,
 )
 

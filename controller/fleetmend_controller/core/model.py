@@ -6,8 +6,48 @@ from dataclasses import dataclass, field
 from enum import Enum, unique
 
 from .allowance import Permits
+from .limits import Attempts, Ceiling, Flapping, FleetBudget, Floor, Limits, Rate, Storm
+from .plan import (
+    ActionStep,
+    Approval,
+    Cost,
+    EscalateTo,
+    NeedApproval,
+    Params,
+    Playbook,
+    Proof,
+    Scalar,
+    Step,
+    Trust,
+    WaitStep,
+)
 
-Scalar = str | int | float | bool
+# The nouns of limits.py and plan.py are found here, too.
+__all__ = [
+    "ActionStep",
+    "Approval",
+    "Attempts",
+    "Ceiling",
+    "Cost",
+    "EscalateTo",
+    "Flapping",
+    "FleetBudget",
+    "Floor",
+    "Limits",
+    "NeedApproval",
+    "Params",
+    "Playbook",
+    "Proof",
+    "Rate",
+    "Scalar",
+    "Step",
+    "Storm",
+    "Trust",
+    "WaitStep",
+]
+
+# The group of all hosts: no label has an empty name.
+EVERYBODY = ("", "fleet")
 
 # The type of every alert of Prometheus; what the alert is about stands in the name of the check.
 ALERT_TYPE = "prometheus_alert"
@@ -38,24 +78,6 @@ class Phase(Enum):
 
 
 @unique
-class Cost(Enum):
-    """What an action may cost when it is wrong."""
-
-    HARMLESS = "harmless"
-    DISRUPTIVE = "disruptive"
-    DESTRUCTIVE = "destructive"
-
-
-@unique
-class Trust(Enum):
-    """How far a playbook may go by itself."""
-
-    OBSERVE = "observe"
-    SUGGEST = "suggest"
-    ACT = "act"
-
-
-@unique
 class Outcome(Enum):
     """What became of an order. UNKNOWN: it began, and its end was lost with a crash."""
 
@@ -73,154 +95,6 @@ class Subject:
     host: str
     check: str
     key: str
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """The check must say OK within `within_ms` of the action's end, again after `stay_ok_ms`, with no bad result between."""
-
-    within_ms: int
-    stay_ok_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class ActionStep:
-    """One action of a playbook. A parameter value of the form `{finding.x}` is replaced by that typed value."""
-
-    action: str
-    params: tuple[tuple[str, Scalar], ...]
-    cost: Cost
-    prove: Proof | None
-    timeout_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class WaitStep:
-    """Let time pass, then judge afresh."""
-
-    wait_ms: int
-
-
-Step = ActionStep | WaitStep
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """At most `count` in any window of `window_ms`."""
-
-    count: int
-    window_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class FleetBudget:
-    """At most max(1, percent) of the hosts with equal label `by`, and never more than `at_most`, are disturbed at once."""
-
-    by: str
-    percent: int
-    at_most: int
-
-
-@dataclass(frozen=True, slots=True)
-class Attempts:
-    """Tries on one subject: at most `max` in `window_ms`; the n-th waits `backoff_ms` * factor^(n-1) after the one before."""
-
-    max: int
-    window_ms: int
-    backoff_ms: int
-    factor: int
-
-
-@dataclass(frozen=True, slots=True)
-class Storm:
-    """The same fault on `percent` of a group of equal label `by` within `within_ms` is one cause: people, not repairs."""
-
-    by: str
-    percent: int
-    within_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Floor:
-    """While one host is disturbed, `percent` of those with equal label `by` must be healthy; one may always be disturbed."""
-
-    by: str
-    percent: int
-
-
-@dataclass(frozen=True, slots=True)
-class Flapping:
-    """A subject that turns bad `count` times within `within_ms` flaps, until it was quiet for `quiet_ms`."""
-
-    count: int
-    within_ms: int
-    quiet_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What bounds a playbook."""
-
-    per_host: Rate
-    fleet: FleetBudget
-    attempts: Attempts
-    storm: Storm | None = None
-    floor: Floor | None = None
-    flapping: Flapping = Flapping(6, 600_000, 600_000)
-
-
-@unique
-class NeedApproval(Enum):
-    """Which steps of a playbook a person must approve. NEVER must be written down: it lets destructive steps run alone."""
-
-    NEVER = "never"
-    DESTRUCTIVE = "destructive"
-    DISRUPTIVE = "disruptive"
-
-
-@dataclass(frozen=True, slots=True)
-class Approval:
-    """`people` different persons of at least `role` must approve within `within_ms`, or the incident goes to people."""
-
-    needed_for: NeedApproval = NeedApproval.DESTRUCTIVE
-    people: int = 1
-    within_ms: int = 3_600_000
-    role: str = "responder"
-
-
-@dataclass(frozen=True, slots=True)
-class EscalateTo:
-    """Who is told when healing ends without success. Severity: `page` or `ticket`."""
-
-    to: str
-    severity: str
-
-
-@dataclass(frozen=True, slots=True)
-class Playbook:
-    """Which incidents, which steps, which limits, who is told. `check` and those in `also` are names or types of checks.
-
-    `alone`: hosts may do it while no controller can be asked, by permits that were given ahead of time.
-    """
-
-    name: str
-    summary: str
-    owner: str
-    trust: Trust
-    check: str
-    where: str
-    for_ms: int
-    steps: tuple[Step, ...]
-    limits: Limits
-    escalate: EscalateTo
-    toil_minutes: int
-    also: tuple[str, ...] = ()
-    approval: Approval = Approval()
-    alone: bool = False
-
-    def answers(self, check: str, check_type: str) -> bool:
-        """Whether incidents of this check are its business, its condition apart."""
-        return any(name in (check, check_type) for name in (self.check, *self.also))
 
 
 @dataclass(slots=True)
@@ -258,7 +132,7 @@ class Order:
     key: str
     boot: str
     action: str
-    params: tuple[tuple[str, Scalar], ...]
+    params: Params
     cost: Cost
     timeout_ms: int
     issued_ms: int
@@ -291,11 +165,12 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Approved:
-    """One person's approval of the order that an incident would give next."""
+    """One person's approval of the order that an incident would give next; `what` is the digest of what was shown to them."""
 
     order: str
     by: str
     at_ms: int
+    what: str = ""
 
 
 @dataclass(slots=True)
@@ -319,7 +194,8 @@ class Incident:
     `evidence_ms` is when its newest bad sample was taken, on the controller's clock; `bad_since_ms` the first one since the
     check last said OK, None while it says so. `ended_clock_ms` and `ended_boot` say after which sample on the host a result
     can be proof; `ok_clock_ms` is the first such OK sample. `groups` are those whose budget it holds. `run` is the one-step
-    playbook of an operator's request. `taken_by` is the person who acknowledged it; no decision looks at it.
+    playbook of an operator's request. `taken_by` is the person who acknowledged it; no decision looks at it. `asked_what` is
+    the digest of what people were asked for at `asked_ms`, `changes` how often that changed before they answered.
     """
 
     id: str
@@ -354,6 +230,8 @@ class Incident:
     noted: tuple[tuple[str, str], ...] = ()
     approvals: list[Approved] = field(default_factory=list)
     asked_ms: int | None = None
+    asked_what: str = ""
+    changes: int = 0
     run: Playbook | None = None
     bad_since_ms: int | None = None
     book: Playbook | None = None
@@ -440,12 +318,21 @@ class Alert:
 
 @dataclass(slots=True)
 class Outbreak:
-    """Storm: many hosts turned bad in the same way. `groups` says where, with the number of hosts when it was noticed."""
+    """Storm: many hosts turned bad in the same way.
+
+    `groups` says where in words, with the number of hosts when it was noticed there; `where` names the same groups by label and
+    value. `limit` is what noticed it, and what ends it. `hosts` are those in which a common cause was found. `told` once people
+    were paged, which waits a moment for what the hosts share.
+    """
 
     incident: str
     since_ms: int
     last_ms: int
     groups: dict[str, int] = field(default_factory=dict)
+    where: list[tuple[str, str]] = field(default_factory=list)
+    limit: Storm | None = None
+    hosts: list[str] = field(default_factory=list)
+    told: bool = True
 
 
 @dataclass(slots=True)
@@ -468,6 +355,15 @@ class Heal:
     playbook: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Flap:
+    """A subject flaps: since when people know, how long it must be quiet until it does not, and by which incident they know."""
+
+    since_ms: int
+    quiet_ms: int
+    incident: str
+
+
 @dataclass(slots=True)
 class Fleet:
     """Everything the core remembers. Changed in place by `advance` only.
@@ -475,9 +371,12 @@ class Fleet:
     `by_target`: (host, unit) to the incident that stands for it. `acting`: host to incidents whose disruptive order is out.
     `group_size`: (label, value) to number of hosts, and (label, "*") to number of hosts that have the label at all.
     `in_flight`: group to hosts to number of incidents there that hold budget. `waiting`: group to incidents that wait for it.
+    For these, EVERYBODY is a group, too.
     `sick`: group to hosts to number of open incidents there. `opened_at`: repair target to when it turned bad (flapping).
-    `fresh_bad`: (check type, label, value) to hosts to when they turned bad, oldest first. `outbreaks`: storms by check type.
+    `fresh_bad`: (fault, label, value) to hosts to when they turned bad, oldest first. `outbreaks`: storms by fault.
     `alerts`: what Alertmanager said last about each alert that fires, or fired a short while ago.
+    `flapping`: repair targets that flap; `flaps_look_ms` is when the first of them may have been quiet for long enough.
+    `compared_ms`: fault to when its failing hosts were last compared with the healthy ones.
     `heals`: repair target to what we healed there. `doubt_ms`: evidence from before it is not believed, because of `doubt`.
     Dicts with None stand for ordered sets: iteration order must not depend on string hashing.
     """
@@ -496,9 +395,11 @@ class Fleet:
     sick: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     lost: dict[str, None] = field(default_factory=dict)
     opened_at: dict[Subject, list[int]] = field(default_factory=dict)
-    flaps_told: dict[Subject, int] = field(default_factory=dict)
+    flapping: dict[Subject, Flap] = field(default_factory=dict)
+    flaps_look_ms: int = 0
     fresh_bad: dict[tuple[str, str, str], dict[str, int]] = field(default_factory=dict)
     outbreaks: dict[str, Outbreak] = field(default_factory=dict)
+    compared_ms: dict[str, int] = field(default_factory=dict)
     windows: dict[str, Window] = field(default_factory=dict)
     presence: dict[str, Presence] = field(default_factory=dict)
     standing: dict[str, Standing] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .effects import ActionEnded, RequestCheck, SendOrder, Why
 from .events import OrderEnded
 from .incidents import hold_budget
-from .model import ActionStep, Attempt, Cost, Host, Incident, Order, Outcome, Playbook, Scalar
+from .model import ActionStep, Attempt, Cost, Host, Incident, Order, Outcome, Params, Playbook
 from .transitions import Trigger
 from .turn import Turn
 
@@ -13,9 +13,7 @@ from .turn import Turn
 OUTCOME_GRACE_MS = 15_000
 
 
-def issue(
-    turn: Turn, host: Host, incident: Incident, playbook: Playbook, step: ActionStep, params: tuple[tuple[str, Scalar], ...]
-) -> None:
+def issue(turn: Turn, host: Host, incident: Incident, playbook: Playbook, step: ActionStep, params: Params) -> None:
     """Write the order and take what it uses: host, budget, rate, attempt."""
     number = incident.id.removeprefix("inc-")
     expires_ms = turn.now_ms + turn.policy.order_ttl_ms
@@ -42,7 +40,7 @@ def issue(
     incident.alone = None
     if step.cost is not Cost.HARMLESS:
         turn.fleet.acting.setdefault(host.id, {})[incident.id] = None
-        hold_budget(turn, incident, host, playbook.limits.fleet.by)
+        hold_budget(turn, incident, host, playbook)
         count_order(turn, host, incident, playbook)
     turn.move(incident, Trigger.ALLOW)
     turn.wake(incident, overdue_ms(turn.now_ms, turn.policy.order_ttl_ms, step.timeout_ms))
@@ -108,5 +106,5 @@ def _replace_attempt(incident: Incident, order: str, outcome: Outcome, detail: s
             incident.attempts[index] = Attempt(attempt.order, attempt.action, attempt.at_ms, outcome, detail)
 
 
-def _show(params: tuple[tuple[str, Scalar], ...]) -> str:
+def _show(params: Params) -> str:
     return " ".join(f"{name}={value}" for name, value in params)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from . import standing
+from . import flaps, standing
 from .effects import ApprovalWanted, Verdict, Why
 from .ending import give_up, reconsider
 from .events import Approve, Deny
 from .gates import Answer, Candidate, Gate
-from .gates.approval import next_order
+from .gates.approval import digest, next_order
+from .gates.fleet_budget import places
+from .gates.storm import GATE as STORM
 from .incidents import WAITING
 from .matching import substitute
 from .model import ActionStep, Approved, Host, Incident, Phase, Playbook, Trust
@@ -18,6 +20,11 @@ from .turn import Turn
 # A held incident looks at itself this often although nothing told it to. Each look is a journal row.
 RECHECK_MS = 300_000
 
+# People are asked anew when what they were asked for changes; what never stands still is not for asking.
+CHANGES_MAX = 5
+
+# Many faults are one problem then, which people have already.
+_ONE_CAUSE = {Why.STORM, Why.STORM_BREWING, Why.MANY_HOSTS_LOST, Why.OBSERVER_DOUBTED}
 _BLIND = {Why.EVIDENCE_STALE, Why.EVIDENCE_UNKNOWN, Why.FAULT_EASED, Why.OBSERVER_DOUBTED}
 # What should pass by itself soon; if it does not, a person must know.
 _STUCK = _BLIND | {Why.FLEET_BUDGET, Why.MINIMUM_HEALTHY, Why.HOST_BUSY, Why.GROUP_UNKNOWN}
@@ -29,66 +36,117 @@ def try_step(turn: Turn, host: Host, incident: Incident, playbook: Playbook, ste
     if isinstance(params, str):
         give_up(turn, incident, Trigger.REFUSE, Why.PLAYBOOK_BAD_PARAMETER, params)
         return
+    if incident.asked_ms is not None and incident.asked_what != digest(playbook, step, params):
+        ask_anew(turn, incident, f"{step.action} would not be what people were asked for any more")
+        if incident.changes > CHANGES_MAX:
+            text = f"{next_order(incident)} changed {incident.changes} times while people were asked to approve it"
+            give_up(turn, incident, Trigger.REFUSE, Why.APPROVAL_CHANGED, text)
+            return
     trust = Trust.ACT if incident.run is not None else standing.trust_of(turn, playbook)
-    candidate = Candidate(turn.now_ms, turn.fleet, turn.policy, host, incident, playbook, step, trust)
+    candidate = Candidate(turn.now_ms, turn.fleet, turn.policy, host, incident, playbook, step, trust, params)
     answers = [(gate, gate.ask(candidate)) for gate in turn.policy.gates]
     blockers = [(gate, answer) for gate, answer in answers if answer.verdict is not Verdict.ALLOW]
     if not blockers:
         _say_gates(turn, incident, answers)
-        incident.asked_ms = None
-        turn.fleet.flaps_told.pop(incident.tried, None)
+        incident.asked_ms, incident.changes = None, 0
+        incident.approvals.clear()
+        flaps.ends(turn, incident.tried)
         issue(turn, host, incident, playbook, step, params)
         return
     refusal = next((answer for _, answer in blockers if answer.verdict is Verdict.REFUSE), None)
+    if incident.run is None and any(answer.why in _ONE_CAUSE for _, answer in blockers):
+        # One page for all was sent, or will be: what this playbook may not do is no second one.
+        refusal = None
     holds = tuple(f"{gate.name}:{answer.why.value}" for gate, answer in blockers)
     if holds != incident.holds or refusal is not None:
         _say_gates(turn, incident, answers)
     incident.holds = holds
     if refusal is not None:
-        if refusal.why is Why.FLAPPING:
-            turn.fleet.flaps_told[incident.tried] = turn.now_ms
         give_up(turn, incident, Trigger.REFUSE, refusal.why, refusal.text)
+        if refusal.why is Why.FLAPPING:
+            flaps.begins(turn, incident, playbook.limits.flapping.quiet_ms)
         return
-    _hold(turn, host, incident, playbook, [answer for _, answer in blockers])
+    holding = [answer for _, answer in blockers if answer.verdict is Verdict.HOLD]
+    _hold(turn, candidate, holding)
 
 
-def _hold(turn: Turn, host: Host, incident: Incident, playbook: Playbook, answers: list[Answer]) -> None:
+def ask_anew(turn: Turn, incident: Incident, because: str) -> None:
+    """What people approved, or were asked for, is not what would be done now: nobody's yes carries over."""
+    if incident.asked_ms is None and not incident.approvals:
+        return
+    incident.approvals.clear()
+    incident.asked_ms, incident.asked_what = None, ""
+    incident.changes += 1
+    turn.say(incident, Why.APPROVAL_CHANGED, f"{next_order(incident)} needs approval anew: {because}")
+
+
+def hold_for_storm(turn: Turn, incident: Incident, answer: Answer) -> None:
+    """No playbook answers it, and people have the storm: the ticket for this one host can wait for its end."""
+    holds = (f"{STORM.name}:{answer.why.value}",)
+    if holds != incident.holds:
+        turn.say(incident, answer.why, answer.text, STORM.name, answer.verdict)
+    incident.holds = holds
+    turn.move(incident, Trigger.HOLD)
+    brewing = answer.why is Why.STORM_BREWING and answer.recheck_ms is not None
+    turn.wake(incident, answer.recheck_ms if brewing else turn.now_ms + RECHECK_MS)
+
+
+def _hold(turn: Turn, c: Candidate, answers: list[Answer]) -> None:
+    incident = c.incident
     whys = {answer.why for answer in answers}
-    since_ms = incident.opened_ms if incident.run else incident.evidence_ms if whys <= _BLIND else incident.phase_since_ms
-    if (incident.run is not None or whys <= _STUCK) and turn.now_ms - since_ms >= turn.policy.stuck_ms:
+    # People have a time of their own to answer, see the approval gate; what else holds must pass before they are asked.
+    whys_apart = whys - {Why.APPROVAL_NEEDED}
+    since_ms = incident.phase_since_ms
+    if incident.run is not None:
+        since_ms = max([incident.opened_ms, *(given.at_ms for given in incident.approvals)])
+    elif whys_apart <= _BLIND:
+        since_ms = incident.evidence_ms
+    may_be_stuck = bool(whys_apart) and (incident.run is not None or whys_apart <= _STUCK)
+    if may_be_stuck and turn.now_ms - since_ms >= turn.policy.stuck_ms:
         give_up(turn, incident, Trigger.REFUSE, answers[0].why, f"held for too long: {answers[0].text}")
         return
     if Why.FLEET_BUDGET in whys:
-        by = playbook.limits.fleet.by
-        turn.fleet.waiting.setdefault((by, host.labels.get(by, "")), {})[incident.id] = None
+        for place in places(turn.fleet, turn.policy, c.host, incident, c.playbook):
+            if place.full:
+                turn.fleet.waiting.setdefault(place.group, {})[incident.id] = None
     if Why.OBSERVER_DOUBTED in whys and incident.phase is Phase.OPEN:
         ask_check(turn, incident)
     turn.move(incident, Trigger.HOLD)
     if whys == {Why.APPROVAL_NEEDED} and incident.asked_ms is None:
-        _ask_people(turn, incident, playbook, answers[0].text)
+        _ask_people(turn, c, answers[0].text)
     rechecks = [answer.recheck_ms for answer in answers if answer.recheck_ms is not None]
     turn.wake(incident, min([*rechecks, turn.now_ms + RECHECK_MS]))
 
 
-def _ask_people(turn: Turn, incident: Incident, playbook: Playbook, text: str) -> None:
+def _ask_people(turn: Turn, c: Candidate, text: str) -> None:
     """Only approval is missing: now it is worth a person's time."""
-    incident.asked_ms = turn.now_ms
-    wanted, order = playbook.approval, next_order(incident)
-    turn.do(ApprovalWanted(incident.id, order, playbook.escalate.to, wanted.people, turn.now_ms + wanted.within_ms, text))
+    incident, wanted, what = c.incident, c.playbook.approval, digest(c.playbook, c.step, c.params)
+    incident.asked_ms, incident.asked_what = turn.now_ms, what
+    # Who asked for a run cannot be who is asked.
+    to = c.playbook.escalate.to if incident.run is None else turn.policy.default_escalate_to
+    until_ms = turn.now_ms + wanted.within_ms
+    turn.do(ApprovalWanted(incident.id, next_order(incident), to, wanted.people, until_ms, text, what))
 
 
 def answered(turn: Turn, event: Approve | Deny) -> None:
-    """A person approved or denied the next order of an incident. An answer to an order that is not asked for is nothing."""
+    """A person approved or denied the next order of an incident. An answer to what is not asked for is nothing."""
     number = event.order.removeprefix("ord-").split("-")[0]
     incident = turn.fleet.incidents.get(f"inc-{number}")
     if incident is None or incident.phase not in WAITING or next_order(incident) != event.order:
+        return
+    if incident.asked_ms is None:
+        return
+    if event.what != incident.asked_what and not (isinstance(event, Deny) and not event.what):
+        text = f"{event.by} answered for {event.order} as it was before it changed: that does not count"
+        turn.say(incident, Why.APPROVAL_CHANGED, text)
         return
     if isinstance(event, Deny):
         turn.say(incident, Why.DENIED, f"{event.by} denied {event.order}: {event.reason}", "approval", Verdict.REFUSE)
         give_up(turn, incident, Trigger.REFUSE, Why.DENIED, f"{event.by} denied {event.order}: {event.reason}")
         return
-    if not any(given.by == event.by and given.order == event.order for given in incident.approvals):
-        incident.approvals.append(Approved(event.order, event.by, turn.now_ms))
+    given = Approved(event.order, event.by, turn.now_ms, event.what)
+    if not any((known.by, known.order, known.what) == (given.by, given.order, given.what) for known in incident.approvals):
+        incident.approvals.append(given)
         turn.say(incident, Why.APPROVED, f"{event.by} approved {event.order}")
     reconsider(turn, [incident.id])
 

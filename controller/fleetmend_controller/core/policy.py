@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum, unique
 
 from .gates import Gate
-from .model import Host, Incident, Playbook, Storm, Window
+from .model import Ceiling, FleetBudget, Floor, Host, Incident, Playbook, Storm, Window
 
 
 @unique
@@ -27,12 +27,17 @@ class Match:
     text: str = ""
 
 
+# A playbook without a condition answers whatever its checks find.
+ANSWERS_ALL = Match(MatchAnswer.YES)
+
+
 def one_off(window: Window, now_ms: int) -> int | None:
     """When the occurrence of a window that covers now ends; None if none does. Knows windows without repetition only."""
     return window.end_ms if not window.repeat and window.start_ms <= now_ms < window.end_ms else None
 
 
 DEFAULT_STORM = Storm("role", 30, 300_000)
+DEFAULT_CEILING = Ceiling(10, 5, 50)
 
 Condition = Callable[[Host, Incident], Match]
 
@@ -61,8 +66,11 @@ class Policy:
     order may wait for its start; `evidence_max_age_ms` how old the newest bad sample of an incident may be; one that lacks
     evidence, or waits for what should pass, for `stuck_ms` goes to people. `window_end` is the calendar. When
     `lost_share_percent` of the fleet (and at least three hosts) seem lost, the observer is suspected. `storm` applies where a
-    playbook sets no limit of its own. `alone` maps a playbook's name to what a host may do by it alone, None for nothing there;
-    permits last for `permit_ttl_ms`, and end when a window begins (`window_start`).
+    playbook sets no limit of its own, `ceiling` to all that is under way in the fleet. `alone` maps a playbook's name to what a
+    host may do by it alone, None for nothing there; permits last for `permit_ttl_ms`, and end when a window begins
+    (`window_start`).
+
+    `budgets` and `floors` follow from the playbooks: each different limit once, for whom every one of them binds.
     """
 
     digest: str
@@ -79,3 +87,12 @@ class Policy:
     alone: dict[str, ReachOf] = field(default_factory=dict)
     permit_ttl_ms: int = 3_600_000
     window_start: Callable[[Window, int], int | None] = one_start
+    ceiling: Ceiling = DEFAULT_CEILING
+    budgets: tuple[FleetBudget, ...] = field(init=False, compare=False, default=())
+    floors: tuple[Floor, ...] = field(init=False, compare=False, default=())
+
+    def __post_init__(self) -> None:
+        """Look through the playbooks once, not at every question."""
+        limits = [playbook.limits for playbook in self.playbooks]
+        object.__setattr__(self, "budgets", tuple(dict.fromkeys(each.fleet for each in limits)))
+        object.__setattr__(self, "floors", tuple(dict.fromkeys(each.floor for each in limits if each.floor is not None)))

@@ -1,5 +1,8 @@
 """Proof: the same check, a result sampled after the action ended, OK and staying OK. UNKNOWN proves nothing.
 
+From one failure to another is no recovery: while another check of the target says CRIT after the action, nothing is proved. It
+has as long as the check itself to come up after the action; what fails after that breaks the proof.
+
 Nor does silence: a window ends with a result that is not OK. While the host cannot be heard (its link is down, the controller
 has just started) nobody knows whether the action helped, and doing it again could harm a service that is well.
 """
@@ -10,7 +13,7 @@ from enum import Enum, unique
 
 from .effects import RequestCheck, Why
 from .events import EvidenceConfirmed, Observed
-from .model import ActionStep, Incident, Proof, Status
+from .model import ALERT_TYPE, ActionStep, Incident, Proof, Status, Symptom
 from .orders import ask_check
 from .turn import Turn
 
@@ -56,6 +59,24 @@ def judge(turn: Turn, incident: Incident, step: ActionStep, event: Observed) -> 
     return ProofAnswer.TIMEOUT if _is_late(incident, step.prove, event.sampled_clock_ms) else ProofAnswer.OPEN
 
 
+def spoiled(turn: Turn, incident: Incident, step: ActionStep, event: Observed) -> ProofAnswer:
+    """What a bad result of another check of the same target says."""
+    if step.prove is None or event.check_type == ALERT_TYPE or not _counts(incident, event):
+        return ProofAnswer.OPEN
+    if event.sampled_clock_ms >= incident.ended_clock_ms + step.prove.within_ms:
+        return ProofAnswer.BROKEN
+    incident.ok_clock_ms = None
+    incident.ok_ms = None
+    turn.wake(incident, turn.now_ms + ASK_AGAIN_MS)
+    return ProofAnswer.OPEN
+
+
+def spoiler(incident: Incident) -> str:
+    """Which other check of the target is bad since the action, in words; empty if none is."""
+    bad = next((symptom for symptom in incident.symptoms.values() if _is_after(incident, symptom)), None)
+    return f"{bad.subject.check} still fails: {bad.summary}" if bad is not None else ""
+
+
 def confirmed(incident: Incident, step: ActionStep, event: EvidenceConfirmed) -> ProofAnswer:
     """What a heartbeat says that names the subject as still not OK."""
     if step.prove is None or event.boot != incident.ended_boot:
@@ -72,6 +93,8 @@ def tick(turn: Turn, incident: Incident, step: ActionStep) -> ProofAnswer:
     due_ms = turn.now_ms if incident.ok_ms is None else incident.ok_ms + step.prove.stay_ok_ms
     if turn.now_ms >= due_ms:
         ask_check(turn, incident)
+        for symptom in incident.symptoms:
+            turn.do(RequestCheck(symptom))
     since_ms = turn.now_ms - (turn.now_ms if incident.ended_ms is None else incident.ended_ms)
     again_ms = ASK_AGAIN_MS if since_ms < 60_000 else min(ASK_AGAIN_MS_MAX, since_ms // 10)
     turn.wake(incident, max(due_ms, turn.now_ms + again_ms))
@@ -96,7 +119,20 @@ def _counts(incident: Incident, event: Observed) -> bool:
     return True
 
 
+def _is_after(incident: Incident, symptom: Symptom) -> bool:
+    """Whether a symptom was seen bad after the action ended; one from before may be gone by now.
+
+    That an alert fires is said again without a fresh look, and its end is said minutes late.
+    """
+    if symptom.check_type == ALERT_TYPE:
+        return False
+    return symptom.boot == incident.ended_boot and symptom.sampled_clock_ms > incident.ended_clock_ms
+
+
 def _good(turn: Turn, incident: Incident, proof: Proof, event: Observed) -> ProofAnswer:
+    if spoiler(incident):
+        late = event.sampled_clock_ms >= incident.ended_clock_ms + proof.within_ms
+        return ProofAnswer.TIMEOUT if late else ProofAnswer.OPEN
     if incident.ok_clock_ms is None:
         incident.ok_clock_ms = event.sampled_clock_ms
         incident.ok_ms = turn.now_ms

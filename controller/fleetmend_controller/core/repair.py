@@ -5,30 +5,24 @@ from __future__ import annotations
 from . import alone, permits, proof, standing, storms
 from .effects import Verdict, Why
 from .ending import end, freed, give_up, reconsider
-from .events import EvidenceConfirmed, Observed, OrderEnded, RunRequested
-from .gates.approval import next_order
-from .incidents import WAITING, open_run, playbook_of, release, release_host, sample_time_ms
+from .events import EvidenceConfirmed, Observed, OrderEnded
+from .gates import storm as storm_gate
+from .incidents import WAITING, playbook_of, release, release_host, sample_time_ms
 from .matching import match
 from .model import (
     ActionStep,
-    Approved,
-    Attempts,
+    Attempt,
     Cost,
-    EscalateTo,
-    FleetBudget,
     Host,
     Incident,
-    Limits,
     Outcome,
     Phase,
     Playbook,
-    Rate,
     Status,
-    Trust,
     WaitStep,
 )
 from .orders import ask_check, record_end, record_late_end
-from .permission import RECHECK_MS, try_step
+from .permission import RECHECK_MS, ask_anew, hold_for_storm, try_step
 from .transitions import Trigger
 from .turn import Turn
 
@@ -36,7 +30,6 @@ from .turn import Turn
 LOOKS_MAX = 3
 # A fault that the agent calls gone is looked at again after this time at the latest.
 GONE_RECHECK_MS = 5_000
-OPERATOR_LIMITS = Limits(Rate(60, 3_600_000), FleetBudget("role", 10, 20), Attempts(60, 3_600_000, 0, 1))
 
 _OUTCOME_WHY = {
     Outcome.DONE: Why.ACTION_DONE,
@@ -59,11 +52,19 @@ def consider(turn: Turn, incident: Incident) -> None:
         limit = playbook.limits.storm if playbook is not None else None
         storms.note(turn, incident, limit or turn.policy.storm)
     if playbook is None:
-        give_up(turn, incident, Trigger.REFUSE, Why.NO_PLAYBOOK, f"no playbook answers {incident.subject.check} here")
+        _unanswered(turn, incident)
         return
     step = _due_step(turn, incident, playbook)
     if step is not None:
         try_step(turn, host, incident, playbook, step)
+
+
+def _unanswered(turn: Turn, incident: Incident) -> None:
+    storm = storm_gate.judge(turn.fleet, incident, turn.policy.storm, turn.now_ms)
+    if storm.verdict is Verdict.HOLD:
+        hold_for_storm(turn, incident, storm)
+        return
+    give_up(turn, incident, Trigger.REFUSE, Why.NO_PLAYBOOK, f"no playbook answers {incident.subject.check} here")
 
 
 def settle(turn: Turn) -> None:
@@ -120,15 +121,18 @@ def order_ended(turn: Turn, incident: Incident, event: OrderEnded) -> None:
 
 def storm_tick(turn: Turn, incident: Incident) -> None:
     """Whether a storm is over; then who waited for its end may go on, each by fresh evidence."""
-    check_type = incident.subject.key
-    if not storms.over(turn, check_type):
-        turn.wake(incident, turn.now_ms + turn.policy.storm.within_ms)
+    fault = incident.subject.key
+    outbreak = turn.fleet.outbreaks[fault]
+    # If nobody has compared its hosts so far, people must not wait for that.
+    storms.tell(turn, incident, outbreak)
+    text = storms.ending(turn, fault, outbreak)
+    if not text:
+        turn.wake(incident, storms.look_again_ms(turn, outbreak))
         return
-    del turn.fleet.outbreaks[check_type]
+    del turn.fleet.outbreaks[fault]
     turn.permits_differ(turn.fleet.hosts.values())
-    text = f"no new {check_type} for {turn.policy.storm.within_ms // 60_000} min"
     end(turn, incident, Trigger.RECOVERED, Why.STORM_OVER, text)
-    reconsider(turn, [i.id for i in turn.fleet.incidents.values() if i.fault == check_type and i.phase in WAITING])
+    reconsider(turn, [i.id for i in turn.fleet.incidents.values() if i.fault == fault and i.phase in WAITING])
 
 
 def order_overdue(turn: Turn, incident: Incident) -> None:
@@ -153,7 +157,16 @@ def proof_observed(turn: Turn, incident: Incident, event: Observed) -> None:
     """A result of the incident's own check while it is being proved."""
     step = _current_action(incident)
     if step is not None:
-        _proof_answered(turn, incident, proof.judge(turn, incident, step, event), event.summary, sample_time_ms(event))
+        answer = proof.judge(turn, incident, step, event)
+        _proof_answered(turn, incident, answer, proof.spoiler(incident) or event.summary, sample_time_ms(event))
+
+
+def symptom_observed(turn: Turn, incident: Incident, event: Observed) -> None:
+    """Another check of the same target says that it is sick, while the incident is being proved."""
+    step = _current_action(incident)
+    if step is not None:
+        answer = proof.spoiled(turn, incident, step, event)
+        _proof_answered(turn, incident, answer, f"{event.check} says {event.status.value}")
 
 
 def proof_confirmed(turn: Turn, incident: Incident, event: EvidenceConfirmed) -> None:
@@ -172,37 +185,13 @@ def proof_tick(turn: Turn, incident: Incident) -> None:
     _proof_answered(turn, incident, proof.tick(turn, incident, step), "")
 
 
-def run_requested(turn: Turn, event: RunRequested) -> None:
-    """An operator wants an action on a host: it goes through the same gates and budgets as any other."""
-    host = turn.fleet.hosts.get(event.host)
-    if host is None:
-        return
-    step = ActionStep(event.action, event.params, Cost(event.cost), None, event.timeout_ms)
-    playbook = Playbook(
-        name="operator",
-        summary=f"{event.action} for {event.by}",
-        owner=event.by,
-        trust=Trust.ACT,
-        check="operator_run",
-        where="",
-        for_ms=0,
-        steps=(step,),
-        limits=OPERATOR_LIMITS,
-        escalate=EscalateTo(event.by, "ticket"),
-        toil_minutes=0,
-    )
-    incident = open_run(turn, host, playbook, event.request, event.by)
-    # Who asks for it approves it.
-    incident.approvals.append(Approved(next_order(incident), event.by, turn.now_ms))
-    consider(turn, incident)
-
-
 def _playbook(turn: Turn, incident: Incident, host: Host) -> Playbook | None:
     if incident.run is None and (incident.book is None or incident.policy != turn.policy.digest):
         incident.policy = turn.policy.digest
         matched = match(turn, host, incident)
         if matched != incident.book:
             # Another playbook, or the same with other steps: its first step is the only place to begin.
+            ask_anew(turn, incident, "the playbook changed")
             incident.book, incident.step, incident.wait_until_ms = matched, 0, None
     return playbook_of(incident)
 
@@ -249,7 +238,7 @@ def _proof_answered(
     turn: Turn, incident: Incident, answer: proof.ProofAnswer, text: str, sampled_ms: int | None = None
 ) -> None:
     if answer is proof.ProofAnswer.PROVED:
-        _proved(turn, incident, sampled_ms)
+        _recovered(turn, incident, sampled_ms)
     elif answer is proof.ProofAnswer.BROKEN:
         _next_try(turn, incident, Why.PROOF_BROKEN, f"it was ok for a moment, then not: {text}")
     elif answer is proof.ProofAnswer.TIMEOUT:
@@ -259,19 +248,35 @@ def _proof_answered(
         ask_check(turn, incident)
 
 
-def _proved(turn: Turn, incident: Incident, sampled_ms: int | None) -> None:
-    order, action = incident.order, incident.attempts[-1].action
+def _recovered(turn: Turn, incident: Incident, sampled_ms: int | None) -> None:
+    """The check is ok and stays so. Whether that is our doing is known only of an action that is known to have run."""
+    order = incident.order
     by_permit = order is not None and order.permit
-    if incident.book is not None:
-        # What a host healed alone was over when it was well, not when it could tell.
-        standing.proved(turn, incident, incident.book, sampled_ms if by_permit else None)
-    if order is not None and by_permit:
+    # A permit's use may have other orders after it that never ran.
+    attempt = next((a for a in incident.attempts if order is not None and a.order == order.id), incident.attempts[-1])
+    if attempt.outcome is Outcome.DONE:
+        if incident.book is not None:
+            # What a host healed alone was over when it was well, not when it could tell.
+            standing.proved(turn, incident, incident.book, sampled_ms if by_permit else None)
+        _healed(turn, incident, attempt, sampled_ms, alone=by_permit)
+    elif attempt.outcome in (Outcome.EXPIRED, Outcome.REFUSED):
+        text = f"{incident.subject.check} says ok again by itself: {attempt.order} never ran"
+        end(turn, incident, Trigger.PROVED, Why.WENT_AWAY, text)
+    else:
+        text = (
+            f"{incident.subject.check} says ok again, but nobody knows whether {attempt.order} ran: it is not counted as healed"
+        )
+        end(turn, incident, Trigger.PROVED, Why.RECOVERED_UNSURE, text)
+
+
+def _healed(turn: Turn, incident: Incident, attempt: Attempt, sampled_ms: int | None, *, alone: bool) -> None:
+    if alone:
         name = turn.fleet.hosts[incident.subject.host].name
         incident.ok_ms = sampled_ms
-        text = f"{name} healed it alone by {order.action}: the check was ok after it and stayed ok"
+        text = f"{name} healed it alone by {attempt.action}: the check was ok after it and stayed ok"
         end(turn, incident, Trigger.PROVED, Why.HEALED_ALONE, text)
         return
-    end(turn, incident, Trigger.PROVED, Why.HEALED, f"{action} healed it: the check was ok after it and stayed ok")
+    end(turn, incident, Trigger.PROVED, Why.HEALED, f"{attempt.action} healed it: the check was ok after it and stayed ok")
 
 
 def _next_try(turn: Turn, incident: Incident, why: Why, text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .effects import Escalated, Reason, Why
 from .events import TrustRestored
-from .model import Fleet, Heal, Incident, Playbook, Standing, Trust
+from .model import Fleet, Heal, Incident, Playbook, Standing, Subject, Trust
 from .turn import Turn
 
 DEMOTED_AFTER_FAILED = 3
@@ -27,15 +27,20 @@ def effective_trust(fleet: Fleet, playbook: Playbook) -> Trust:
     return min(playbook.trust, standing.lowered, key=_rank)
 
 
+def debt(fleet: Fleet, target: Subject, now_ms: int) -> list[Heal]:
+    """The repairs of a target that still count against it: gate, reports and metrics go by the same."""
+    return [heal for heal in fleet.heals.get(target, ()) if heal.at_ms > now_ms - DEBT_WINDOW_MS]
+
+
 def proved(turn: Turn, incident: Incident, playbook: Playbook, at_ms: int | None = None) -> None:
     """A repair was proved: good for the playbook's record, and one more on the subject's account. `at_ms`: then, not now."""
     standing = turn.fleet.standing.setdefault(playbook.name, Standing())
     standing.proved += 1
     standing.failed_in_row = 0
-    heals = turn.fleet.heals.setdefault(incident.tried, [])
-    heals[:] = [heal for heal in heals if heal.at_ms > turn.now_ms - DEBT_WINDOW_MS][-HEALS_KEPT_MAX + 1 :]
+    heals = debt(turn.fleet, incident.tried, turn.now_ms)[-HEALS_KEPT_MAX + 1 :]
     well_ms = turn.now_ms if at_ms is None else at_ms
     heals.append(Heal(well_ms, max(0, well_ms - incident.fault_since_ms), playbook.name))
+    turn.fleet.heals[incident.tried] = heals
     if len(heals) in DEBT_STEPS:
         hidden_min = sum(heal.hidden_ms for heal in heals) // 60_000
         text = f"healed {len(heals)} times within 7 days, {hidden_min} min of fault hidden: the cause needs its owner"

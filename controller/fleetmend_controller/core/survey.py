@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from .gates import Answer, Candidate
 from .incidents import WAITING, playbook_of
+from .matching import substitute
 from .model import ActionStep, Fleet, Incident, Trust
 from .policy import Policy
 from .standing import effective_trust
@@ -35,5 +36,8 @@ def _look(fleet: Fleet, policy: Policy, incident: Incident, now_ms: int) -> Surv
     if not isinstance(step, ActionStep):
         return Survey(incident, "", ())
     trust = Trust.ACT if incident.run is not None else effective_trust(fleet, playbook)
-    candidate = Candidate(now_ms, fleet, policy, host, incident, playbook, step, trust)
+    params = substitute(step, incident)
+    if isinstance(params, str):
+        return Survey(incident, "", ())
+    candidate = Candidate(now_ms, fleet, policy, host, incident, playbook, step, trust, params)
     return Survey(incident, step.action, tuple((gate.name, gate.ask(candidate)) for gate in policy.gates))

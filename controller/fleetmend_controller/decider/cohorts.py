@@ -1,6 +1,7 @@
-"""When a storm is noticed: compares the hosts that fail with those that do not, for the log and the audit trail.
+"""Compares the hosts that have one fault with those that run it and are well, when the core asks for it.
 
-Outside the core, and after the page: what comes of it decides nothing.
+What they share and the others lack goes back to the core as an event (a storm's page waits for it, and a cause in common is a
+storm), into the log and into the audit trail.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from ..cohort import Difference, difference, fact_traits, label_traits
-from ..core.effects import Escalated
+from ..cohort import Difference, common_cause, difference, fact_traits, label_traits
+from ..core.effects import CompareHosts
+from ..core.events import CommonCause, Event
 from ..core.model import Fleet
+from ..rules import Labels, RuleSet
 from ..store.engine import Store, StoreUnavailable
 from ..store.tables import facts
 from .ports import JournalUnavailable
@@ -30,42 +33,56 @@ GATHER_S = 1.0
 SECTIONS = ("agent", "boot", "cpu", "kernel", "os", "packages")
 SIDE_HOSTS_MAX = 2_000
 SECTION_CHARS_MAX = 256 * 1024
+LINE_CHARS_MAX = 300
 _IN_CHUNK = 500
 
 
-class Audit(Protocol):
-    """How a row gets into the journal."""
+class Core(Protocol):
+    """What is asked of the decider."""
 
-    async def __call__(self, what: str, who: str, host: str, detail: dict[str, str], incident: str = "") -> None:
-        """Append it."""
+    fleet: Fleet
+    rules: RuleSet
+
+    async def submit(self, events: Sequence[Event]) -> None:
+        """Journal and decide."""
+
+    async def audit(self, what: str, who: str, host: str, detail: dict[str, str], incident: str = "") -> None:
+        """Append a row to the audit trail."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """Labels by host: those that fail, and those that do not."""
+    """Labels by host: those that fail, and those that run the same checks and do not."""
 
     failing: dict[str, dict[str, str]]
     healthy: dict[str, dict[str, str]]
 
 
-class Cohorts:
-    """Works out and writes down what the hosts of a storm share."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What tells the sides apart: everything worth a line, and of it what chance does not explain."""
 
-    def __init__(self, store: Store, fleet: Callable[[], Fleet], audit: Audit, now_ms: Callable[[], int]) -> None:
+    lines: tuple[str, ...]
+    cause: tuple[str, ...]
+
+
+class Cohorts:
+    """Works out and writes down what hosts that fail together share."""
+
+    def __init__(self, store: Store, core: Core, now_ms: Callable[[], int]) -> None:
         self._store = store
-        self._fleet = fleet
-        self._audit = audit
+        self._core = core
         self._now_ms = now_ms
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def storm(self, effect: Escalated) -> None:
-        """A storm was paged. Returns at once."""
+    def compare(self, effect: CompareHosts) -> None:
+        """The core asks. Returns at once."""
         task = asyncio.get_running_loop().create_task(self._compare(effect), name="decider-cohort")
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
     async def stop(self) -> None:
-        """End what is under way: the next storm will be compared afresh."""
+        """End what is under way: the core pages without it."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -74,41 +91,69 @@ class Cohorts:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.error("cannot compare the hosts of a storm", exc_info=task.exception())
+            log.error("cannot compare hosts that fail together", exc_info=task.exception())
 
-    async def _compare(self, effect: Escalated) -> None:
+    async def _compare(self, effect: CompareHosts) -> None:
         await asyncio.sleep(GATHER_S)
-        check_type, now_s = effect.subject.key, self._now_ms() // 1000
-        sides = split(self._fleet(), check_type)
+        fault, now_s = effect.fault, self._now_ms() // 1000
+        sides = split(self._core.fleet, fault, self._core.rules.checks_for)
         try:
             found = await self._store.read(lambda connection: compare(connection, sides, now_s))
-            lines = [trait.text() for trait in found] or ["nothing that failing hosts share and healthy ones lack"]
-            for line in lines:
-                log.warning("incident=%s cohort of %s: %s", effect.incident, check_type, line)
-            detail = {
-                "check_type": check_type,
-                "failing": str(len(sides.failing)),
-                "healthy": str(len(sides.healthy)),
-                "difference": "\n".join(lines),
-            }
-            await self._audit("cohort", "controller", "", detail, effect.incident)
+            storm = self._core.fleet.outbreaks.get(fault)
+            told = found.lines if storm is not None else found.cause
+            # A storm that came meanwhile has a comparison of its own under way.
+            if effect.incident != storm.incident if storm is not None else not told:
+                return
+            await self._core.submit([CommonCause(self._now_ms(), fault, tuple(sides.failing), told)])
+            outbreak = self._core.fleet.outbreaks.get(fault)
+            await self._write_down(outbreak.incident if outbreak is not None else effect.incident, fault, sides, told)
         except (StoreUnavailable, JournalUnavailable, sa.exc.SQLAlchemyError) as error:
             log.warning("incident=%s cannot compare the hosts of the storm: %s", effect.incident, error)
 
+    async def _write_down(self, incident: str, fault: str, sides: Sides, told: tuple[str, ...]) -> None:
+        lines = told or ("nothing that failing hosts share and healthy ones lack",)
+        for line in lines:
+            log.warning("incident=%s cohort of %s: %s", incident, fault, line)
+        detail = {
+            "check_type": fault,
+            "failing": str(len(sides.failing)),
+            "healthy": str(len(sides.healthy)),
+            "difference": "\n".join(lines),
+        }
+        await self._core.audit("cohort", "controller", "", detail, incident)
 
-def split(fleet: Fleet, check_type: str) -> Sides:
-    """The hosts that have an open incident of this type of check, and those that have none at all."""
-    failing = {i.subject.host: None for i in fleet.incidents.values() if i.fault == check_type}
+
+def split(fleet: Fleet, fault: str, checks_for: Callable[[Labels], Iterable[Any]]) -> Sides:
+    """The hosts that have an open incident of this fault, and those that run one of the same checks and have none.
+
+    Who does not run the check cannot fail it: that web servers fail what only web servers run says nothing.
+    """
+    failing: dict[str, None] = {}
+    names: dict[str, None] = {}
+    for incident in fleet.incidents.values():
+        if incident.fault == fault and incident.subject.host in fleet.hosts:
+            failing[incident.subject.host] = None
+            names[incident.subject.check] = None
+    runs = {host.id for host in fleet.hosts.values() if any(spec.name in names for spec in checks_for(host.labels))}
+    if runs.isdisjoint(failing):
+        # The rules do not say who runs it: then anybody may.
+        runs = set(fleet.hosts)
     return Sides(
         {host.id: dict(host.labels) for host in fleet.hosts.values() if host.id in failing},
-        {host.id: dict(host.labels) for host in fleet.hosts.values() if host.id not in fleet.by_host},
+        {host.id: dict(host.labels) for host in fleet.hosts.values() if host.id in runs and host.id not in fleet.by_host},
     )
 
 
-def compare(connection: Connection, sides: Sides, now_s: int) -> list[Difference]:
+def compare(connection: Connection, sides: Sides, now_s: int) -> Found:
     """Labels of all hosts, inventory of at most 2,000 of each side. For a worker thread."""
     names = sorted({name for side in (sides.failing, sides.healthy) for labels in side.values() for name in labels})
-    return difference(*(_traits(connection, side, names, now_s) for side in (sides.failing, sides.healthy)))
+    failing, healthy = (_traits(connection, side, names, now_s) for side in (sides.failing, sides.healthy))
+    found = difference(failing, healthy)
+    return Found(_lines(found), _lines(common_cause(failing, found)))
+
+
+def _lines(found: Sequence[Difference]) -> tuple[str, ...]:
+    return tuple(trait.text()[:LINE_CHARS_MAX] for trait in found)
 
 
 def _traits(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from ..core.effects import Acknowledged, Closed, Effect, Escalated, PhaseChanged, Step, Why
+from ..core.effects import ASIDES, Acknowledged, Closed, Effect, Escalated, PhaseChanged, Step
 from ..core.events import Event, PolicyLoaded
 from ..core.flow import advance
 from ..core.model import Fleet, Incident, Phase
@@ -84,8 +84,7 @@ def project(connection: Connection, fleet: Fleet, steps: Iterable[Step], now_ms:
             elif isinstance(effect, Acknowledged):
                 taken[effect.incident] = effect.by
         for reason in step.reasons:
-            # What a gate has nothing against is not why an incident stands where it stands, nor is who has taken it.
-            if reason.why not in (Why.ALLOWED, Why.ACKNOWLEDGED) and (reason.incident in changed or reason.incident not in why):
+            if reason.why not in ASIDES and (reason.incident in changed or reason.incident not in why):
                 why[reason.incident] = reason.why.value
     for incident_id in changed:
         if incident_id in fleet.incidents:

@@ -93,8 +93,8 @@ class Decider:
         self._timers = Timers()
         self._timer_changed = asyncio.Event()
         self._performer = Performer(metrics, self._timers)
-        self._cohorts = Cohorts(store, lambda: self.fleet, self.audit, now_ms)
-        self._performer.on_storm = self._cohorts.storm
+        self._cohorts = Cohorts(store, self, now_ms)
+        self._performer.on_compare = self._cohorts.compare
         self._tasks: list[asyncio.Task[None]] = []
         self._in_work: list[_Work] = []
         self.died = asyncio.Event()

@@ -11,6 +11,7 @@ from ..core.effects import (
     ActionEnded,
     ApprovalWanted,
     Closed,
+    CompareHosts,
     Effect,
     Escalated,
     PermitSpent,
@@ -23,11 +24,9 @@ from ..core.effects import (
     Verdict,
     WakeAt,
     WakeHostAt,
-    Why,
 )
 from ..core.model import Fleet, Phase
 from ..core.permits import is_permit
-from ..core.storms import STORM_CHECK
 from ..http.metrics import Metrics
 from .ports import GatewayPort
 from .timers import Timers
@@ -35,7 +34,7 @@ from .timers import Timers
 log = logging.getLogger("fleetmend.decider")
 
 Listener = Callable[[PhaseChanged], None]
-StormListener = Callable[[Escalated], None]
+Comparer = Callable[[CompareHosts], None]
 
 
 @dataclass(slots=True)
@@ -47,7 +46,7 @@ class Performer:
     gateway: GatewayPort | None = None
     epoch: int = 0
     listeners: list[Listener] = field(default_factory=list)
-    on_storm: StormListener | None = None
+    on_compare: Comparer | None = None
 
     def perform(self, step: Step) -> None:
         """Carry out one step."""
@@ -89,6 +88,9 @@ class Performer:
                 self._closed(effect)
             case Acknowledged(incident, by):
                 log.info("incident=%s taken by=%s", incident, by)
+            case CompareHosts():
+                if self.on_compare is not None:
+                    self.on_compare(effect)
             case ActionEnded():
                 self.metrics.actions.labels(effect.action, effect.outcome).inc()
                 if is_permit(effect.order):
@@ -117,6 +119,7 @@ class Performer:
             reason.playbook or "-",
             reason.text,
         )
+        self.metrics.reasons.labels(reason.why.value).inc()
         if reason.gate and reason.verdict is not Verdict.ALLOW:
             self.metrics.withheld.labels(reason.gate, reason.why.value).inc()
 
@@ -130,8 +133,6 @@ class Performer:
             effect.why.value,
             effect.text,
         )
-        if effect.why is Why.STORM and effect.subject.check == STORM_CHECK and self.on_storm is not None:
-            self.on_storm(effect)
 
     def _closed(self, effect: Closed) -> None:
         self.metrics.incidents_closed.labels(effect.why.value).inc()

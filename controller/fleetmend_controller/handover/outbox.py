@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from ..core.effects import Acknowledged, ApprovalWanted, Closed, Effect, Escalated, Step, Why
+from ..core.effects import Acknowledged, ApprovalWanted, Closed, CompareHosts, Effect, Escalated, Step, Why
 from ..core.incidents import HOST_LOST_CHECK
 from ..core.model import Fleet, Subject
 from ..core.storms import FLEET, STORM_CHECK
@@ -58,6 +58,11 @@ class Outbox:
                 self._escalated(connection, fleet, effect, now_ms)
             case ApprovalWanted():
                 self._approval(connection, fleet, effect, now_ms)
+            case CompareHosts():
+                # A storm's page waits for what its hosts share; what waited beside it need not be told before.
+                storm = fleet.outbreaks.get(effect.fault)
+                if storm is not None and storm.incident == effect.incident:
+                    rows.fold(connection, effect.fault, effect.incident)
             case Acknowledged():
                 rows.calm(connection, effect.incident)
                 message = {"kind": Kind.ACKNOWLEDGED, "by": effect.by, "text": f"{effect.by} took it"}
@@ -138,7 +143,7 @@ class Outbox:
         return f"{self.notify.source}/{incident}/{kind}"
 
 
-_TOLD = (Escalated, ApprovalWanted, Acknowledged, Closed)
+_TOLD = (Escalated, ApprovalWanted, Acknowledged, Closed, CompareHosts)
 
 
 def _known(connection: Connection, incidents: Sequence[str]) -> set[str]:

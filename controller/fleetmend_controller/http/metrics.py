@@ -10,7 +10,10 @@ from ..core.effects import Why
 from ..core.model import Outcome
 
 # The usual ends of incidents; others get a series when they first happen.
-CLOSED_BY = (Why.HEALED, Why.HEALED_ALONE, Why.WENT_AWAY, Why.HEALED_BY_PERSON, Why.RAN, Why.HOST_BACK, Why.HOST_REMOVED)
+CLOSED_BY = (
+    *(Why.HEALED, Why.HEALED_ALONE, Why.RECOVERED_UNSURE, Why.WENT_AWAY, Why.HEALED_BY_PERSON),
+    *(Why.RAN, Why.HOST_BACK, Why.HOST_REMOVED),
+)
 ESCALATED_BY = (Why.STEPS_EXHAUSTED, Why.ATTEMPTS_EXHAUSTED, Why.NO_PLAYBOOK, Why.HOST_LOST)
 DOUBTED_BY = ("loop_stalled", "clock_jumped", "journal_outage")
 SEVERITIES = ("page", "ticket")
@@ -50,6 +53,12 @@ class Metrics:
         )
         self.escalations = Counter(
             "fleetmend_escalations_total", "Incidents handed to people.", ["severity", "reason"], registry=r
+        )
+        self.reasons = Counter(
+            "fleetmend_reasons_total",
+            "Everything that was decided, by reason: the words of explain and log.",
+            ["reason"],
+            registry=r,
         )
         self.approvals_wanted = Counter(
             "fleetmend_approvals_wanted_total", "Orders that people were asked to approve.", registry=r
@@ -155,6 +164,8 @@ class Metrics:
             self.observer_doubted.labels(cause)
         for ended in Outcome:
             self.permits_used.labels(ended.value)
+        for why in Why:
+            self.reasons.labels(why.value)
         for why in CLOSED_BY:
             self.incidents_closed.labels(why.value)
         for outcome in ("placed", "unplaced", "own", "rejected"):

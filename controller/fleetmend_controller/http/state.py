@@ -10,10 +10,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from ..core.gates.fleet_budget import allowance
-from ..core.model import Fleet, Phase, Trust
+from ..core import flaps
+from ..core.gates.fleet_budget import allowance, fleet_allowance
+from ..core.model import EVERYBODY, Fleet, Phase, Trust
 from ..core.policy import Policy
-from ..core.standing import DEBT_WINDOW_MS, effective_trust
+from ..core.standing import debt, effective_trust
 
 TRUST_LEVELS = {Trust.OBSERVE: 0, Trust.SUGGEST: 1, Trust.ACT: 2}
 # Each is a series of its own: the rest is in `fleetmend report risk`.
@@ -47,6 +48,7 @@ class Snapshot:
     epoch: int
     orders: int
     storms: int
+    flapping: int
     approvals: int
     heals: dict[tuple[str, str], int]
 
@@ -73,6 +75,7 @@ def take(fleet: Fleet, policy: Policy, now_ms: int) -> Snapshot:
         epoch=fleet.epoch,
         orders=orders,
         storms=len(fleet.outbreaks),
+        flapping=flaps.count(fleet, now_ms),
         approvals=approvals,
         heals=_heals(fleet, now_ms),
     )
@@ -88,12 +91,11 @@ def _hosts(fleet: Fleet) -> dict[str, int]:
 def _budgets(fleet: Fleet, policy: Policy) -> tuple[Budget, ...]:
     """Every group that some playbook limits and that has hosts: the tightest limit counts."""
     limits: dict[tuple[str, str], int] = {}
-    for playbook in policy.playbooks:
-        budget = playbook.limits.fleet
-        values = [value for label, value in fleet.group_size if label == budget.by and value != "*"]
+    for budget, by in [(each, label) for each in policy.budgets for label in each.labels]:
+        values = [value for label, value in fleet.group_size if label == by and value != "*"]
         for value in (*values, ""):
-            group = (budget.by, value)
-            limits[group] = min(limits.get(group, budget.at_most), allowance(fleet, budget, value))
+            limits[(by, value)] = min(limits.get((by, value), budget.at_most), allowance(fleet, budget, value, by))
+    limits[EVERYBODY] = fleet_allowance(fleet, policy)
     return tuple(
         Budget(label, value, len(fleet.in_flight.get((label, value), ())), len(fleet.waiting.get((label, value), ())), limit)
         for (label, value), limit in sorted(limits.items())
@@ -104,8 +106,8 @@ def _budgets(fleet: Fleet, policy: Policy) -> tuple[Budget, ...]:
 def _heals(fleet: Fleet, now_ms: int) -> dict[tuple[str, str], int]:
     """Repairs within the window of debt by host and subject, the worst ones."""
     counts: dict[tuple[str, str], int] = {}
-    for target, heals in fleet.heals.items():
-        recent = sum(1 for heal in heals if heal.at_ms > now_ms - DEBT_WINDOW_MS)
+    for target in fleet.heals:
+        recent = len(debt(fleet, target, now_ms))
         host = fleet.hosts.get(target.host)
         if recent and host is not None:
             counts[(host.name, f"{target.check} {target.key}".strip())] = recent
@@ -189,6 +191,12 @@ def _fleet_families(s: Snapshot, version: str) -> Iterator[Family]:
         "pauses", "Scopes in which healing is paused, by kind of scope.", ["kind"], [([k], n) for k, n in s.pauses.items()]
     )
     yield _gauge("storms", "Types of checks that many hosts fail together: their repairs are held.", [], [([], s.storms)])
+    yield _gauge(
+        "flapping_subjects",
+        "Subjects that come and go: people know, and they are left alone until they are quiet.",
+        [],
+        [([], s.flapping)],
+    )
     yield _gauge(
         "masking_heals",
         "Proved repairs of one subject within 7 days; the worst 50.",

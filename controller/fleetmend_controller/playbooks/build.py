@@ -114,9 +114,9 @@ def _limits(model: LimitsModel) -> Limits:
     fleet, tries, storm = model.fleet, model.attempts, model.storm
     return Limits(
         per_host=Rate(*model.per_host),
-        fleet=FleetBudget(fleet.by, fleet.percent, fleet.at_most),
+        fleet=FleetBudget(fleet.by[0], fleet.percent, fleet.at_most, tuple(fleet.by[1:])),
         attempts=Attempts(tries.max, tries.within, tries.backoff, tries.factor),
-        storm=Storm(storm.by, storm.percent, storm.within) if storm else None,
+        storm=Storm(storm.by, storm.percent, storm.within, storm.hosts) if storm else None,
         floor=Floor(model.minimum_healthy.by, model.minimum_healthy.percent) if model.minimum_healthy else None,
         flapping=_flapping(model),
     )

@@ -12,6 +12,9 @@ STEPS_MAX = 20
 CHECKS_MAX = 1000
 
 Params = dict[str, Any]
+LABEL_CHARS_MAX = 63
+Label = Annotated[str, Field(min_length=1, max_length=LABEL_CHARS_MAX)]
+LABELS_MAX = 5
 
 _NAMES_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
 
@@ -26,6 +29,14 @@ def _names(value: object) -> list[str]:
     if len(set(names)) != len(names):
         raise ValueError("a check stands in the list twice")
     return names
+
+
+def _labels(value: object) -> list[str]:
+    given = value if isinstance(value, list) else [value]
+    labels = [label for label in given if isinstance(label, str) and 0 < len(label) <= LABEL_CHARS_MAX]
+    if len(labels) != len(given) or not 0 < len(labels) <= LABELS_MAX or len(set(labels)) != len(labels):
+        raise ValueError(f"it must be a label, or a list of up to {LABELS_MAX} different ones")
+    return labels
 
 
 class Model(BaseModel):
@@ -127,8 +138,8 @@ StepModel = Annotated[
 class FleetModel(Model):
     """How many hosts of a group may be healed at once: max(1, percent of the group), never more than at_most."""
 
-    by: Annotated[str, Field(min_length=1, max_length=63)] = "role"
-    """The label whose value makes the group."""
+    by: Annotated[list[str], BeforeValidator(_labels), WithJsonSchema(_NAMES_SCHEMA)] = Field(default=["role"])
+    """The label whose value makes the group; or several, and then groups of each are bounded: `[role, rack]`."""
     percent: Percent = 10
     at_most: Annotated[int, Field(ge=1, le=10_000)] = 20
 
@@ -136,9 +147,11 @@ class FleetModel(Model):
 class StormModel(Model):
     """The same fault on so many hosts of a group within so short a time is one cause: people are told, nothing is healed."""
 
-    by: Annotated[str, Field(min_length=1, max_length=63)] = "role"
+    by: Label = "role"
     percent: Percent
     within: PositiveDuration
+    hosts: Annotated[int, Field(ge=2, le=10_000)] = 3
+    """The fewest hosts that can be a storm, for small groups: of a group of three, all three."""
 
 
 class AttemptsModel(Model):
@@ -153,7 +166,7 @@ class AttemptsModel(Model):
 class FloorModel(Model):
     """So many hosts of a group must be healthy while one is disturbed."""
 
-    by: Annotated[str, Field(min_length=1, max_length=63)] = "role"
+    by: Label = "role"
     percent: Percent
 
 

@@ -1796,7 +1796,7 @@ class Playbook(_message.Message):
     per_host_window_ms: _builtins.int
     """The window of per_host_count."""
     fleet_by: _builtins.str
-    """The label whose value makes the group that fleet_percent is of."""
+    """The label whose value makes the group that fleet_percent is of; several are joined by ", ", and each makes its own groups."""
     fleet_percent: _builtins.int
     """At most this share of the group at once, but at least one."""
     fleet_at_most: _builtins.int
@@ -2405,6 +2405,7 @@ class ApprovalRequest(_message.Message):
     PEOPLE_NEEDED_FIELD_NUMBER: _builtins.int
     APPROVED_BY_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """"ord-<n>-<k>"."""
     incident_id: _builtins.str
@@ -2431,6 +2432,8 @@ class ApprovalRequest(_message.Message):
     """How many different people must approve."""
     role: Global___ApprovalRole.ValueType
     """Of which role."""
+    digest: _builtins.str
+    """Names by content what would be done: playbook, action, parameters, cost. An approval is for this and nothing else."""
     @_builtins.property
     def params(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Parameters as text."""
@@ -2457,10 +2460,11 @@ class ApprovalRequest(_message.Message):
         people_needed: _builtins.int = ...,
         approved_by: _abc.Iterable[_builtins.str] | None = ...,
         role: Global___ApprovalRole.ValueType = ...,
+        digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "approved_by", b"approved_by", "asked", b"asked", "asked_ms", b"asked_ms", "cost", b"cost", "host_id", b"host_id", "host_name", b"host_name", "incident_id", b"incident_id", "order_id", b"order_id", "params", b"params", "people_needed", b"people_needed", "playbook", b"playbook", "role", b"role", "summary", b"summary", "until_ms", b"until_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "approved_by", b"approved_by", "asked", b"asked", "asked_ms", b"asked_ms", "cost", b"cost", "digest", b"digest", "host_id", b"host_id", "host_name", b"host_name", "incident_id", b"incident_id", "order_id", b"order_id", "params", b"params", "people_needed", b"people_needed", "playbook", b"playbook", "role", b"role", "summary", b"summary", "until_ms", b"until_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2508,16 +2512,20 @@ class ApproveRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ORDER_ID_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """"ord-<n>-<k>"."""
+    digest: _builtins.str
+    """The digest of the approval request that the caller saw; required. Another one by now is refused."""
     def __init__(
         self,
         *,
         order_id: _builtins.str = ...,
+        digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_id", b"order_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "order_id", b"order_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2559,19 +2567,23 @@ class DenyRequest(_message.Message):
 
     ORDER_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """"ord-<n>-<k>"."""
     reason: _builtins.str
     """Why; required, at most 500 characters."""
+    digest: _builtins.str
+    """The digest of the approval request that the caller saw; empty: no, whatever it is."""
     def __init__(
         self,
         *,
         order_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_id", b"order_id", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "order_id", b"order_id", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3056,6 +3068,7 @@ class RunActionRequest(_message.Message):
     ALL_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     WAIT_MS_FIELD_NUMBER: _builtins.int
+    APPROVE_MYSELF_FIELD_NUMBER: _builtins.int
     action: _builtins.str
     """Name of the action."""
     selector: _builtins.str
@@ -3068,6 +3081,8 @@ class RunActionRequest(_message.Message):
     """Why, for the audit trail; at most 500 characters."""
     wait_ms: _builtins.int
     """How long to wait for answers; 0: 10 minutes; at most a day."""
+    approve_myself: _builtins.bool
+    """What cannot be undone is approved by whoever asks for it; admins only. Without it another person must approve."""
     @_builtins.property
     def params(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Parameters as people write them: "30s", "10M", "true"."""
@@ -3087,10 +3102,11 @@ class RunActionRequest(_message.Message):
         all: _builtins.bool = ...,
         reason: _builtins.str = ...,
         wait_ms: _builtins.int = ...,
+        approve_myself: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expect", b"_expect", "expect", b"expect"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expect", b"_expect", "action", b"action", "all", b"all", "expect", b"expect", "hosts", b"hosts", "params", b"params", "reason", b"reason", "selector", b"selector", "wait_ms", b"wait_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expect", b"_expect", "action", b"action", "all", b"all", "approve_myself", b"approve_myself", "expect", b"expect", "hosts", b"hosts", "params", b"params", "reason", b"reason", "selector", b"selector", "wait_ms", b"wait_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expect: _TypeAlias = _typing.Literal["expect"]  # noqa: Y015
     _WhichOneofArgType__expect: _TypeAlias = _typing.Literal["_expect", b"_expect"]  # noqa: Y015

@@ -349,7 +349,7 @@ class AdminServiceServicer:
 
     def Approve(self, request, context):
         """Approves an order that waits for people. FAILED_PRECONDITION if nobody asks for it, its time is over, the caller approved it
-        before, or the playbook wants a higher role.
+        before, what it would do changed since the caller saw it, or the playbook wants a higher role.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

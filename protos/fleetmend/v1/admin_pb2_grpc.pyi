@@ -89,7 +89,7 @@ class AdminServiceStub:
     """Orders that wait for people."""
     Approve: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ApproveRequest, _admin_pb2.ApproveResponse]
     """Approves an order that waits for people. FAILED_PRECONDITION if nobody asks for it, its time is over, the caller approved it
-    before, or the playbook wants a higher role.
+    before, what it would do changed since the caller saw it, or the playbook wants a higher role.
     """
     Deny: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DenyRequest, _admin_pb2.DenyResponse]
     """Says no to an order that waits for people: its incident goes to them."""
@@ -169,7 +169,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Orders that wait for people."""
     Approve: _aio.UnaryUnaryMultiCallable[_admin_pb2.ApproveRequest, _admin_pb2.ApproveResponse]  # type: ignore[assignment]
     """Approves an order that waits for people. FAILED_PRECONDITION if nobody asks for it, its time is over, the caller approved it
-    before, or the playbook wants a higher role.
+    before, what it would do changed since the caller saw it, or the playbook wants a higher role.
     """
     Deny: _aio.UnaryUnaryMultiCallable[_admin_pb2.DenyRequest, _admin_pb2.DenyResponse]  # type: ignore[assignment]
     """Says no to an order that waits for people: its incident goes to them."""
@@ -372,7 +372,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ApproveResponse, _abc.Awaitable[_admin_pb2.ApproveResponse]]:
         """Approves an order that waits for people. FAILED_PRECONDITION if nobody asks for it, its time is over, the caller approved it
-        before, or the playbook wants a higher role.
+        before, what it would do changed since the caller saw it, or the playbook wants a higher role.
         """
 
     @_abc_1.abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -11,14 +12,16 @@ from fleetmend.v1 import admin_pb2 as pb
 from fleetmend.v1 import admin_pb2_grpc
 from fleetmend_controller.admin import approvals
 from fleetmend_controller.admin.errors import AdminError
-from fleetmend_controller.core.model import Status
+from fleetmend_controller.core.model import Approval, NeedApproval, Status
 from fleetmend_controller.pki.names import Caller, Kind, Role
 
 from .office import Office
+from .world import playbook
 
 NOT_NOW, INVALID, MISSING = grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 ANN, ANN_AS_ADMIN = (Caller(Kind.OPERATOR, "ann", role) for role in (Role.RESPONDER, Role.ADMIN))
 BOB = Caller(Kind.OPERATOR, "bob", Role.RESPONDER)
+DISRUPTIVE = Approval(NeedApproval.DISRUPTIVE)
 
 
 @pytest.fixture
@@ -27,8 +30,14 @@ def admin(office: Office) -> Iterator[admin_pb2_grpc.AdminServiceStub]:
         yield admin_pb2_grpc.AdminServiceStub(channel)
 
 
-def approve(office: Office, who: Caller, order: str = "ord-1-1") -> pb.ApproveResponse:
-    return office.do(approvals.approve(office.desk, pb.ApproveRequest(order_id=order), who))
+def shown(office: Office, order: str = "ord-1-1") -> str:
+    """The digest of an order as it is listed now."""
+    return next((wanted.digest for wanted in approvals.waiting(office.desk) if wanted.order_id == order), "")
+
+
+def approve(office: Office, who: Caller, order: str = "ord-1-1", digest: str | None = None) -> pb.ApproveResponse:
+    request = pb.ApproveRequest(order_id=order, digest=shown(office, order) if digest is None else digest)
+    return office.do(approvals.approve(office.desk, request, who))
 
 
 def deny(office: Office, who: Caller, reason: str = "still needed", order: str = "ord-1-1") -> pb.DenyResponse:
@@ -66,13 +75,14 @@ def test_an_order_that_waits_is_listed_with_what_a_person_must_know(office, admi
 
 def test_a_yes_over_the_socket_gives_the_order_and_leaves_a_trail(office, admin):
     sick(office)
-    answer = admin.Approve(pb.ApproveRequest(order_id="ord-1-1"))
+    digest = shown(office)
+    answer = admin.Approve(pb.ApproveRequest(order_id="ord-1-1", digest=digest))
     assert (answer.ordered, answer.text) == (True, "ord-1-1 is given to web-1")
     assert list(answer.approval.approved_by) == ["local"]
     assert [order.id for order in office.orders] == ["ord-1-1"]
     assert admin.ListApprovals(pb.ListApprovalsRequest()).approvals == []
     entry = admin.ListAudit(pb.ListAuditRequest(what="approved")).entries[0]
-    assert (entry.who, dict(entry.detail)) == ("local", {"order": "ord-1-1", "action": "restart_unit"})
+    assert (entry.who, dict(entry.detail)) == ("local", {"order": "ord-1-1", "action": "restart_unit", "digest": digest})
 
 
 def test_two_people_are_two_people_and_nobody_is_two(office):
@@ -86,6 +96,30 @@ def test_two_people_are_two_people_and_nobody_is_two(office):
     assert office.orders == []
     assert list(approve(office, BOB).approval.approved_by) == ["ann (responder)", "bob (responder)"]
     assert len(office.orders) == 1
+
+
+def test_what_changed_since_it_was_shown_is_neither_approved_nor_denied(office):
+    step = replace(playbook().steps[0], params=(("unit", "{finding.name}"),))
+    office.follow(steps=(step,), approval=replace(DISRUPTIVE, people=2))
+    host = office.enrol("web-1", role="web")
+    office.observe(host, Status.CRIT, unit="nginx.service", name="nginx.service")
+    digest = shown(office)
+    approve(office, ANN)
+    office.observe(host, Status.CRIT, unit="nginx.service", name="other.service")
+    changed = "ord-1-1: it changed since you saw it; look again with `fleetmend approvals ls`"
+    assert refused(approve, office, BOB, "ord-1-1", digest) == f"cannot approve {changed}"
+    denial = pb.DenyRequest(order_id="ord-1-1", reason="no", digest=digest)
+    assert refused(office.do, approvals.deny(office.desk, denial, BOB)) == f"cannot deny {changed}"
+    assert not approve(office, BOB).ordered
+    assert approve(office, ANN).ordered
+    assert dict(office.orders[0].params) == {"unit": "other.service"}
+
+
+def test_nothing_is_approved_unseen(office):
+    sick(office)
+    with pytest.raises(AdminError, match="cannot approve ord-1-1 unseen"):
+        approve(office, BOB, digest="")
+    assert office.orders == []
 
 
 def test_a_no_gives_the_incident_to_people(office, admin):
@@ -167,4 +201,4 @@ def test_explain_tells_who_was_asked_and_who_approved(office, admin):
     text = " ".join(admin.Explain(pb.ExplainRequest(incident_id="inc-1")).text.split())
     assert "ord-1-1 waits for approval by 2 people of platform-oncall, within 1 h" in text
     assert "ann (responder) approved ord-1-1" in text
-    assert "allow approval: ord-1-1 is approved by ann (responder), bob (responder)" in text
+    assert "allow approval: ord-1-1 is approved by ann, bob" in text

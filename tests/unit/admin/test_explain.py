@@ -90,7 +90,9 @@ def test_restarts_that_do_not_hold_end_with_a_person(make_world):
 
 def test_a_playbook_that_only_observes_and_one_that_does_not_match(make_world):
     world = make_world(playbook("never"), playbook("watcher", trust=Trust.OBSERVE, for_ms=0))
-    world.observe(world.enrol("web-3", role="web"), Status.CRIT)
+    host = world.enrol("web-3", role="web")
+    world.wait(1)
+    world.observe(host, Status.CRIT)
     check_golden("observed", told(world))
 
 

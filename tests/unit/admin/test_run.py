@@ -9,9 +9,14 @@ import pytest
 
 from fleetmend.v1 import admin_pb2 as pb
 from fleetmend.v1 import admin_pb2_grpc
+from fleetmend_controller.admin import approvals
+from fleetmend_controller.admin.errors import AdminError
+from fleetmend_controller.admin.run import run_action
+from fleetmend_controller.core.events import RunRequested
 from fleetmend_controller.core.model import Outcome
+from fleetmend_controller.pki.names import Caller, Kind, Role
 
-from .office import Office
+from .office import Office, now_ms
 
 INVALID, MISSING, NOT_NOW = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION
 UNIT = {"unit": "nginx.service"}
@@ -164,3 +169,31 @@ def test_outputs_of_many_hosts_fit_one_message(office, admin):
     output = last.summary.results[0].output
     assert output.startswith("[43623 characters before]\n")
     assert output.endswith("the end")
+
+
+def test_only_an_admin_may_be_alone_with_what_cannot_be_undone(office, admin):
+    message = pb.RunActionRequest(action="restart_unit", params=UNIT, hosts=["web-1"], approve_myself=True)
+
+    async def first(who: Caller) -> pb.RunActionResponse:
+        answers = run_action(office.desk, message, who)
+        try:
+            return await anext(answers)
+        finally:
+            await answers.aclose()
+
+    with pytest.raises(AdminError, match="that takes the role admin, and you are ann \\(responder\\); another person must"):
+        office.do(first(Caller(Kind.OPERATOR, "ann", Role.RESPONDER)))
+    assert office.do(first(Caller(Kind.OPERATOR, "ann", Role.ADMIN))).plan.action == "restart_unit"
+
+
+def test_who_asks_cannot_be_who_approves(office, admin):
+    wipe = RunRequested(
+        now_ms(), office.registry.find("web-1").id, "restart_unit", (), "destructive", 1_000, "ann (admin)", "r"
+    )
+    office.submit(wipe)
+    (wanted,) = approvals.waiting(office.desk)
+    assert (wanted.asked, wanted.cost) == ("oncall", pb.ACTION_COST_DESTRUCTIVE)
+    yes = pb.ApproveRequest(order_id=wanted.order_id, digest=wanted.digest)
+    with pytest.raises(AdminError, match="you asked for it, and it takes another person's word"):
+        office.do(approvals.approve(office.desk, yes, Caller(Kind.OPERATOR, "ann", Role.RESPONDER)))
+    assert office.do(approvals.approve(office.desk, yes, Caller(Kind.OPERATOR, "bob", Role.RESPONDER))).ordered

@@ -29,7 +29,10 @@ CALLS = {
     ("incidents", "watch"): (("--count", "1"), ["inc-2", "ordered", "inc-3"]),
     ("explain",): (("inc-1",), ["What the gates said", "healed by restart_unit"]),
     ("approvals", "ls"): ((), ["ord-2-1", "web-1", "restart_unit", "unit=cron.service", "0 of 1"]),
-    ("approve",): (("ord-2-1",), ["you approved ord-2-1: restart_unit unit=cron.service on web-1", "is given to web-1"]),
+    ("approve",): (
+        ("ord-2-1",),
+        ["approved ord-2-1: restart_unit unit=cron.service on web-1 (disruptive", "given to web-1"],
+    ),
     ("deny",): (("ord-2-1", "--reason", "still needed"), ["ord-2-1 is not given", "inc-2"]),
     ("maintenance", "add"): (("--on", "role=web", "--for", "2h", "--reason", "kernel"), ["role=web (2 hosts), until"]),
     ("maintenance", "ls"): ((), ["WINDOW", "db-1", "until", "local", "disk swap"]),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import time
 
-from fleetmend_controller.cohort import LINES_MAX, difference, fact_traits, label_traits
+import pytest
+
+from fleetmend_controller.cohort import LINES_MAX, common_cause, difference, fact_traits, label_traits
 
 NOW_S = 1_800_000_000
 
@@ -105,3 +108,57 @@ def test_ten_thousand_hosts_take_less_than_a_second_of_cpu():
     found = difference(failing, healthy)
     assert time.process_time() - begun < 1.0
     assert (found[0].name, found[0].value) == ("label rack", "r7")
+
+
+def sides(sick: int, share: int, well: int, often: int, traits: int = 100) -> tuple[list[dict], list[dict]]:
+    """`share` of the sick and `often` of the well hosts have the new package; the other traits are the same everywhere."""
+    same = {f"package {n}": "1" for n in range(traits)}
+    failing = [same | {"kernel": "new" if n < share else "old"} for n in range(sick)]
+    return failing, [same | {"kernel": "new" if n < often else "old"} for n in range(well)]
+
+
+@pytest.mark.parametrize(
+    ("sick", "share", "well", "often", "cause"),
+    [
+        (5, 5, 200, 0, True),
+        (5, 5, 200, 20, True),
+        (5, 5, 200, 60, False),
+        (12, 12, 200, 60, True),
+        (12, 12, 200, 100, False),
+        (40, 40, 200, 100, True),
+        (40, 30, 200, 0, False),
+        (40, 33, 200, 0, True),
+        (5, 5, 4, 0, False),
+    ],
+    ids=[
+        "five, and nobody else",
+        "five, and a tenth",
+        "five, and a third: chance",
+        "twelve, and a third",
+        "twelve, and half: chance",
+        "forty, and half",
+        "only three of four",
+        "nearly all",
+        "too few to compare with",
+    ],
+)
+def test_what_chance_explains_is_no_cause(sick: int, share: int, well: int, often: int, cause: bool):
+    failing, healthy = sides(sick, share, well, often)
+    found = common_cause(failing, difference(failing, healthy))
+    assert [(trait.name, trait.value) for trait in found] == ([("kernel", "new")] if cause else [])
+
+
+def test_the_more_traits_there_are_the_more_it_takes():
+    failing, healthy = sides(5, 5, 200, 20, traits=10)
+    assert common_cause(failing, difference(failing, healthy))
+    failing, healthy = sides(5, 5, 200, 20, traits=1_500)
+    assert not common_cause(failing, difference(failing, healthy))
+
+
+def test_random_failures_have_hardly_ever_a_cause():
+    rng = random.Random(7)
+    held = 0
+    for _ in range(300):
+        hosts = [{f"trait {n}": rng.choice("abcde") for n in range(60)} for _ in range(100)]
+        held += bool(common_cause(hosts[:6], difference(hosts[:6], hosts[6:])))
+    assert held <= 6

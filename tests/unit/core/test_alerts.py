@@ -13,7 +13,7 @@ from fleetmend_controller.core.flow import advance
 from fleetmend_controller.core.model import ActionStep, Cost, Fleet, Phase, Proof, Status, Subject
 from fleetmend_controller.store import codec
 
-from .timeline import LIMITS, Timeline, playbook, policy
+from .timeline import LIMITS, RESTART, Timeline, playbook, policy
 
 FIXED = playbook(
     name="answer-alert",
@@ -187,7 +187,9 @@ def test_different_alerts_are_no_storm_and_the_same_one_is_told_once():
     (storm,) = t.fleet.outbreaks
     assert storm == "alert:Same"
     same = [told for told in t.escalated if told.fault == "alert:Same"]
-    assert [told.part_of != "" for told in same] == [False] * 4 + [True] * 8
+    assert [told.part_of for told in same] == [""] * 4
+    held = [i for i in t.fleet.incidents.values() if i.fault == "alert:Same" and i.phase is Phase.HELD]
+    assert len(held) == 8
 
 
 def test_a_removed_host_leaves_no_alert_behind():
@@ -261,3 +263,18 @@ def test_whoever_takes_an_incident_last_has_it():
     t.feed(Acknowledge(t.now_ms, t.only.id, "bob"))
     assert (t.only.taken_by, t.only.taken_ms) == ("bob", t.now_ms)
     t.feed(Acknowledge(t.now_ms, "inc-99", "ann"))
+
+
+def test_an_alert_that_still_fires_spoils_no_proof_by_the_agent_s_own_check():
+    """Alertmanager says again what it said before, and the end minutes late."""
+    t = line(playbook(steps=(RESTART,)))
+    t.seen(Status.CRIT, "a.service")
+    t.fires(finding=UNIT)
+    t.ended(t.orders[0])
+    t.wait(1_000)
+    t.seen(Status.OK, "a.service")
+    t.wait(5_000)
+    t.fires(finding=UNIT)
+    t.wait(5_000)
+    t.seen(Status.OK, "a.service")
+    assert [closed.why.value for closed in t.closed] == ["healed"]

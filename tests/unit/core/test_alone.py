@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from fleetmend_controller.core.effects import ActionEnded, PermitSpent
-from fleetmend_controller.core.events import (
-    HostConnected,
-)
-from fleetmend_controller.core.model import Outcome, Phase, Status, Subject
+from fleetmend_controller.core.events import HostConnected
+from fleetmend_controller.core.model import Approval, NeedApproval, Outcome, Phase, Status, Subject
 from fleetmend_controller.core.permits import PERMITS_MAX
-from tests.unit.core.alone import UNIT, Alone, alone_policy
-from tests.unit.core.timeline import RESTART, policy
+from tests.unit.core.alone import UNIT, Alone, alone_policy, reach
+from tests.unit.core.timeline import RESTART, playbook, policy
 
 
 def test_a_repair_alone_is_one_incident_proved_and_counted():
@@ -231,3 +231,51 @@ def test_on_a_host_that_comes_back_nothing_is_ordered_before_it_has_told_everyth
     line.wait(1_000)
     line.seen(Status.CRIT, unit="other.service")
     assert len(line.orders) == 1, "what is seen since then is acted upon at once"
+
+
+@pytest.mark.parametrize(("word", "why", "proved"), [(None, "recovered_unsure", 0), (Outcome.DONE, "healed_alone", 1)])
+def test_a_use_whose_end_nobody_heard_is_given_no_credit(word, why, proved):
+    line = Alone()
+    line.wait(60_000)
+    permit = line.granted[0]
+    line.seen(Status.CRIT, sampled_ms=line.now_ms - 40_000)
+    line.used(permit)
+    line.wait(80_000)
+    if word is not None:
+        line.over(permit, word)
+    line.wait(1_000)
+    line.seen(Status.OK)
+    line.wait(10_000)
+    line.seen(Status.OK)
+    assert [closed.why.value for closed in line.closed] == [why]
+    assert sum(each.proved for each in line.fleet.standing.values()) == len(line.fleet.heals) == proved
+
+
+def test_people_are_asked_anew_after_a_host_acted_alone():
+    line = Alone()
+    line.wait(60_000)
+    permit = line.granted[0]
+    asking = playbook(approval=Approval(NeedApproval.DISRUPTIVE))
+    line.policy = policy(asking, alone={asking.name: reach})
+    line.seen(Status.CRIT)
+    assert line.only.asked_ms is not None
+    line.approve("ord-1-1", "ann")
+    line.used(permit)
+    assert (line.only.asked_ms, line.only.approvals) == (None, [])
+
+
+def test_what_a_host_healed_alone_does_not_keep_it_counted_for_a_storm():
+    line = Alone()
+    line.wait(60_000)
+    permit = line.granted[0]
+    line.silent()
+    line.seen(Status.CRIT, unit="other.service")
+    line.used(permit)
+    line.seen(Status.OK, unit="other.service")
+    line.over(permit)
+    line.wait(1_000)
+    line.seen(Status.OK)
+    line.wait(10_000)
+    line.seen(Status.OK)
+    assert {closed.why.value for closed in line.closed} == {"went_away", "healed_alone"}
+    assert line.fleet.fresh_bad == {}

@@ -9,7 +9,7 @@ import pytest
 
 from fleetmend_controller.core.effects import Verdict, Why
 from fleetmend_controller.core.gates import Answer, Candidate
-from fleetmend_controller.core.gates.approval import next_order
+from fleetmend_controller.core.gates.approval import digest, next_order
 from fleetmend_controller.core.gates.fleet_budget import allowance
 from fleetmend_controller.core.gates.paused import scopes
 from fleetmend_controller.core.model import (
@@ -19,6 +19,7 @@ from fleetmend_controller.core.model import (
     Attempt,
     Attempts,
     Cost,
+    Flap,
     Flapping,
     Fleet,
     FleetBudget,
@@ -226,7 +227,7 @@ def test_flapping_that_people_know_of_holds_until_it_is_quiet():
     case = Case()
     case.limits(flapping=Flapping(9, 60_000, 30_000))
     case.fleet.opened_at[UNIT] = [NOW - 30_000, NOW - 1_000]
-    case.fleet.flaps_told[UNIT] = NOW - 20_000
+    case.fleet.flapping[UNIT] = Flap(NOW - 20_000, 600_000, "inc-1")
     assert verdict(case.ask("flapping")) == (HOLD, Why.FLAPPING, NOW + 29_000)
     assert case.ask("flapping").text == "flaps since 20 s; people know"
     case.fleet.opened_at[UNIT] = [NOW - 31_000, NOW - 1_000]
@@ -237,7 +238,7 @@ def test_flapping_that_people_know_of_holds_until_it_is_quiet():
     assert verdict(case.ask("flapping")) == (HOLD, Why.FLAPPING, NOW + 1)
     case.fleet.opened_at[UNIT] = [NOW - 1_000]
     assert verdict(case.ask("flapping")) == FREE
-    del case.fleet.flaps_told[UNIT]
+    del case.fleet.flapping[UNIT]
     case.fleet.opened_at[UNIT] = [NOW - 30_000, NOW - 1_000]
     assert verdict(case.ask("flapping")) == FREE, "nobody was told yet"
 
@@ -306,6 +307,7 @@ def test_a_full_budget_holds_all_but_those_that_are_in_it():
     case = Case()
     case.fleet.in_flight[("role", "web")] = {"h-2": 1, "h-3": 1, "h-4": 1}
     assert verdict(case.ask("fleet_budget")) == FREE
+    assert case.ask("fleet_budget").text == "3 of 4 hosts of role=web in use", "the group with the least room"
     case.fleet.in_flight[("role", "web")]["h-5"] = 1
     assert verdict(case.ask("fleet_budget")) == (HOLD, Why.FLEET_BUDGET, NOW + 30_000)
     assert case.ask("fleet_budget").text == "4 hosts of role=web are being healed, limit 4"
@@ -397,16 +399,19 @@ def test_approval_by_two_people_within_its_time():
     assert verdict(case.ask("approval")) == (HOLD, Why.APPROVAL_NEEDED, NOW + 1)
     case.incident.asked_ms = NOW - 120_000
     assert case.ask("approval").text == "nobody approved ord-1-1 within 2 min"
-    case.incident.approvals = [Approved("ord-1-1", "ann", NOW - 1), Approved("ord-1-1", "ann", NOW)]
+    what = digest(case.playbook, case.step, ())
+    case.incident.approvals = [Approved("ord-1-1", "ann", NOW - 1, what), Approved("ord-1-1", "ann (admin)", NOW, what)]
     assert verdict(case.ask("approval")) == (REFUSE, Why.APPROVAL_EXPIRED, None)
     assert case.ask("approval").text == "only ann approved ord-1-1 within 2 min"
     case.incident.asked_ms = NOW
     assert "1 of 2 people approved" in case.ask("approval").text
-    case.incident.approvals.append(Approved("ord-1-9", "bob", NOW))
+    case.incident.approvals.append(Approved("ord-1-9", "bob", NOW, what))
     assert case.ask("approval").verdict is HOLD, "bob approved another order"
-    case.incident.approvals.append(Approved("ord-1-1", "bob", NOW - 120_000))
+    case.incident.approvals.append(Approved("ord-1-1", "bob", NOW - 120_000, what))
     assert case.ask("approval").verdict is HOLD, "bob approved too long ago"
-    case.incident.approvals.append(Approved("ord-1-1", "bob", NOW - 119_999))
+    case.incident.approvals.append(Approved("ord-1-1", "bob", NOW))
+    assert case.ask("approval").verdict is HOLD, "bob approved something else under that name"
+    case.incident.approvals.append(Approved("ord-1-1", "bob", NOW - 119_999, what))
     assert case.ask("approval").text == "ord-1-1 is approved by ann, bob"
     case.incident.attempts.append(Attempt("ord-1-1", "restart_unit", NOW, None, ""))
     assert case.ask("approval").verdict is HOLD, "the next order needs approval of its own"

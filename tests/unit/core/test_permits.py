@@ -9,6 +9,7 @@ import pytest
 from fleetmend.permits import PREFIX
 from fleetmend_controller.core.effects import SendPermits
 from fleetmend_controller.core.events import (
+    CommonCause,
     HostConnected,
     HostEnrolled,
     HostWoken,
@@ -224,3 +225,29 @@ def test_a_storm_withdraws_what_would_answer_it():
     line.wait(0)
     newest = {given.host: given for given in line.sets}
     assert all(not given.grants for given in newest.values())
+
+
+def newest(line: Alone) -> dict[str, bool]:
+    """Whether each host's newest set gives anything."""
+    return {given.host: bool(given.grants) for given in line.sets}
+
+
+def test_a_cause_in_common_withdraws_them_and_its_end_gives_them_back():
+    line = Alone(hosts=100)
+    for number in range(1, 101):
+        line.relabel(f"h-{number}", role=f"role-{number % 25}")
+    sick = [f"h-{number}" for number in range(1, 6)]
+    for host in sick:
+        line.seen(Status.CRIT, host=host)
+    line.wait(0)
+    assert not line.fleet.outbreaks
+    assert newest(line)["h-9"], "that several begin to fail alike takes nothing from those that are well"
+    line.feed(CommonCause(line.now_ms, "unit_failed", tuple(sick), ("label rack is r7",)))
+    line.wait(0)
+    assert not any(newest(line).values())
+    for host in sick:
+        line.seen(Status.OK, host=host)
+    line.wait(301_000)
+    line.wait(0)
+    assert not line.fleet.outbreaks
+    assert newest(line)["h-9"]

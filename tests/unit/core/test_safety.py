@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
+from fleetmend_controller.core import flaps
 from fleetmend_controller.core.effects import ApprovalWanted, Why
 from fleetmend_controller.core.events import (
-    Approve,
     DeciderStarted,
     Deny,
     HostConnected,
     HostEnrolled,
+    HostRemoved,
     ObserverDoubted,
     PersonSeen,
     TrustRestored,
@@ -27,6 +28,7 @@ from fleetmend_controller.core.model import (
     Rate,
     Status,
     Storm,
+    Subject,
     Trust,
     Window,
 )
@@ -55,7 +57,7 @@ def test_a_playbook_that_suggests_waits_for_a_person():
     assert (wanted.order, wanted.to, wanted.people) == ("ord-1-1", "platform-oncall", 1)
     t.wait(60_000)
     t.confirm(t.only.id)
-    t.feed(Approve(t.now_ms, "ord-1-1", "ann"))
+    t.approve("ord-1-1", "ann")
     assert [o.id for o in t.orders] == ["ord-1-1"]
 
 
@@ -71,23 +73,23 @@ def test_what_destroys_needs_a_person_unless_the_playbook_says_never():
 def test_two_people_means_two_different_people():
     t = Timeline(policy(playbook(steps=(WIPE,), approval=Approval(people=2))))
     t.seen(Status.CRIT)
-    t.feed(Approve(t.now_ms, "ord-1-1", "ann"))
-    t.feed(Approve(t.now_ms, "ord-1-1", "ann"))
+    t.approve("ord-1-1", "ann")
+    t.approve("ord-1-1", "ann")
     assert t.orders == []
-    t.feed(Approve(t.now_ms, "ord-1-1", "bob"))
+    t.approve("ord-1-1", "bob")
     assert len(t.orders) == 1
 
 
 def test_an_approval_is_for_one_order_only():
     t = Timeline(policy(playbook(trust=Trust.SUGGEST, steps=(RESTART, RESTART), limits=LOOSE)))
     t.seen(Status.CRIT)
-    t.feed(Approve(t.now_ms, "ord-1-1", "ann"))
+    t.approve("ord-1-1", "ann")
     t.ended(t.orders[0], Outcome.FAILED)
     t.wait(20_000)
     assert len(t.orders) == 1
-    t.feed(Approve(t.now_ms, "ord-1-1", "ann"))
+    t.approve("ord-1-1", "ann")
     assert len(t.orders) == 1
-    t.feed(Approve(t.now_ms, "ord-1-2", "ann"))
+    t.approve("ord-1-2", "ann")
     assert len(t.orders) == 2
 
 
@@ -193,6 +195,7 @@ def test_a_storm_holds_all_pages_once_and_ends_by_itself():
     t = Timeline(policy(playbook(limits=budget)), hosts=20)
     fail_all(t, 12)
     assert len(t.orders) == 2
+    t.wait(5_000)
     pages = [e for e in t.escalated if e.severity == "page"]
     assert [(e.subject.host, e.why) for e in pages] == [("fleet", Why.STORM)]
     t.wait(60_000)
@@ -213,12 +216,6 @@ def test_a_storm_in_one_rack_is_seen_although_the_role_is_mostly_well():
     for number in range(6, 61, 6):
         t.seen(Status.CRIT, host=f"h-{number}", seq=1)
     assert list(t.fleet.outbreaks["unit_failed"].groups) == ["rack=r0"]
-
-
-def test_small_groups_have_no_storms():
-    t = Timeline(hosts=3)
-    fail_all(t, 3)
-    assert t.fleet.outbreaks == {}
 
 
 def test_a_playbooks_own_storm_limit_counts():
@@ -324,3 +321,97 @@ def test_maintenance_does_not_stop_the_people_who_do_it():
     t.feed(WindowAdded(t.now_ms, window(t)))
     t.run()
     assert len(t.orders) == 1
+
+
+def flap(t: Timeline, times: int = 4) -> None:
+    """A subject that comes and goes, shorter than a playbook waits for."""
+    for _ in range(times):
+        t.seen(Status.CRIT)
+        t.wait(5_000)
+        t.seen(Status.OK)
+        t.wait(5_000)
+
+
+def over(t: Timeline) -> list[tuple[str, str]]:
+    return [(r.incident, r.text) for s in t.steps for r in s.reasons if r.why is Why.FLAPPING_OVER]
+
+
+def flapping() -> Timeline:
+    """Four times within 40 s; quiet is 5 min."""
+    t = Timeline(policy(playbook(for_ms=60_000, limits=replace(LOOSE, flapping=Flapping(4, 600_000, 300_000)))))
+    flap(t)
+    assert [e.why for e in t.escalated] == [Why.FLAPPING]
+    return t
+
+
+def test_flapping_that_is_over_is_said_with_the_incident_that_told_of_it():
+    t = flapping()
+    last_ms = t.fleet.opened_at[Subject("h-1", "", "nginx.service")][-1]
+    assert flaps.count(t.fleet, t.now_ms) == 1
+    t.wait(last_ms + 299_999 - t.now_ms)
+    t.seen(Status.CRIT, unit="other.service")
+    assert over(t) == []
+    assert flaps.count(t.fleet, t.now_ms) == 1
+    t.wait(1)
+    assert flaps.count(t.fleet, t.now_ms) == 0
+    t.seen(Status.OK, unit="other.service")
+    assert over(t) == [("inc-4", "nginx.service was quiet for 5 min: it flaps no more")]
+    assert t.fleet.flapping == {}
+
+
+def test_flapping_that_goes_on_is_over_later():
+    t = flapping()
+    t.wait(200_000)
+    flap(t, 1)
+    t.wait(200_000)
+    t.seen(Status.CRIT, unit="other.service")
+    assert over(t) == []
+    t.wait(100_000)
+    t.seen(Status.OK, unit="other.service")
+    assert len(over(t)) == 1
+
+
+def test_an_incident_that_stays_bad_after_flapping_wakes_up_to_say_so():
+    t = Timeline(policy(playbook(for_ms=60_000, limits=replace(LOOSE, flapping=Flapping(4, 600_000, 300_000)))))
+    flap(t, 3)
+    t.seen(Status.CRIT)
+    assert t.only.phase is Phase.ESCALATED
+    t.wait(300_000)
+    assert [incident for incident, _ in over(t)] == [t.only.id]
+
+
+def test_who_must_be_quiet_for_a_shorter_time_does_not_wait_for_the_others():
+    slow, quick = (
+        playbook(name=check, check=check, for_ms=60_000, limits=replace(LOOSE, flapping=Flapping(2, 600_000, quiet_ms)))
+        for check, quiet_ms in (("slow", 3_600_000), ("quick", 60_000))
+    )
+    t = Timeline(policy(slow, quick))
+    for check in ("slow", "quick"):
+        for status in (Status.CRIT, Status.OK, Status.CRIT, Status.OK):
+            t.seen(status, check=check, unit=f"{check}.service")
+    t.wait(60_000)
+    t.seen(Status.OK, check="quick", unit="quick.service")
+    assert [text for _, text in over(t)] == ["quick.service was quiet for 1 min: it flaps no more"]
+    assert flaps.count(t.fleet, t.now_ms) == 1
+
+
+def test_a_removed_host_flaps_no_more():
+    t = flapping()
+    t.feed(HostRemoved(t.now_ms, "h-1", "ann"))
+    assert flaps.count(t.fleet, t.now_ms) == 0
+
+
+def test_two_subjects_end_to_flap_each_in_its_time():
+    t = Timeline(policy(playbook(for_ms=60_000, limits=replace(LOOSE, flapping=Flapping(4, 600_000, 300_000)))), hosts=2)
+    for host in ("h-1", "h-2"):
+        for _ in range(4):
+            t.seen(Status.CRIT, host=host)
+            t.seen(Status.OK, host=host)
+        t.wait(60_000)
+    assert flaps.count(t.fleet, t.now_ms) == 2
+    t.wait(190_000)
+    t.seen(Status.CRIT, host="h-1", unit="other.service")
+    assert (len(over(t)), flaps.count(t.fleet, t.now_ms)) == (1, 1)
+    t.wait(60_000)
+    t.seen(Status.OK, host="h-1", unit="other.service")
+    assert (len(over(t)), t.fleet.flaps_look_ms) == (2, 0)

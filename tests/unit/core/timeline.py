@@ -8,8 +8,9 @@ from typing import Any
 import fleetmend_controller.core.gates as gate_folder
 from fleetmend import registry
 from fleetmend_controller.core import invariants
-from fleetmend_controller.core.effects import Closed, Effect, Escalated, RequestCheck, SendOrder, Step, WakeAt
+from fleetmend_controller.core.effects import ApprovalWanted, Closed, Effect, Escalated, RequestCheck, SendOrder, Step, WakeAt
 from fleetmend_controller.core.events import (
+    Approve,
     Event,
     EvidenceConfirmed,
     HostConnected,
@@ -159,6 +160,15 @@ class Timeline:
                 self.now_ms, host or order.host, order.id, outcome, refusal, detail, "boot-1", self.clock(), self.clock()
             )
         )
+
+    def approve(self, order: str, by: str, what: str | None = None) -> Step:
+        """A person's yes, to what people were last asked for unless something else is said."""
+        asked = next((w.what for w in reversed(self.all(ApprovalWanted)) if w.order == order), "")
+        return self.feed(Approve(self.now_ms, order, by, asked if what is None else what))
+
+    def relabel(self, host: str, **labels: str) -> Step:
+        """An operator gives a host other labels."""
+        return self.feed(HostEnrolled(self.now_ms, host, self.fleet.hosts[host].name, labels))
 
     def silent(self, host: str = "h-1") -> Step:
         """Heartbeats are missing for 30 s."""

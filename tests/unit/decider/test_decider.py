@@ -53,7 +53,9 @@ class Gateway:
 def compile_rules(documents: Mapping[str, str]) -> SimpleNamespace:
     """Rules whose only content is their digest; the policy is always the restart playbook."""
     digest = documents.get("digest", "empty")
-    return SimpleNamespace(policy=policy(digest=digest), digest=digest, documents=dict(documents))
+    return SimpleNamespace(
+        policy=policy(digest=digest), digest=digest, documents=dict(documents), checks_for=lambda _labels: ()
+    )
 
 
 class Running:

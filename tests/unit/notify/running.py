@@ -82,7 +82,7 @@ class Running:
         self.notify = Notify(channels, routes, default, **{"settle_ms": 0, **more})
         outbox = Outbox(self.notify)
         book = policy(playbook()) if answered else policy(playbook(check="other"))
-        rules = SimpleNamespace(policy=book, digest="p1", documents={})
+        rules = SimpleNamespace(policy=book, digest="p1", documents={}, checks_for=lambda _labels: ())
         self.decider = Decider(self.store, MASTER, lambda _documents: rules, self.metrics, lambda: self.now, None, outbox)
         self.sender = Sender(self.store, self.notify, self.metrics, lambda: self.now, self.decider.require_active)
         outbox.wake = self.sender.wake

@@ -1,5 +1,7 @@
 """What a playbook file becomes in the core, and what its author is warned of."""
 
+import pytest
+
 from fleetmend_controller.core.model import (
     ActionStep,
     Approval,
@@ -89,6 +91,24 @@ def test_everything_that_is_written_arrives():
     )
 
 
+def test_a_budget_may_name_several_labels():
+    text = SHORT + "limits: {fleet: {by: [role, rack]}}\n"
+    (playbook,) = rules(checks=CHECKS, playbooks=text).policy.playbooks
+    assert playbook.limits.fleet == FleetBudget("role", 10, 20, ("rack",))
+    assert playbook.limits.fleet.labels == ("role", "rack")
+
+
+@pytest.mark.parametrize("by", ["[]", "[role, role]", "[a, b, c, d, e, f]", "[[role]]", "3", '""'])
+def test_a_budget_over_nothing_or_the_same_twice_is_said(by: str):
+    text = SHORT + f"limits: {{fleet: {{by: {by}}}}}\n"
+    assert problems(checks=CHECKS, playbooks=text)
+
+
+def test_a_storm_may_say_how_few_hosts_can_be_one():
+    text = SHORT + "limits: {storm: {by: role, percent: 50, within: 1m, hosts: 5}}\n"
+    assert rules(checks=CHECKS, playbooks=text).policy.playbooks[0].limits.storm == Storm("role", 50, 60_000, 5)
+
+
 def test_what_is_left_away_is_careful():
     (playbook,) = rules(checks=CHECKS, playbooks=SHORT).policy.playbooks
     assert playbook.trust is Trust.OBSERVE
@@ -146,14 +166,6 @@ def test_a_playbook_that_acts_without_limits_is_warned_of():
     text = PLAYBOOK.replace("limits: {per_host: 3 per 1h}\n", "")
     (said,) = warnings(checks=CHECKS, playbooks=text)
     assert said.startswith("playbooks/playbooks.yaml:1:11: cannot tell what restart may do at most: it has no limits")
-
-
-def test_a_limit_without_a_gate_is_warned_of():
-    gates = {gate.name for gate in rules().policy.gates}
-    said = warnings(checks=CHECKS, playbooks=FULL)
-    about_storms = [line for line in said if "cannot hold restart-failed-unit back in a storm yet" in line]
-    assert len(about_storms) == ("storm" not in gates)
-    assert all(line.startswith("playbooks/playbooks.yaml:22:3: ") for line in about_storms)
 
 
 def test_a_playbook_that_another_always_precedes_is_warned_of():

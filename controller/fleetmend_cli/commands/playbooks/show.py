@@ -65,7 +65,8 @@ def _approval(playbook: pb.Playbook) -> str:
 
 def _limits(playbook: pb.Playbook) -> str:
     host = f"{playbook.per_host_count} in {short(playbook.per_host_window_ms)} on one host"
-    return f"{host}; at once {playbook.fleet_percent} % of a {playbook.fleet_by}, at most {playbook.fleet_at_most}"
+    groups = " and of a ".join(playbook.fleet_by.split(", "))
+    return f"{host}; at once {playbook.fleet_percent} % of a {groups}, at most {playbook.fleet_at_most}"
 
 
 COMMAND = command(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..effects import Verdict, Why
-from ..model import ActionStep, Fleet, Host, Incident, Playbook, Trust
+from ..model import ActionStep, Fleet, Host, Incident, Params, Playbook, Trust
 
 if TYPE_CHECKING:
     from ..policy import Policy
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An action that a playbook would take now. `trust` is how far the playbook may go after demotions."""
+    """An action that a playbook would take now. `trust` is how far the playbook may go after demotions.
+
+    `params` are the step's parameters with the values of the finding.
+    """
 
     now_ms: int
     fleet: Fleet
@@ -29,6 +32,7 @@ class Candidate:
     playbook: Playbook
     step: ActionStep
     trust: Trust
+    params: Params = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from ..effects import Why
 from ..model import Cost
-from ..standing import tries_left
+from ..standing import debt, tries_left
 from . import Answer, Candidate, Gate, allow, hold, refuse
 
 
 def _ask(c: Candidate) -> Answer:
     limit = c.playbook.limits.attempts
-    debt = len(c.fleet.heals.get(c.incident.tried, []))
-    most = tries_left(limit.max, debt)
+    most = tries_left(limit.max, len(debt(c.fleet, c.incident.tried, c.now_ms)))
     if c.step.cost is Cost.HARMLESS:
         return allow("the action disturbs nothing")
     times = c.fleet.attempts_at.get(c.incident.tried, [])

@@ -1,4 +1,8 @@
-"""Would enough of the group stay healthy? Capacity is never taken below its floor."""
+"""Would enough of the group stay healthy? Capacity is never taken below its floor.
+
+A floor belongs to the group, not to the playbook that declares it: the highest that any playbook sets for a label of the host
+binds every disturbance, other playbooks' and people's, too.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +14,28 @@ RECHECK_MS = 30_000
 
 
 def _ask(c: Candidate) -> Answer:
-    floor = c.playbook.limits.floor
-    if floor is None or c.step.cost is Cost.HARMLESS:
-        return allow("no floor is set" if floor is None else "the action disturbs nothing")
-    value = c.host.labels.get(floor.by, "")
-    if not value:
-        return hold(Why.GROUP_UNKNOWN, f"{c.host.name} has no label {floor.by}: its group cannot be counted")
-    size = c.fleet.group_size.get((floor.by, value), 0)
-    down = c.fleet.sick.get((floor.by, value), {}).keys() | c.fleet.in_flight.get((floor.by, value), {}).keys() | {c.host.id}
+    own = c.playbook.limits.floor
+    floors = c.policy.floors if own is None else (own, *c.policy.floors)
+    if not floors or c.step.cost is Cost.HARMLESS:
+        return allow("the action disturbs nothing" if floors else "no floor is set")
+    if own is not None and not c.host.labels.get(own.by):
+        return hold(Why.GROUP_UNKNOWN, f"{c.host.name} has no label {own.by}: its group cannot be counted")
+    percents: dict[str, int] = {}
+    for floor in floors:
+        if c.host.labels.get(floor.by):
+            percents[floor.by] = max(floor.percent, percents.get(floor.by, 0))
+    answers = [_judge(c, (by, c.host.labels[by]), percent) for by, percent in percents.items()]
+    broken = [answer for answer in answers if answer.why is Why.MINIMUM_HEALTHY]
+    return next(iter(broken or answers), allow("no floor is set for a label of this host"))
+
+
+def _judge(c: Candidate, group: tuple[str, str], percent: int) -> Answer:
+    size = c.fleet.group_size.get(group, 0)
+    down = c.fleet.sick.get(group, {}).keys() | c.fleet.in_flight.get(group, {}).keys() | {c.host.id}
     # One host may always be disturbed, or a group of one could never be healed.
-    needed = min(size - 1, -(-size * floor.percent // 100))
+    needed = min(size - 1, -(-size * percent // 100))
     healthy = size - len(down)
-    text = f"{healthy} other hosts of {floor.by}={value} are healthy, {needed} needed"
+    text = f"{healthy} other hosts of {group[0]}={group[1]} are healthy, {needed} needed"
     if healthy < needed:
         return hold(Why.MINIMUM_HEALTHY, text, c.now_ms + RECHECK_MS)
     return allow(text)
