@@ -203,7 +203,8 @@ FLAWS: tuple[Flaw, ...] = (
         "epoch_not_checked",
         "an order of a deposed decider runs",
         "epoch_not_checked",
-        swarm=(*DEADLY, ("loss", 0.2), ("doubled", 0.3)),
+        # People order beside playbooks: an order of before and one of now meet on a host.
+        swarm=(*DEADLY, ("loss", 0.2), ("hosts", 8), ("reload_every_ms", 0), ("run_every_ms", 5_000)),
     ),
     Flaw(
         "expiry_not_checked",
