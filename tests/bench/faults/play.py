@@ -73,6 +73,7 @@ class Player:
         return replace(seen, **self._put_right(fault))
 
     def _ready(self) -> None:
+        self.world.anew(self.host)
         self.world.wait(lambda: self.world.world_ok(self.host), f"the world of {self.host} before a fault", CALM_S)
         self.world.wait(lambda: not self._open(0), f"{self.host} to have no open incident", CALM_S)
 
