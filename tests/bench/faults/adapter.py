@@ -106,7 +106,7 @@ def trusted(playbook: str) -> str:
 
 
 def impatient(checks: str) -> str:
-    """Shipped checks as this operator wants them: budgets.detect_within_s leaves time for two looks; the past counts as long."""
+    """Shipped checks as this operator wants them: two looks within budgets.detect_within_s; the past counts as long."""
     quicker = re.sub(r"every: (\d+m|[2-9]\ds|1[1-9]s)\b", "every: 10s", checks)
     return re.sub(r"(hold|quiet|settle|pace): 10m", r"\1: 30s", quicker)
 
