@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from . import Check, CheckUnknown, Context, Field, Gauge, Kind, Param, Result, Status
 from ._source import human_bytes, why
+
+if TYPE_CHECKING:
+    from ..host import Host
 
 PROBE = ".written"
 PROBE_BYTES = 4096
@@ -17,6 +21,10 @@ def _run(context: Context) -> Iterable[Result]:
     folder, least = context.params["path"] or context.host.state_dir, context.params["min_free"]
     if not folder or not context.host.exists(folder):
         raise CheckUnknown(f"cannot judge the agent's state: {folder or 'its directory'} is not there")
+    covered = _covered(context.host, folder)
+    if covered:
+        text = f"the agent's state in {folder} is covered by {covered}: the next agent will not find what this one writes"
+        return [Result(Status.CRIT, text, finding={"path": folder, "problem": f"covered by {covered}"})]
     path = context.host.path(f"{folder}/{PROBE}")
     finding: dict[str, str | int | float | bool] = {"path": folder, "problem": ""}
     try:
@@ -30,6 +38,17 @@ def _run(context: Context) -> Iterable[Result]:
     status = Status.WARN if free < least else Status.OK
     text = f"the agent's state in {folder} is written; {human_bytes(free)} free"
     return [Result(status, text, finding=finding, gauges={"agent_state_free_bytes": free})]
+
+
+def _covered(host: Host, folder: str) -> str:
+    """What was mounted there for everybody else since the agent started: its own view of the files is older than that."""
+    try:
+        everybodys = [mount for mount in host.mounts("1") if mount.mount_point == folder]
+        own = {mount.device for mount in host.mounts() if mount.mount_point == folder}
+    except OSError:
+        # Without the right to see the first process's mounts nothing is known of them; a write that fails still shows.
+        return ""
+    return everybodys[-1].fstype if everybodys and everybodys[-1].device not in own else ""
 
 
 def _write(path: str) -> None:

@@ -28,4 +28,5 @@ ACTION = Action(
     params=(Param("interface", "text", "The interface.", required=True),),
     proved_by=("link_up", "http_endpoint", "tcp_port", "dns_name", "nagios_plugin"),
     timeout_s=30.0,
+    target="interface",
 )

@@ -39,4 +39,5 @@ ACTION = Action(
     params=(Param("unit", "text", "The unit of a declared mount, e.g. srv-data.mount.", required=True),),
     proved_by=("mount_missing", "unit_active", "unit_failed", "filesystem_readonly"),
     timeout_s=120.0,
+    target="unit",
 )

@@ -36,4 +36,5 @@ ACTION = Action(
     ),
     proved_by=("neighbour_extra", "link_up", "http_endpoint", "tcp_port", "dns_name", "nagios_plugin"),
     timeout_s=30.0,
+    target="address",
 )

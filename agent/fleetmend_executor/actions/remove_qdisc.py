@@ -37,4 +37,5 @@ ACTION = Action(
     ),
     proved_by=("qdisc_extra", "http_endpoint", "tcp_port", "dns_name", "nagios_plugin"),
     timeout_s=30.0,
+    target="interface",
 )

@@ -36,4 +36,5 @@ ACTION = Action(
     params=(Param("route", "text", "The route in the words of the check's finding `route`.", required=True),),
     proved_by=("route_extra", "link_up", "http_endpoint", "tcp_port", "dns_name", "nagios_plugin"),
     timeout_s=30.0,
+    target="route",
 )

@@ -57,4 +57,5 @@ ACTION = Action(
     ),
     proved_by=("managed_file",),
     timeout_s=60.0,
+    target="path",
 )

@@ -48,4 +48,5 @@ ACTION = Action(
     ),
     proved_by=("file_age", "job_runtime", "unit_failed", "nagios_plugin"),
     timeout_s=_TIMEOUT_S,
+    target="unit",
 )

@@ -56,4 +56,5 @@ ACTION = Action(
     ),
     proved_by=("file_mode",),
     timeout_s=30.0,
+    target="path",
 )

@@ -19,9 +19,19 @@ REPOSITORY = Path(__file__).parents[3]
 OWNER = "bench"
 # How long a fault must last before something is done about it: budgets.hold_before_action_s of the declare block.
 HOLD_S = 5
+BENCH_ROOT = "/run/bench/root"
 SUFFIXES = (".service", ".socket", ".timer", ".mount", ".path")
 
 Declare = dict[str, Any]
+
+
+class _Plain(yaml.SafeDumper):
+    """YAML without aliases: rules refuse them."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Every value is written again."""
+        del data
+        return True
 
 
 def declaration(declare: Declare) -> dict[str, Any]:
@@ -82,9 +92,9 @@ def write_rules(declare: Declare, folder: Path) -> None:
     for kind in ("checks", "playbooks"):
         (folder / kind).mkdir(parents=True)
         for path in sorted((REPOSITORY / "deploy" / kind).glob("*.yaml")):
-            (folder / kind / path.name).write_text(trusted(path.read_text()) if kind == "playbooks" else path.read_text())
+            (folder / kind / path.name).write_text((trusted if kind == "playbooks" else impatient)(path.read_text()))
     (folder / "declarations").mkdir()
-    text = yaml.safe_dump(declaration(declare), sort_keys=False, default_flow_style=False, width=200)
+    text = yaml.dump(declaration(declare), Dumper=_Plain, sort_keys=False, default_flow_style=False, width=200)
     (folder / "declarations" / "bench.yaml").write_text(text)
 
 
@@ -93,6 +103,12 @@ def trusted(playbook: str) -> str:
     text = re.sub(r"^trust: \w+", "trust: act", playbook, flags=re.MULTILINE)
     text = re.sub(r"^approval: .*\n", "", text, flags=re.MULTILINE)
     return text + "approval: {needed_for: never}\n"
+
+
+def impatient(checks: str) -> str:
+    """Shipped checks as this operator wants them: two looks within budgets.detect_within_s; the past counts as long."""
+    quicker = re.sub(r"every: (\d+m|[2-9]\ds|1[1-9]s)\b", "every: 10s", checks)
+    return re.sub(r"(hold|quiet|settle|pace): 10m", r"\1: 30s", quicker)
 
 
 def _units(declare: Declare) -> dict[str, Any]:
@@ -230,7 +246,8 @@ def _packages(declare: Declare) -> dict[str, Any]:
     told = dict(declare.get("packages", {}))
     reinstall = told.pop("reinstall", "never")
     told.pop("source", None)
-    return {name: {**entry, "version": str(entry["version"]), "reinstall": reinstall} for name, entry in told.items()}
+    named = {name: {**entry, "version": str(entry["version"]), "reinstall": reinstall} for name, entry in told.items()}
+    return {"configure": reinstall, "installed": named} if named else {}
 
 
 def _network(declare: Declare) -> dict[str, Any]:
@@ -263,21 +280,19 @@ def _certificates(declare: Declare) -> dict[str, Any]:
 def _trust_store(declare: Declare) -> dict[str, str]:
     told = declare.get("tls", {})
     bundle = str(told.get("trust_store", "")).split()
-    return {"ca": told["ca"], "bundle": bundle[0], "rebuild": "rebuild-trust-store"} if bundle and "ca" in told else {}
+    # The CA is the service's own; nobody says that the machine trusts it.
+    return {"bundle": bundle[0], "rebuild": "rebuild-trust-store"} if bundle else {}
 
 
-def _security(declare: Declare) -> dict[str, str]:
-    told = declare.get("security", {})
-    made = {}
-    if "packages" in str(told.get("setuid_allowed", "")):
-        made["setuid"] = "packaged"
-    if told.get("preload_file") == "none":
-        made["preload"] = "none"
-    return made
+def _security(declare: Declare) -> dict[str, Any]:
+    """Only packages bring set-uid programs, and nothing is preloaded: no exceptions are declared."""
+    return {"setuid_allowed": [], "preload_allowed": []} if "security" in declare else {}
 
 
 def _containers(declare: Declare) -> dict[str, Any]:
-    return dict(declare.get("containers", {}))
+    """The containers that this operator runs, where an engine is simulated; a declare block that names some goes before."""
+    named = declare.get("containers") or {key: {"restart": "allowed"} for key in ("shop", "mailer")}
+    return {"engine": f"{BENCH_ROOT}/run/docker.sock", "declared": named, "every": "3s"}
 
 
 def _remote_units(declare: Declare) -> list[str]:

@@ -17,6 +17,7 @@ from .world import World, WorldError
 
 EVERY_S = 1.0
 CLOSE_S = 60.0
+HEALED = ("healed", "healed_alone")
 CALM_S = 90.0
 CLEAR = "rm -rf ${BENCH_ROOT:?}/*"
 STEADY_S = 3.0
@@ -73,6 +74,7 @@ class Player:
         return replace(seen, **self._put_right(fault))
 
     def _ready(self) -> None:
+        self.world.anew(self.host)
         self.world.wait(lambda: self.world.world_ok(self.host), f"the world of {self.host} before a fault", CALM_S)
         self.world.wait(lambda: not self._open(0), f"{self.host} to have no open incident", CALM_S)
 
@@ -111,6 +113,8 @@ class Player:
         told = any(i["phase"] == "escalated" and causes.speaks_of(fault.cls, self._type(i["check"])) for i in watch.incidents)
         if fault.expect == "escalate":
             return told
+        if not fault.check:
+            return over and any(incident["why"] in HEALED for incident in watch.incidents)
         healthy_for = watch.since_s() - watch.healthy_since if watch.healthy_since is not None else 0.0
         healed = healthy_for >= STEADY_S and over and all(phase == "resolved" for phase in phases)
         return healed or (fault.expect == "heal_or_escalate" and told and over)
@@ -129,7 +133,7 @@ class Player:
             actions=tuple(f"{attempt['action']}:{attempt['outcome']}" for attempt in orders),
             check_ok=watch.healthy_since is not None,
             healed_s=round(watch.healthy_since, 2) if watch.healthy_since is not None else None,
-            proved=any(story["incident"]["why"] in ("healed", "healed_alone") for story in stories),
+            proved=any(story["incident"]["why"] in HEALED for story in stories),
             escalated=any(story["incident"]["phase"] == "escalated" for story in stories),
             cause_reported=causes.told(fault.cls, stories),
             incidents=tuple(_line(story["incident"]) for story in stories),

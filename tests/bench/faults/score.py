@@ -45,7 +45,9 @@ def verdict(seen: Seen) -> str:
         return HARMED
     if seen.expect == "hold":
         return HELD if not seen.actions else HARMED
-    if seen.expect != "escalate" and seen.check_ok:
+    # What is only simulated has no check of its own: there the product's proof is all that can be asked.
+    well = seen.check_ok if seen.injectable else seen.proved
+    if seen.expect != "escalate" and well:
         return HEALED
     if seen.cause_reported and seen.escalated:
         return ESCALATED

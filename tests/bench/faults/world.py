@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from . import adapter
+from .adapter import BENCH_ROOT
 from .catalogue import Catalogue
 
 REPOSITORY = Path(__file__).parents[3]
@@ -30,9 +31,13 @@ from fleetmend_lab import state as lab_state  # noqa: E402
 CONTROLLER_ADDRESS = "10.77.0.3"
 AGENT_UNIT = "fleetmend-agent.service"
 AGENT_STATE = "/var/lib/fleetmend-agent"
-BENCH_ROOT = "/run/bench/root"
 BENCH_KMSG = "/run/bench/kmsg"
 RULES = "/etc/fleetmend/rules"
+FORGET = "rm -rf /var/lib/fleetmend-agent/* /var/lib/fleetmend-executor/*"
+ENROL = (
+    "/mnt/fleetmend/deploy/install agent --wheels /mnt/fleetmend/wheels"
+    " --ca /run/fleetmend-ca.crt --token-file /run/fleetmend-token"
+)
 UP_TIMEOUT_S = 900.0
 SETUP_TIMEOUT_S = 300.0
 SNIPPET_TIMEOUT_S = 120.0
@@ -82,6 +87,21 @@ class World:
         for name in self.names:
             self.wait(lambda name=name: self.connected(name), f"{name} to connect", 60.0)
             self.wait(lambda name=name: self.world_ok(name), f"the world of {name} to be well", 90.0)
+
+    def anew(self, name: str) -> None:
+        """Makes the host a newcomer: what was tried on it for one fault must not count for the next."""
+        self.ctl("hosts", "rm", name, "--yes")
+        self._must(name, f"systemctl stop {AGENT_UNIT} fleetmend-executor.socket fleetmend-executor.service; {FORGET}")
+        secret = self.ctl("token", "create")["secret"]
+        self.run(name, ["sh", "-c", "umask 077; cat > /run/fleetmend-token"], text_in=secret)
+        ca = self.run("ctl", ["cat", "/var/lib/fleetmend/pki/ca.crt"]).stdout
+        self.run(name, ["sh", "-c", "cat > /run/fleetmend-ca.crt"], text_in=ca)
+        self._must(name, f"{ENROL} --controller {CONTROLLER_ADDRESS} --hostname {name}")
+        self.ctl("hosts", "label", name, f"role={name}")
+        for playbook in self.ctl("playbooks", "ls")["playbooks"]:
+            if playbook["demoted_because"]:
+                self.ctl("playbooks", "trust", playbook["name"], "--restore")
+        self.wait(lambda: self.connected(name), f"{name} to connect", 60.0)
 
     def down(self) -> None:
         """Ends everything."""

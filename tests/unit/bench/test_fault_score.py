@@ -18,6 +18,8 @@ TOLD = Seen("X-2", "disk", "escalate", True, escalated=True, cause_reported=True
         (HEALED, "healed", True),
         (replace(HEALED, guard_ok=False), "harmed", False),
         (replace(HEALED, check_ok=False), "missed", False),
+        (replace(HEALED, check_ok=False, injectable=False), "healed", True),
+        (replace(HEALED, check_ok=False, injectable=False, proved=False), "missed", False),
         (replace(HEALED, closed=False), "healed", False),
         (replace(HEALED, world_ok=False), "healed", False),
         (replace(HEALED, problem="no host"), "healed", False),
