@@ -12,11 +12,14 @@ from tests.lab.fleet import Fleet, wait
 
 HOST = "web-1"
 SHOP = "unit=shop.service"
+DESTRUCTIVE = ("kill_process", "clear_journal", "clear_directory")
 
 
 def ordered(fleet: Fleet, action: str, *params: str) -> dict[str, Any]:
     """What `fleetmend run` says of one host."""
     words = [word for param in params for word in ("-p", param)]
+    # What cannot be undone wants another person's word, or an admin's own in so many words.
+    words += ["--approve-myself"] if action in DESTRUCTIVE else []
     done = fleet.tries("ctl", "fleetmend", "run", action, "--host", HOST, *words, "--reason", "a test", "--output", "json")
     result: dict[str, Any] = json.loads(done.stdout)["summary"]["results"][0]
     return result
