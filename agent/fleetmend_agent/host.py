@@ -280,7 +280,7 @@ def parse_mountinfo(text: str) -> tuple[Mount, ...]:
 def _parse_mount(line: str) -> Mount | None:
     left, separator, right = line.partition(" - ")
     head, tail = left.split(" "), right.split(" ")
-    if not separator or len(head) < _MOUNT_HEAD_WORDS or len(tail) < _MOUNT_TAIL_WORDS:
+    if not separator or len(head) < _MOUNT_HEAD_WORDS or len(tail) < _MOUNT_TAIL_WORDS or "\0" in line:
         return None
     return Mount(
         device=head[2],

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fleetmend_agent.checks import CheckUnknown
-from fleetmend_agent.host import Host, Roots
+from fleetmend_agent.host import Host, Roots, parse_mountinfo
 
 
 @pytest.fixture
@@ -80,3 +80,8 @@ def test_the_hostname_is_the_kernels(host, tmp_path):
 
 def test_addresses_come_with_their_prefix():
     assert "127.0.0.1/8" in Host().ipv4_addresses()["lo"]
+
+
+def test_a_mount_whose_path_no_call_would_take_is_left_out():
+    good = "21 1 8:1 / /srv rw - ext4 /dev/sda1 rw"
+    assert [mount.mount_point for mount in parse_mountinfo(f"{good}\n22 1 8:2 / /a\0b rw - ext4 /dev/sdb1 rw\n")] == ["/srv"]
