@@ -142,7 +142,9 @@ class LinkResponse(_message.Message):
         """The last message; the stream ends after it."""
 
     @_builtins.property
-    def permits(self) -> Global___SealedPermits: ...
+    def permits(self) -> Global___SealedPermits:
+        """The permits of this host, whole: they replace those that it had."""
+
     def __init__(
         self,
         *,
@@ -286,7 +288,9 @@ class Record(_message.Message):
         """An order began."""
 
     @_builtins.property
-    def permit_use(self) -> Global___PermitUse: ...
+    def permit_use(self) -> Global___PermitUse:
+        """A permit that the host used while nobody could be asked."""
+
     def __init__(
         self,
         *,
@@ -539,9 +543,11 @@ class PermitUse(_message.Message):
     PAYLOAD_FIELD_NUMBER: _builtins.int
     MAC_FIELD_NUMBER: _builtins.int
     permit_id: _builtins.str
+    """Which permit of the set was used."""
     permit: _builtins.str
     """What it was used for, as the executor noted it: canonical JSON text, the same as `permit` in the outcome. At the beginning only."""
     started_clock_ms: _builtins.int
+    """When it began, on the host's CLOCK_BOOTTIME, in milliseconds."""
     payload: _builtins.bytes
     """Canonical JSON text of the outcome (see fleetmend/seal.py), exactly as sealed. At the end only."""
     mac: _builtins.bytes
@@ -1004,7 +1010,9 @@ class SealedPermits(_message.Message):
     PAYLOAD_FIELD_NUMBER: _builtins.int
     MAC_FIELD_NUMBER: _builtins.int
     payload: _builtins.bytes
+    """Canonical JSON text of the sealed set."""
     mac: _builtins.bytes
+    """HMAC-SHA256 of the payload under the key of the host."""
     def __init__(
         self,
         *,
