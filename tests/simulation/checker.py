@@ -1,48 +1,33 @@
-"""The watchers: what must never happen, and what must have happened at the end. Their books trust no index of the core."""
+"""The watchers: what must never happen, and what must have happened at the end."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fleetmend_controller.core import invariants
-from fleetmend_controller.core.effects import ActionEnded, Closed, SendOrder, Step, Why
-from fleetmend_controller.core.events import Event, EvidenceConfirmed, Observed, OrderEnded, Woken
-from fleetmend_controller.core.gates.fleet_budget import allowance
-from fleetmend_controller.core.model import Cost, Fleet, Order, Phase, Status, Subject
-from fleetmend_controller.core.policy import Policy
-from fleetmend_controller.store import codec
+from fleetmend_controller.core.effects import ApprovalWanted, Closed, SendOrder, Step, Why
+from fleetmend_controller.core.events import Event, EvidenceConfirmed, Observed, Woken
+from fleetmend_controller.core.matching import substitute
+from fleetmend_controller.core.model import ActionStep, Ceiling, Cost, Fleet, Incident, Order, Phase, Playbook, Storm, Subject
+from fleetmend_controller.core.policy import MatchAnswer, Policy
+
+from . import sweep, twin
+from .books import Books, Case
+from .watch.gates import WATCHES, Asked
 
 if TYPE_CHECKING:
-    from .server import Server
+    from .host import Record, Server
     from .world import World
 
-STAY_OK_MS = 5_000
+# The whole fleet is looked through after so many events that led to something, what they touched after each.
+SWEEP_EVENTS = 100
+# A journal up to here is also read back from its first row at the end.
+REREAD_ROWS_MAX = 3_000
 
 
 class Violation(AssertionError):
     """A promise was broken; the text names seed, time and promise."""
-
-
-@dataclass(slots=True)
-class Books:
-    """What the checkers noted. Clocks of samples and ends are (boot, boot clock)."""
-
-    issued: dict[str, Order] = field(default_factory=dict)
-    effects: dict[str, int] = field(default_factory=dict)
-    ends: dict[str, int] = field(default_factory=dict)
-    evidence_ms: dict[Subject, int] = field(default_factory=dict)
-    status: dict[Subject, Status] = field(default_factory=dict)
-    ended_at: dict[str, tuple[str, int]] = field(default_factory=dict)
-    oks: dict[Subject, list[tuple[str, int]]] = field(default_factory=dict)
-    seq: dict[str, int] = field(default_factory=dict)
-    of_host: dict[str, list[int]] = field(default_factory=dict)
-    first_bad_ms: dict[Subject, int] = field(default_factory=dict)
-    tries: dict[Subject, list[int]] = field(default_factory=dict)
-    epoch_seen: dict[str, int] = field(default_factory=dict)
-    running: dict[str, str] = field(default_factory=dict)
-    healed: int = 0
-    events: int = 0
 
 
 class Checker:
@@ -51,75 +36,187 @@ class Checker:
     def __init__(self, world: World) -> None:
         self.world = world
         self.books = Books()
+        self.effects: dict[str, int] = {}
+        self.running: dict[str, str] = {}
+        self.epochs: dict[str, int] = {}
+        self._generous: Policy | None = None
+        self._since_sweep = 0
 
     def fail(self, promise: str) -> None:
         """End the run with the seed that shows it."""
         raise Violation(f"seed {self.world.seed} at {self.world.time.now_ms} ms: {promise}")
 
-    def before(self, fleet: Fleet, event: Event) -> None:
-        """Note what the event brings, as the core will see it: history and doubles do not count as evidence."""
-        self.books.events += 1
-        if isinstance(event, EvidenceConfirmed):
-            self._saw_bad(Subject(event.host, event.check, event.key), event.at_ms - (event.clock_ms - event.sampled_clock_ms))
-        elif isinstance(event, Observed):
-            host = fleet.hosts.get(event.host)
-            if host is not None and event.seq > self.books.seq.get(event.host, 0):
-                self.books.seq[event.host] = event.seq
-                if host.boot == event.boot:
-                    self._observed(event)
-        elif isinstance(event, OrderEnded):
-            self.books.ended_at.setdefault(event.order, (event.boot, event.ended_clock_ms))
+    @property
+    def generous(self) -> Policy:
+        """All versions of the rules in one: what none of them allows is wrong whichever is in force."""
+        if self._generous is None:
+            policies = self.world.brain.policies
+            most = Ceiling(100, max(p.ceiling.at_least for p in policies), max(p.ceiling.at_most for p in policies))
+            books = tuple(playbook for policy in policies for playbook in policy.playbooks)
+            of = [policy.storm for policy in policies] + [b.limits.storm for b in books if b.limits.storm is not None]
+            storm = Storm("role", max(s.percent for s in of), min(s.within_ms for s in of), max(s.hosts for s in of))
+            self._generous = replace(policies[0], playbooks=books, ceiling=most, storm=storm)
+        return self._generous
+
+    def before(self, event: Event) -> None:
+        """Note what the event brings."""
+        self.books.note(event)
 
     def after(self, fleet: Fleet, policy: Policy, event: Event, step: Step) -> None:
-        """Every invariant of the fleet, and every effect against the books. What led to nothing broke nothing."""
+        """Every effect against the books, and the invariants of what it touched. What led to nothing broke nothing."""
         if not step.effects and not step.reasons and isinstance(event, Observed | EvidenceConfirmed | Woken):
             return
-        wrong = invariants.broken(fleet, policy)
-        if wrong:
-            self.fail(f"after {type(event).__name__}: {wrong[0]}")
+        # That somebody was quiet for long enough is said at whatever comes next.
+        if self.books.doubled and (step.effects or any(r.why is not Why.FLAPPING_OVER for r in step.reasons)):
+            self.fail(f"{type(event).__name__} {event} was taken before, and leads to something again")
+        for playbook in self.books.note_reasons(step.reasons, step.effects):
+            self.books.demoted[playbook] = self.books.demoted.get(playbook, 0) + 1
+            self.books.unproved[playbook] = 0
         for effect in step.effects:
-            if isinstance(effect, SendOrder) and effect.order.id not in self.books.issued:
-                self._issued(fleet, policy, effect.order)
-            elif isinstance(effect, Closed) and effect.why is Why.HEALED:
+            if isinstance(effect, Closed) and effect.why is Why.HEALED:
                 self._healed(effect)
-            elif isinstance(effect, ActionEnded):
-                self.books.ends[effect.order] = self.books.ends.get(effect.order, 0) + 1
-                if self.books.ends[effect.order] > 1:
-                    self.fail(f"{effect.order} ended twice")
+            new = isinstance(effect, SendOrder) and effect.order.id not in self.books.issued
+            self.books.note_effect(event, effect)
+            if new and isinstance(effect, SendOrder):
+                self._issued(fleet, policy, effect.order)
+            elif isinstance(effect, ApprovalWanted):
+                self._asked(fleet, effect)
+        self._sweep(fleet, event, step)
+
+    def _sweep(self, fleet: Fleet, event: Event, step: Step) -> None:
+        self._since_sweep += 1
+        if self._since_sweep >= max(SWEEP_EVENTS, 2 * len(fleet.hosts)):
+            self.sweep(fleet)
+            return
+        wrong = sweep.broken(fleet, step)
+        if wrong:
+            self.fail(f"after {type(event).__name__}: {wrong}")
+
+    def sweep(self, fleet: Fleet) -> None:
+        """Every invariant of the whole fleet."""
+        self._since_sweep = 0
+        wrong = invariants.broken(fleet, self.generous, (*invariants.ALWAYS, invariants.budgets_are_kept))
+        if wrong:
+            self.fail(wrong[0])
+
+    # Orders, from the gates to the end.
+
+    def _issued(self, fleet: Fleet, policy: Policy, order: Order) -> None:
+        """An order is given: it has an open incident, its playbook's step and parameters, and no gate against it."""
+        case, incident = self.books.cases.get(order.incident), fleet.incidents.get(order.incident)
+        if case is None or case.phase is not Phase.ORDERED or incident is None:
+            self.fail(f"{order.id} without an open incident")
+            return
+        playbook = incident.run or self._match(policy, fleet, incident)
+        if playbook is None or playbook != (incident.run or incident.book):
+            self.fail(f"{order.id} by {incident.playbook}, the rules in force say {playbook and playbook.name}")
+            return
+        step = playbook.steps[incident.step]
+        if not isinstance(step, ActionStep) or (step.action, step.cost) != (order.action, order.cost):
+            self.fail(f"{order.id} is not step {incident.step} of {playbook.name}")
+            return
+        asked = Asked(self.books, order, case, playbook, step, policy, self.generous.storm)
+        for watch in WATCHES.values():
+            text = watch(asked)
+            if text:
+                self.fail(f"{order.id} {text}")
+        self._count(order, case, playbook)
+
+    @staticmethod
+    def _match(policy: Policy, fleet: Fleet, incident: Incident) -> Playbook | None:
+        host = fleet.hosts[incident.subject.host]
+        for playbook in policy.playbooks:
+            condition = policy.conditions.get(playbook.name)
+            fits = condition is None or condition(host, incident).answer is MatchAnswer.YES
+            if playbook.answers(incident.subject.check, incident.check_type) and fits:
+                return playbook
+        return None
+
+    def _count(self, order: Order, case: Case, playbook: Playbook) -> None:
+        if order.cost is not Cost.HARMLESS:
+            self.books.tries.setdefault(case.tried, []).append(self.books.now_ms)
+            self.books.acted.setdefault((order.host, playbook.name), []).append(self.books.now_ms)
+
+    def _asked(self, fleet: Fleet, effect: ApprovalWanted) -> None:
+        """Remember what is shown to people with this digest."""
+        incident = fleet.incidents[effect.incident]
+        playbook = incident.run or incident.book
+        step = playbook.steps[incident.step] if playbook is not None else None
+        if playbook is None or not isinstance(step, ActionStep):
+            self.fail(f"people are asked for {effect.order}, which no step would give")
+            return
+        shown = (playbook.name, step.action, substitute(step, incident), step.cost)
+        self.books.contents[effect.order, effect.what] = shown
 
     def effect(self, server: Server, order: Order, epoch: int) -> None:
         """An action begins on a host: at most once, in time, on the right boot, from the newest decider, alone."""
-        b = self.books
-        b.effects[order.id] = b.effects.get(order.id, 0) + 1
-        if b.effects[order.id] > 1:
-            self.fail(f"{order.id} ran {b.effects[order.id]} times on {server.id}")
-        if order.id not in b.issued:
+        self.effects[order.id] = self.effects.get(order.id, 0) + 1
+        if self.effects[order.id] > 1:
+            self.fail(f"{order.id} ran {self.effects[order.id]} times on {server.id}")
+        if order.id not in self.books.issued:
             self.fail(f"{order.id} runs although it was never journalled")
         if order.boot != server.boot or server.clock_ms() > order.expires_clock_ms:
             self.fail(f"{order.id} runs after its expiry or on another boot")
-        if epoch < b.epoch_seen.get(server.id, 0):
-            self.fail(f"{order.id} of epoch {epoch} runs after epoch {b.epoch_seen[server.id]} commanded {server.id}")
-        b.epoch_seen[server.id] = max(epoch, b.epoch_seen.get(server.id, 0))
+        if epoch < self.epochs.get(server.id, 0):
+            self.fail(f"{order.id} of epoch {epoch} runs after epoch {self.epochs[server.id]} commanded {server.id}")
+        self.epochs[server.id] = epoch
         if order.cost is Cost.HARMLESS:
             return
-        if server.id in b.running:
-            self.fail(f"{order.id} runs on {server.id} while {b.running[server.id]} does")
-        b.running[server.id] = order.id
+        if server.id in self.running:
+            self.fail(f"{order.id} runs on {server.id} while {self.running[server.id]} does")
+        self.running[server.id] = order.id
 
     def finished(self, server: Server, order: Order) -> None:
         """The action's effect is over."""
-        if self.books.running.get(server.id) == order.id:
-            del self.books.running[server.id]
+        if self.running.get(server.id) == order.id:
+            del self.running[server.id]
 
     def powered_off(self, server: Server) -> None:
         """Nothing runs on a machine that is off."""
-        self.books.running.pop(server.id, None)
+        self.running.pop(server.id, None)
+
+    def acknowledged(self, server: Server, records: list[Record]) -> None:
+        """What an agent may forget is in the journal."""
+        for record in records:
+            kind = {"started": "OrderStarted", "ended": "OrderEnded"}.get(record.kind, "")
+            if kind and (kind, record.order) not in self.books.spoken:
+                self.fail(f"{server.id} may forget that {record.order} {record.kind}, and the journal does not hold it")
+
+    # Proof.
+
+    def _healed(self, effect: Closed) -> None:
+        """The action is known to have run, and two OK samples came after it, the second at least the watch time after."""
+        case = self.books.cases[effect.incident]
+        orders = self.books.of_case.get(effect.incident, [])
+        end = self.books.words.get(orders[-1]) if orders else None
+        if end is None or end.outcome != "done":
+            self.fail(f"{effect.incident} is called healed, and the end of {orders[-1:]} is {end}")
+            return
+        boots = self.books.boots[case.subject.host]
+        later = boots[boots.index(end.boot) :]
+        clocks: dict[str, list[int]] = {}
+        for boot, clock_ms in self.books.oks.get(effect.subject, []):
+            if boot in later and (boot != end.boot or clock_ms > end.clock_ms):
+                clocks.setdefault(boot, []).append(clock_ms)
+        if all(max(each) - min(each) < self.world.stay_ok_ms for each in clocks.values()):
+            self.fail(f"{effect.incident} is called healed without proof: action ended at {end}, ok at {clocks}")
+        self._no_other_check_fails(case, end.boot, end.clock_ms)
+
+    def _no_other_check_fails(self, case: Case, boot: str, clock_ms: int) -> None:
+        """From one failure to another is no recovery."""
+        if case.tried == case.subject:
+            return
+        for subject, result in self.books.results.items():
+            same = subject.host == case.subject.host and subject.key == case.tried.key and subject != case.subject
+            if same and result.status.value == "crit" and result.boot == boot and result.clock_ms > clock_ms:
+                self.fail(f"{case.id} is called healed while {subject.check} of {subject.key} fails since the action")
+
+    # Replay, and the end.
 
     def same_fleet(self, before: Fleet, after: Fleet) -> None:
         """The journal gives exactly the fleet that the process held."""
-        held, replayed = codec.encode(before), codec.encode(after)
-        if held != replayed:
-            parts = [name for name in held if held[name] != replayed[name]]
+        parts = twin.differing(before, after)
+        if parts:
             self.fail(f"replay differs from memory in {parts}")
 
     def liveness_ms(self) -> int:
@@ -129,112 +226,27 @@ class Checker:
     def at_rest(self) -> None:
         """After the calm: nothing is half done, what is sick is known, what is well is not called sick."""
         brain = self.world.brain
+        self.sweep(brain.fleet)
         for incident in brain.fleet.incidents.values():
             if incident.phase is not Phase.ESCALATED:
                 self.fail(f"{incident.id} is {incident.phase.value}, waits for {incident.holds or incident.wake_ms}")
         for server in self.world.servers.values():
-            for unit in server.units:
-                subject = Subject(server.id, "unit_failed", unit)
-                known = subject in brain.fleet.by_subject or subject in brain.fleet.symptom_of
-                if unit in server.bad and not known:
-                    self.fail(f"{unit} on {server.id} is sick and nobody knows")
-                if unit not in server.bad and known and not self.world.swarm.unknown:
-                    self.fail(f"{unit} on {server.id} is well and still has an incident")
-        self.same_fleet(brain.fleet, brain.replayed(whole=True))
+            for part in server.parts:
+                self._known(server, part.name, [Subject(server.id, check, part.name) for check, _ in part.checks])
+        open_orders = [o for o in self.books.issued if o not in self.books.ends]
+        if open_orders:
+            self.fail(f"{open_orders} have no end")
+        doubled = [o for o, count in self.books.ends.items() if count > 1 or o not in self.books.issued]
+        if doubled:
+            self.fail(f"{doubled} ended twice, or were never given")
+        self.same_fleet(brain.fleet, brain.memory.replayed())
+        if len(brain.memory.journal) <= REREAD_ROWS_MAX:
+            self.same_fleet(brain.fleet, brain.memory.replayed_from_text())
 
-    def _saw_bad(self, subject: Subject, sampled_ms: int) -> None:
-        self.books.first_bad_ms.setdefault(subject, sampled_ms)
-        self.books.evidence_ms[subject] = max(sampled_ms, self.books.evidence_ms.get(subject, 0))
-
-    def _observed(self, event: Observed) -> None:
-        subject = Subject(event.host, event.check, event.key)
-        self.books.status[subject] = event.status
-        if event.status is Status.CRIT:
-            self._saw_bad(subject, event.at_ms - (event.clock_ms - event.sampled_clock_ms))
-        elif event.status is Status.OK:
-            self.books.first_bad_ms.pop(subject, None)
-            self.books.oks.setdefault(subject, []).append((event.boot, event.sampled_clock_ms))
-
-    def _issued(self, fleet: Fleet, policy: Policy, order: Order) -> None:
-        b = self.books
-        b.issued[order.id] = order
-        incident = fleet.incidents.get(order.incident)
-        host = fleet.hosts[order.host]
-        if incident is None or incident.phase is not Phase.ORDERED:
-            self.fail(f"{order.id} without an open incident")
-            return
-        scopes = {"global", f"host:{host.id}", f"playbook:{incident.playbook}"} | {
-            f"group:{k}={v}" for k, v in host.labels.items()
-        }
-        for pause in fleet.pauses.values():
-            if pause.scope in scopes and (pause.until_ms is None or pause.until_ms > fleet.now_ms):
-                self.fail(f"{order.id} although {pause.scope} is paused")
-        if host.lost_since_ms is not None:
-            self.fail(f"{order.id} on a lost host")
-        if incident.run is None:
-            self._evidence(fleet, policy, order)
-        if order.cost is not Cost.HARMLESS:
-            self._budget(fleet, policy, order)
-            self._tries(fleet, policy, order)
-
-    def _evidence(self, fleet: Fleet, policy: Policy, order: Order) -> None:
-        subject = Subject(order.host, order.check, order.key)
-        age_ms = fleet.now_ms - self.books.evidence_ms.get(subject, 0)
-        if age_ms > policy.evidence_max_age_ms:
-            self.fail(f"{order.id} on evidence that is {age_ms} ms old")
-        lasted_ms = fleet.now_ms - self.books.first_bad_ms.get(subject, fleet.now_ms)
-        if lasted_ms < policy.playbooks[0].for_ms:
-            self.fail(f"{order.id} after {lasted_ms} ms of fault, {policy.playbooks[0].for_ms} asked for")
-        if self.books.status.get(subject) is not Status.CRIT:
-            self.fail(f"{order.id} although the newest result is {self.books.status.get(subject)}")
-
-    def _budget(self, fleet: Fleet, policy: Policy, order: Order) -> None:
-        incident = fleet.incidents[order.incident]
-        role = fleet.hosts[order.host].labels.get("role", "")
-        busy = {
-            i.subject.host
-            for i in fleet.incidents.values()
-            if i.id != order.incident
-            and i.phase in (Phase.ORDERED, Phase.RUNNING, Phase.PROVING)
-            and fleet.hosts[i.subject.host].labels.get("role", "") == role
-            and (i.order is None or i.order.cost is not Cost.HARMLESS)
-        }  # fmt: skip
-        budget = incident.run.limits.fleet if incident.run else policy.playbooks[0].limits.fleet
-        if order.host not in busy and len(busy) >= allowance(fleet, budget, role):
-            self.fail(f"{order.id} is one too many: {sorted(busy)} of role {role} are in work")
-
-    def _tries(self, fleet: Fleet, policy: Policy, order: Order) -> None:
-        incident = fleet.incidents[order.incident]
-        if incident.run is not None:
-            return
-        limit = policy.playbooks[0].limits.attempts
-        times = self.books.tries.setdefault(incident.subject, [])
-        recent = [t for t in times if t > fleet.now_ms - limit.window_ms]
-        if len(recent) >= limit.max:
-            self.fail(f"{order.id} is try {len(recent) + 1} within the window, limit {limit.max}")
-        if recent and fleet.now_ms - recent[-1] < limit.backoff_ms * limit.factor ** (len(recent) - 1):
-            self.fail(f"{order.id} comes {fleet.now_ms - recent[-1]} ms after try {len(recent)}")
-        times.append(fleet.now_ms)
-        rate = policy.playbooks[0].limits.per_host
-        of_host = self.books.of_host.setdefault(order.host, [])
-        of_host.append(fleet.now_ms)
-        if sum(1 for t in of_host if t > fleet.now_ms - rate.window_ms) > rate.count:
-            self.fail(f"{order.id} is one too many on {order.host}: {rate.count} within {rate.window_ms} ms")
-
-    def _healed(self, effect: Closed) -> None:
-        """Two OK samples after the action's end, the second at least the watch time after the first."""
-        self.books.healed += 1
-        ended = [
-            self.books.ended_at[o]
-            for o, order in self.books.issued.items()
-            if order.incident == effect.incident and o in self.books.ended_at
-        ]
-        oks = self.books.oks.get(effect.subject, [])
-        if not ended:
-            # No word of the order ever came: its end is the deadline, which only the core knows.
-            return
-        boot, clock_ms = ended[-1]
-        after = [sampled for of_boot, sampled in oks if of_boot == boot and sampled > clock_ms]
-        later = [of_boot for of_boot, _ in oks if of_boot != boot]
-        if not later and (not after or after[-1] - after[0] < STAY_OK_MS):
-            self.fail(f"{effect.incident} is called healed without proof: action ended at {clock_ms}, ok at {after}")
+    def _known(self, server: Server, part: str, subjects: list[Subject]) -> None:
+        fleet = self.world.brain.fleet
+        known = [s for s in subjects if s in fleet.by_subject or s in fleet.symptom_of]
+        if part in server.bad and not known:
+            self.fail(f"{part} on {server.id} is sick and nobody knows")
+        if part not in server.bad and known:
+            self.fail(f"{part} on {server.id} is well and still has an incident")

@@ -18,7 +18,8 @@ Patch = tuple[Any, str, Callable[..., Any]]
 class Flaw:
     """One defect: `world` is switched on in the simulated processes, `patches` replace pieces of the core.
 
-    `swarm` are the dangers under which it shows soon; every other danger is as the seed draws it.
+    It must be caught in the worlds that the standard seeds draw. The few that show too rarely there name the dangers under
+    which they do (`swarm`, every other danger is as drawn), and why.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Flaw:
     world: str = ""
     patches: tuple[Patch, ...] = ()
     swarm: tuple[tuple[str, Any], ...] = ()
+    why: str = ""
 
 
 @contextmanager
@@ -58,11 +60,11 @@ def _release_early(turn: Any, incident: Any, host: Any, by: str) -> None:
     incident.groups = ()
 
 
-# Much goes wrong at once in a small fleet, and the controller dies often.
-BUSY = (("hosts", 3), ("units", 3), ("fault_every_ms", 20_000), ("duration_ms", 600_000))
-DEADLY = (*BUSY, ("controller_crash_every_ms", 20_000), ("delay_ms", 3_000), ("action_ms", 50))
-# A lost report stays lost: no restart of agent or host tells the fault again.
-ONCE = (*DEADLY, ("hosts", 20), ("agent_crash_every_ms", 0), ("reboot_every_ms", 0), ("flap", 0.0), ("unknown", 0.0))
+# Orders of one host must cross a change of deciders: the controller dies often, and what it sent is long on its way.
+CROSSING = (
+    ("hosts", 3), ("units", 3), ("fault_every_ms", 20_000), ("duration_ms", 600_000), ("controller_crash_every_ms", 20_000),
+    ("delay_ms", 3_000), ("action_ms", 50), ("loss", 0.2), ("reload_every_ms", 0), ("storms", False),
+)  # fmt: skip
 
 _REAL_HOLD = orders.hold_budget
 
@@ -76,16 +78,11 @@ def _forget_attempt(turn: Any, host: Any, incident: Any, playbook: Any) -> None:
 
 
 FLAWS: tuple[Flaw, ...] = (
-    Flaw("pause_ignored", "healing goes on although it is paused", "gate:paused", swarm=(*BUSY, ("pause_every_ms", 100_000))),
+    Flaw("pause_ignored", "healing goes on although it is paused", "gate:paused"),
     Flaw("stale_evidence", "orders on old or unknown evidence", "gate:evidence_fresh"),
-    Flaw(
-        "blips_acted_on",
-        "orders before the fault lasted long enough",
-        "gate:fault_duration",
-        swarm=(*BUSY, ("reload_every_ms", 100_000)),
-    ),
+    Flaw("blips_acted_on", "orders before the fault lasted long enough", "gate:fault_duration"),
     Flaw("two_at_once", "two disruptive actions on one host", "gate:one_at_a_time"),
-    Flaw("no_back_off", "tries without limit or pause", "gate:attempts", swarm=(*BUSY, ("cursed", 0.2))),
+    Flaw("no_back_off", "tries without limit or pause", "gate:attempts"),
     Flaw("host_rate_ignored", "a playbook acts on one host without bound", "gate:per_host"),
     Flaw("budget_ignored", "too many hosts of a group at once", "gate:fleet_budget"),
     Flaw("budget_not_taken", "an order takes no place in the budget", patches=((orders, "hold_budget", _no_budget),)),
@@ -93,23 +90,19 @@ FLAWS: tuple[Flaw, ...] = (
     Flaw("attempts_not_counted", "a try is not counted", patches=((orders, "count_order", _forget_attempt),)),
     Flaw("old_results_prove", "a result from before the action counts", patches=((proof, "_counts", lambda *_: True),)),
     Flaw("one_ok_proves", "the first OK ends the watch", patches=((proof, "judge", _any_ok_proves),)),
-    Flaw(
-        "doubles_taken",
-        "a record that was seen already counts again",
-        patches=((fleet, "is_new", lambda *_: True),),
-        swarm=(*BUSY, ("doubled", 0.3), ("flap", 0.3), ("delay_ms", 3_000)),
-    ),
+    Flaw("doubles_taken", "a record that was seen already counts again", patches=((fleet, "is_new", lambda *_: True),)),
     Flaw("late_word_taken", "nobody gives up on an order without word", patches=((repair, "order_overdue", lambda *_: None),)),
-    Flaw("ledger_ignored", "the executor runs an order that it knows", "ledger_ignored", swarm=DEADLY),
-    Flaw("epoch_not_checked", "an order of a deposed decider runs", "epoch_not_checked", swarm=DEADLY),
+    Flaw("ledger_ignored", "the executor runs an order that it knows", "ledger_ignored"),
     Flaw(
-        "expiry_not_checked",
-        "an order runs after its time or on another boot",
-        "expiry_not_checked",
-        swarm=(*DEADLY, ("reboot_every_ms", 200_000)),
+        "epoch_not_checked",
+        "an order of a deposed decider runs",
+        "epoch_not_checked",
+        swarm=CROSSING,
+        why="seal, ledger and expiry stop nearly all of those orders before their epoch is looked at",
     ),
-    Flaw("acknowledged_too_early", "a report is acknowledged before the journal holds it", "early_ack", swarm=ONCE),
-    Flaw("effect_before_commit", "an order leaves before the journal holds it", "effect_before_commit", swarm=DEADLY),
-    Flaw("timers_not_journalled", "a wake-up is not in the journal", "timers_not_journalled", swarm=DEADLY),
-    Flaw("not_resent", "an unacknowledged record is not sent again", "not_resent", swarm=(*BUSY, ("loss", 0.2))),
+    Flaw("expiry_not_checked", "an order runs after its time or on another boot", "expiry_not_checked"),
+    Flaw("acknowledged_too_early", "a report is acknowledged before the journal holds it", "early_ack"),
+    Flaw("effect_before_commit", "an order leaves before the journal holds it", "effect_before_commit"),
+    Flaw("timers_not_journalled", "a wake-up is not in the journal", "timers_not_journalled"),
+    Flaw("not_resent", "an unacknowledged record is not sent again", "not_resent"),
 )

@@ -1,0 +1,291 @@
+"""One simulated server: the truth about its parts, its agent with a durable outbox, its executor with a durable ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fleetmend_controller.core.model import Cost, Order, Outcome
+
+if TYPE_CHECKING:
+    from .world import World
+
+
+REPORT_RECORDS_MAX = 20
+
+SubjectKey = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Something that can break. `checks` are (name, type) of the checks that watch it."""
+
+    name: str
+    checks: tuple[tuple[str, str], ...]
+
+
+def unit(name: str, symptoms: bool) -> Part:
+    """A service; with symptoms a second check sees the same fault."""
+    second = (("http", "http_endpoint"),) if symptoms else ()
+    return Part(name, (("unit_failed", "unit_failed"), *second))
+
+
+DISK = Part("/srv/data", (("space", "filesystem_space"),))
+JOB = Part("backup", (("job", "file_age"),))
+# No playbook answers it.
+ODD = Part("sensor", (("sensor", "sensor_temperature"),))
+
+
+@dataclass(slots=True)
+class Record:
+    """One outbox record: unacknowledged until the journal holds it. `states` are those of a snapshot."""
+
+    seq: int
+    boot: str
+    kind: str
+    check: str = ""
+    check_type: str = ""
+    key: str = ""
+    status: str = ""
+    finding: dict[str, str] = field(default_factory=dict)
+    requested: bool = False
+    order: str = ""
+    outcome: Outcome = Outcome.DONE
+    refusal: str = ""
+    clock_ms: int = 0
+    states: tuple[Record, ...] = ()
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What survives an executor's crash. `begun` maps an order to its end, or None while it runs or if the end was lost."""
+
+    begun: dict[str, Outcome | None] = field(default_factory=dict)
+    epoch: int = 0
+
+
+@dataclass(slots=True)
+class Server:
+    """The host `id`. `bad` are the parts that are sick in truth; `told` what the agent last reported in this life of it."""
+
+    world: World
+    id: str
+    labels: dict[str, str]
+    parts: tuple[Part, ...]
+    drift_ppm: int = 0
+    boot_number: int = 1
+    booted_ms: int = 0
+    bad: dict[str, None] = field(default_factory=dict)
+    cursed: dict[str, None] = field(default_factory=dict)
+    grown: int = 0
+    told: dict[SubjectKey, str] = field(default_factory=dict)
+    sampled: dict[SubjectKey, int] = field(default_factory=dict)
+    outbox: list[Record] = field(default_factory=list)
+    next_seq: int = 1
+    ledger: Ledger = field(default_factory=Ledger)
+    acting: dict[str, None] = field(default_factory=dict)
+    up: bool = True
+    agent_up: bool = True
+    linked: bool = False
+    partitioned: bool = False
+    attended: bool = False
+    life: int = 0
+    heard_ms: int = 0
+    boot: str = ""
+
+    def __post_init__(self) -> None:
+        """The first boot has its id."""
+        self.boot = f"{self.id}-boot-{self.boot_number}"
+
+    @property
+    def reachable(self) -> bool:
+        """Whether its agent could hold a link."""
+        return self.up and self.agent_up and not self.partitioned
+
+    def clock_ms(self) -> int:
+        """The boot clock: never steps, starts anew with each boot, and runs a little fast or slow."""
+        elapsed_ms = self.world.time.now_ms - self.booted_ms
+        return elapsed_ms + elapsed_ms * self.drift_ppm // 1_000_000
+
+    def status(self, part: Part) -> str:
+        """What a check would say now."""
+        unknown = self.world.swarm.unknown
+        if unknown and not self.world.calm and self.world.rng.random() < unknown:
+            return "unknown"
+        return "crit" if part.name in self.bad else "ok"
+
+    def finding(self, part: Part) -> dict[str, str]:
+        """The facts that a playbook may use."""
+        if part.checks[0][1] == "filesystem_space":
+            return {"mount": part.name, "largest": f"{part.name}/dump-{self.grown}"}
+        return {"unit": part.name} if part.name.endswith(".service") else {"what": part.name}
+
+    def look(self, part: Part, requested: str = "") -> None:
+        """The agent runs the part's checks and reports what changed. `requested`: only this check, reported in any case."""
+        if not (self.up and self.agent_up):
+            return
+        for check, check_type in part.checks:
+            if requested and check != requested:
+                continue
+            status, subject = self.status(part), (check, part.name)
+            changed = self.told.get(subject, "ok") != status
+            self.told[subject] = status
+            self.sampled[subject] = self.clock_ms()
+            self.world.nature.looked(self, subject, status)
+            if changed or requested:
+                self.add(self._observation(part, check, check_type, status, bool(requested)))
+
+    def _observation(self, part: Part, check: str, check_type: str, status: str, requested: bool) -> Record:
+        clock_ms = self.sampled[check, part.name]
+        finding = self.finding(part)
+        return Record(
+            0, self.boot, "observation", check, check_type, part.name, status, finding, requested, clock_ms=clock_ms
+        )  # fmt: skip
+
+    def look_at_all(self) -> None:
+        """The poll behind the events."""
+        for part in self.parts:
+            self.look(part)
+
+    def asked(self, check: str, key: str) -> None:
+        """Somebody wants a fresh result."""
+        part = next((p for p in self.parts if p.name == key and any(name == check for name, _ in p.checks)), None)
+        if part is not None:
+            if self.world.rng.random() < 0.1:
+                self.grown += 1
+            self.look(part, check)
+
+    def snapshot(self) -> None:
+        """Everything as it stands, once a link is up: it also says what is gone."""
+        states = tuple(
+            self._observation(part, check, check_type, self.told[check, part.name], False)
+            for part in self.parts
+            for check, check_type in part.checks
+            if (check, part.name) in self.told
+        )
+        self.add(Record(0, self.boot, "snapshot", clock_ms=self.clock_ms(), states=states))
+
+    def add(self, record: Record) -> None:
+        """Into the durable outbox, and out at once if there is a stream."""
+        record.seq = self.next_seq
+        self.next_seq += 1
+        self.outbox.append(record)
+        self.world.nature.recorded(self, record)
+        self.send(only_new=self.world.faulty("not_resent"))
+        self.world.attend(self)
+
+    def send(self, only_new: bool = False) -> None:
+        """Offer everything unacknowledged, in order."""
+        if self.linked and self.outbox:
+            # A stream keeps order: what is sent is always the oldest that is not acknowledged.
+            self.world.network.to_controller(self, self.outbox[-1:] if only_new else self.outbox[:REPORT_RECORDS_MAX])
+
+    def acked(self, seq: int) -> None:
+        """The journal holds everything up to seq."""
+        if self.outbox and self.outbox[0].seq <= seq:
+            self.world.checker.acknowledged(self, [r for r in self.outbox if r.seq <= seq])
+            self.outbox = [r for r in self.outbox if r.seq > seq]
+
+    def receive_order(self, order: Order, epoch: int) -> None:
+        """The agent gets an order: hand it on unless the fault is gone."""
+        if not (self.up and self.agent_up):
+            return
+        self.world.nature.received(self, order)
+        gone = bool(order.check) and self.told.get((order.check, order.key)) == "ok"
+        if gone and order.id not in self.ledger.begun:
+            # Withdrawn: the ledger has its end, and a copy that is still on its way cannot run when the fault is back.
+            self.ledger.begun[order.id] = Outcome.REFUSED
+        if self.ledger.begun.get(order.id) is Outcome.REFUSED:
+            self._end(order, Outcome.REFUSED, "fault_gone")
+            return
+        self._execute(order, epoch)
+
+    def _end(self, order: Order, outcome: Outcome, refusal: str = "") -> None:
+        self.add(Record(0, self.boot, "ended", order=order.id, outcome=outcome, refusal=refusal, clock_ms=self.clock_ms()))
+
+    def _execute(self, order: Order, epoch: int) -> None:
+        """The executor: checks, ledger, effect."""
+        world = self.world
+        if order.id in self.ledger.begun and not world.faulty("ledger_ignored"):
+            outcome = self.ledger.begun[order.id]
+            if outcome is not None:
+                self._end(order, outcome)
+            elif order.id not in self.acting:
+                self.ledger.begun[order.id] = Outcome.UNKNOWN
+                self._end(order, Outcome.UNKNOWN)
+            return
+        if not world.faulty("epoch_not_checked") and epoch < self.ledger.epoch:
+            self._end(order, Outcome.REFUSED)
+            return
+        late = order.boot != self.boot or self.clock_ms() > order.expires_clock_ms
+        if late and not world.faulty("expiry_not_checked"):
+            self.ledger.begun[order.id] = Outcome.EXPIRED
+            self._end(order, Outcome.EXPIRED, "expired")
+            return
+        self.ledger.epoch = max(epoch, self.ledger.epoch)
+        self.ledger.begun[order.id] = None
+        world.say(f"{self.id} begins {order.id}: {order.action}")
+        world.nature.began(self, order)
+        world.checker.effect(self, order, epoch)
+        self.acting[order.id] = None
+        self.add(Record(0, self.boot, "started", order=order.id, clock_ms=self.clock_ms()))
+        world.time.after(world.swarm.action_ms, self._finish, order, self.life, self.boot_number)
+
+    def _finish(self, order: Order, life: int, boot: int) -> None:
+        if boot != self.boot_number or not self.up:
+            return
+        world = self.world
+        self.acting.pop(order.id, None)
+        dies = world.rng.random() < world.swarm.executor_crash
+        if dies and world.rng.random() < 0.5:
+            world.say(f"{self.id} executor dies before the effect of {order.id}")
+            world.checker.finished(self, order)
+            return
+        works = world.rng.random() >= world.swarm.action_fails
+        target = str(dict(order.params).get("unit") or dict(order.params).get("mount", ""))
+        if works and target not in self.cursed and order.cost is not Cost.HARMLESS:
+            self.bad.pop(target, None)
+        world.checker.finished(self, order)
+        if dies:
+            world.say(f"{self.id} executor dies after the effect of {order.id}, before its end is written")
+            return
+        outcome = Outcome.DONE if works else Outcome.FAILED
+        self.ledger.begun[order.id] = outcome
+        world.say(f"{self.id} ends {order.id}: {outcome.value}")
+        if life != self.life or not self.agent_up:
+            return
+        self._end(order, outcome)
+        for part in self.parts:
+            if part.name == target:
+                self.look(part, part.checks[0][0])
+
+    def crash_agent(self, back: Callable[[], None]) -> None:
+        """kill -9 of the agent: the outbox stays, everything else is forgotten."""
+        self.agent_up = False
+        self._forget()
+        self.world.time.after(self.world.rng.randint(100, 5_000), back)
+
+    def power_off(self, back: Callable[[], None]) -> None:
+        """Off and on again: a new boot id, a new boot clock, parts well again unless cursed."""
+        self.up = self.agent_up = False
+        self._forget()
+        self.acting.clear()
+        self.world.checker.powered_off(self)
+        self.world.nature.off(self)
+        self.world.time.after(self.world.rng.randint(5_000, 90_000), back)
+
+    def power_on(self) -> None:
+        """A new boot."""
+        self.up = self.agent_up = True
+        self.boot_number += 1
+        self.boot = f"{self.id}-boot-{self.boot_number}"
+        self.booted_ms = self.world.time.now_ms
+        self.bad = {name: None for name in self.bad if name in self.cursed}
+        self.world.nature.on(self)
+
+    def _forget(self) -> None:
+        self.world.unlink(self)
+        self.life += 1
+        self.told = {}
+        self.sampled = {}
