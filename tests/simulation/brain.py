@@ -179,7 +179,8 @@ class Brain:
                 self.world.people.compare(check_type, self.life)
 
     def _wake_at(self, incident: str, at_ms: int) -> None:
-        self.world.time.at(at_ms - self.skew_ms, self._wake, incident, self.life)
+        if not self.world.faulty("timers_lost"):
+            self.world.time.at(at_ms - self.skew_ms, self._wake, incident, self.life)
 
     def _wake(self, incident: str, life: int) -> None:
         found = self.fleet.incidents.get(incident)

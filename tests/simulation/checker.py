@@ -12,7 +12,7 @@ from fleetmend_controller.core.matching import substitute
 from fleetmend_controller.core.model import ActionStep, Ceiling, Cost, Fleet, Incident, Order, Phase, Playbook, Storm, Subject
 from fleetmend_controller.core.policy import MatchAnswer, Policy
 
-from . import sweep, twin
+from . import bound, sweep, twin
 from .books import Books, Case
 from .watch.gates import WATCHES, Asked
 
@@ -219,17 +219,13 @@ class Checker:
         if parts:
             self.fail(f"replay differs from memory in {parts}")
 
-    def liveness_ms(self) -> int:
-        """Within this time of calm every incident must end: the longest back-off, proofs, order deadlines, rechecks."""
-        return 4 * 3_600_000
-
     def at_rest(self) -> None:
         """After the calm: nothing is half done, what is sick is known, what is well is not called sick."""
         brain = self.world.brain
         self.sweep(brain.fleet)
-        for incident in brain.fleet.incidents.values():
-            if incident.phase is not Phase.ESCALATED:
-                self.fail(f"{incident.id} is {incident.phase.value}, waits for {incident.holds or incident.wake_ms}")
+        waiting = bound.waits_for(brain.fleet)
+        if waiting:
+            self.fail(f"{len(waiting)} incidents have not ended in all that calm:\n  " + "\n  ".join(waiting))
         for server in self.world.servers.values():
             for part in server.parts:
                 self._known(server, part.name, [Subject(server.id, check, part.name) for check, _ in part.checks])
@@ -239,6 +235,14 @@ class Checker:
         doubled = [o for o, count in self.books.ends.items() if count > 1 or o not in self.books.issued]
         if doubled:
             self.fail(f"{doubled} ended twice, or were never given")
+
+    def at_peace(self) -> None:
+        """After people repaired everything: nothing is open any more, and the journal tells the same."""
+        brain = self.world.brain
+        left = [f"{i.id} ({i.subject.host} {i.subject.check} {i.subject.key})" for i in brain.fleet.incidents.values()]
+        if left:
+            self.fail(f"all is well, and {', '.join(left)} are open")
+        self.sweep(brain.fleet)
         self.same_fleet(brain.fleet, brain.memory.replayed())
         if len(brain.memory.journal) <= REREAD_ROWS_MAX:
             self.same_fleet(brain.fleet, brain.memory.replayed_from_text())

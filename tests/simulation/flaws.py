@@ -104,5 +104,6 @@ FLAWS: tuple[Flaw, ...] = (
     Flaw("acknowledged_too_early", "a report is acknowledged before the journal holds it", "early_ack"),
     Flaw("effect_before_commit", "an order leaves before the journal holds it", "effect_before_commit"),
     Flaw("timers_not_journalled", "a wake-up is not in the journal", "timers_not_journalled"),
+    Flaw("timers_lost", "a wake-up is never set", "timers_lost"),
     Flaw("not_resent", "an unacknowledged record is not sent again", "not_resent"),
 )

@@ -29,6 +29,7 @@ class People:
     def __init__(self, world: World) -> None:
         self.world = world
         self.runs = 0
+        self.holds_ms = 0
 
     def pause_something(self) -> None:
         """An operator pauses for a while, or resumes."""

@@ -6,13 +6,14 @@ import random
 
 from fleetmend_controller.core.model import Phase
 
+from .bound import liveness_ms, storm_ms
 from .brain import SILENT_MS, Brain
 from .checker import Checker
 from .clockwork import Clockwork
 from .host import DISK, JOB, ODD, Part, Server, unit
 from .nature import Nature
 from .network import Network
-from .people import People
+from .people import REPAIR_MS_MAX, People
 from .policies import STAY_OK_MS
 from .swarm import Swarm, of_seed
 from .timeline import Timeline
@@ -86,11 +87,18 @@ class World:
             self.brain.start()
         self.people.calm()
         self.trouble.calm()
-        self.time.run_until(self.time.now_ms + self.checker.liveness_ms())
+        self._pass(liveness_ms(self.brain.policies, self.people.holds_ms, REPAIR_MS_MAX))
+        self.checker.at_rest()
+        self.people.repair_all()
+        self._pass(max(storm_ms(policy) for policy in self.brain.policies))
+        self.checker.at_peace()
+
+    def _pass(self, ms: int) -> None:
+        """Let time go by, and have everybody look at everything at the end of it."""
+        self.time.run_until(self.time.now_ms + ms)
         for server in self.everyone:
             server.look_at_all()
         self.time.run_until(self.time.now_ms + SETTLE_MS)
-        self.checker.at_rest()
 
     # Links and heartbeats. A heartbeat that says nothing new is a fact of time: who is linked was heard now.
 
