@@ -74,7 +74,7 @@ coverage: setup ## Statements and branches of the decision core that tests and s
 	$(BIN)/python -m coverage report --show-missing --skip-covered --fail-under=98
 	@rm -f .coverage
 
-mutants: setup ## Change gates and proof in many small ways; the tests must notice (docs/mutants.md explains the rest)
+mutants: setup ## Change gates, proof, storms and permission in many small ways; the tests must notice (docs/mutants.md explains the rest)
 	$(BIN)/python -m tests.tools.mutants
 
 lab-test: setup ## Test on real systemd hosts (needs root)

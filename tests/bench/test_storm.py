@@ -30,7 +30,7 @@ HOSTS, RACKS, ROLES = 10_000, 10, 20
 RACK = [f"h-{number}" for number in range(3, HOSTS, RACKS)]
 TWO_ROLES = [f"h-{number}" for number in range(HOSTS) if number // RACKS % ROLES < 2]
 WITHIN_S = 1.0
-JOURNALLED_S, P99_S = 5.0, 1.0
+JOURNALLED_S, P99_S, PAGED_S = 5.0, 1.0, 8.0
 
 
 class Gateway:
@@ -120,10 +120,14 @@ async def _storm(store: Store, sick: list[str]) -> None:
     written = store.read_now(lambda c: c.execute(rows).scalar()) - before
     print(f"storm: {len(sick)} of {HOSTS} hosts fail within {WITHIN_S:g} s; {written} journal rows, {cpu_s:.2f} s of CPU")
     print(f"acted on            {len(gateway.acted)} hosts (the budgets allow {budget(decider.fleet, sick)})")
-    print(f"pages               {pages(metrics):.0f} (promised: 1)")
     print(f"all journalled in   {all_s:.2f} s (promised: {JOURNALLED_S:g} s)")
     print(f"time to a decision  p50 {latencies[len(latencies) // 2]:.3f} s, p99 {p99_s:.3f} s (promised: {P99_S:g} s)")
+    # The page waits for what the hosts share.
+    async with asyncio.timeout(PAGED_S):
+        while not pages(metrics):
+            await asyncio.sleep(0.05)
     assert len(decider.fleet.outbreaks) == 1
+    print(f"pages               {pages(metrics):.0f} (promised: 1), {time.perf_counter() - begun:.1f} s after the first fault")
     assert 0 < len(gateway.acted) <= budget(decider.fleet, sick)
     assert pages(metrics) == 1
     await decider.stop()

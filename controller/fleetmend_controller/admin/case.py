@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..core.effects import ASIDES
 from .story import Story, StoryRow
 
 # The words of decisions (core.effects.Why) that close the book on one order.
@@ -20,7 +21,7 @@ ENDED = (
 )
 
 
-_ASIDE = ("allowed", "flapping_over")
+_ASIDES = tuple(why.value for why in ASIDES)
 
 
 @dataclass(slots=True)
@@ -97,8 +98,7 @@ def pairs(values: Any) -> dict[str, str]:
 def _follow(case: Case, row: StoryRow) -> None:
     case.changed_ms = row.at_ms
     for reason in row.reasons:
-        # What a gate has nothing against, and what comes after the end, is not why it stands where it stands.
-        if reason["why"] not in _ASIDE and case.closed_ms is None:
+        if reason["why"] not in _ASIDES and case.closed_ms is None:
             case.why = reason["why"]
         if reason["why"] in ("playbook_matched", "ordered"):
             case.playbook = reason.get("playbook", "") or case.playbook

@@ -55,6 +55,7 @@ _TOPICS = {
     Topic.PLAYBOOKS: (
         "playbook_matched",
         "playbook_other_check",
+        "playbook_later",
         "playbook_where_false",
         "playbook_where_error",
         "playbook_bad_parameter",

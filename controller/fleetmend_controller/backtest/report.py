@@ -26,7 +26,14 @@ def report(history: History, tally: Tally, episodes: list[Episode], hosts: int, 
         "assumed": _assumed(tally),
         "gates": _gates(tally),
         "peaks": [
-            {"group": group, "at_once": peak.count, "allowed": peak.allowed, "at": _time(peak.at_ms)}
+            {
+                "group": group,
+                "at_once": peak.count,
+                "allowed": peak.allowed,
+                "wanted": peak.wanted,
+                "breaches": peak.breaches,
+                "at": _time(peak.at_ms),
+            }
             for group, peak in sorted(tally.peaks.items())
         ],
         "where": {
@@ -141,7 +148,11 @@ def text_of(result: dict[str, Any]) -> str:
         f"  most in work at once        {assumed['peak_at_once']} ({assumed['peak_at']})",
     ]
     lines += _table("GATES that did not allow", result["gates"], ("gate", "answer", "why", "incidents"))
-    lines += _table("MOST AT ONCE by group, against the budget", result["peaks"], ("group", "at_once", "allowed", "at"))
+    lines += _table(
+        "MOST AT ONCE by group, against the budget",
+        result["peaks"],
+        ("group", "at_once", "allowed", "wanted", "breaches", "at"),
+    )
     for what, counts in result["where"].items():
         rows = [{"name": each, "orders": count} for each, count in counts.items()]
         lines += _table(f"WHERE: {what} with most orders", rows, ("name", "orders"))

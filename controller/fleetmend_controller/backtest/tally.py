@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from ..core.effects import ApprovalWanted, Closed, Escalated, PhaseChanged, Reason, SendOrder, Step, Verdict, Why
 from ..core.events import Event
+from ..core.gates.fleet_budget import GATE as FLEET_BUDGET
 from ..core.gates.fleet_budget import allowance
 from ..core.incidents import ACTIVE
-from ..core.model import Cost, Fleet, Order, Playbook
+from ..core.model import Cost, Fleet, Host, Order, Phase, Playbook, Subject
 from ..core.storms import FLEET, STORM_CHECK
 from .record import Episode
 from .world import World
@@ -17,25 +18,35 @@ from .world import World
 
 @dataclass(slots=True)
 class StormSeen:
-    """One storm: `acted` orders of the playbook for its check while it was on, `held` incidents that the storm gate held."""
+    """One storm: `acted` orders of the playbook for its check while it was on, `held` incidents that the storm gate held.
+
+    `pages` are those for the storm and for faults of its type while it was on.
+    """
 
     incident: str
     check: str
     since_ms: int
-    text: str
+    text: str = ""
     until_ms: int | None = None
     acted: int = 0
     held: set[str] = field(default_factory=set)
-    pages: int = 1
+    pages: int = 0
 
 
 @dataclass(slots=True)
 class Peak:
-    """The most that was in work at once, and when; `allowed` is the budget at that moment."""
+    """The most that was in work at once, and when; `allowed` is the budget at that moment.
+
+    `wanted` is the most that would have been without it, those in work and those that waited for room. `breaches` is how often
+    that rose above the budget.
+    """
 
     count: int = 0
     at_ms: int = 0
     allowed: int = 0
+    wanted: int = 0
+    breaches: int = 0
+    over: bool = False
 
 
 @dataclass(slots=True)
@@ -61,7 +72,9 @@ class Tally:
     peaks: dict[str, Peak] = field(default_factory=dict)
     storms: list[StormSeen] = field(default_factory=list)
     _sent: set[str] = field(default_factory=set)
-    _in_work: dict[str, str] = field(default_factory=dict)
+    _in_work: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _waiting: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _touched: dict[str, tuple[str, str]] = field(default_factory=dict)
     _raging: dict[str, StormSeen] = field(default_factory=dict)
     _playbook: Playbook | None = None
 
@@ -78,13 +91,14 @@ class Tally:
             if isinstance(effect, SendOrder):
                 self._ordered(effect.order, fleet)
             elif isinstance(effect, PhaseChanged):
-                self._moved(effect)
+                self._moved(effect, fleet)
             elif isinstance(effect, Escalated):
                 self._told(effect, fleet)
             elif isinstance(effect, Closed):
                 self._closed(effect, fleet)
             elif isinstance(effect, ApprovalWanted) and effect.incident in self.matched:
                 self.approvals += 1
+        self._measure(fleet)
 
     def _reason(self, reason: Reason, fleet: Fleet) -> None:
         incident = fleet.incidents.get(reason.incident)
@@ -93,7 +107,9 @@ class Tally:
             self.matched.setdefault(reason.incident, None if told is None else self.world.episode_of(told))
         elif reason.why is Why.TRUST_DEMOTED:
             self.demoted_ms.append(fleet.now_ms)
-        elif reason.gate and reason.verdict in (Verdict.HOLD, Verdict.REFUSE):
+        if reason.gate == FLEET_BUDGET.name:
+            self._wants(reason, fleet)
+        if reason.gate and reason.verdict in (Verdict.HOLD, Verdict.REFUSE):
             kept = self.held if reason.verdict is Verdict.HOLD else self.refused
             kept.setdefault((reason.gate, reason.why.value), set()).add(reason.incident)
             storm = self._raging.get(incident.check_type) if incident is not None and reason.why is Why.STORM else None
@@ -113,32 +129,77 @@ class Tally:
         storm = self._raging.get(incident.check_type)
         if storm is not None:
             storm.acted += 1
-        by = self._playbook.limits.fleet.by if self._playbook is not None else ""
-        value = host.labels.get(by, "")
-        group = f"{by}={value}" if value else f"without {by}"
-        self.by_group[group] += 1
+        groups = self._groups(host)
+        self.by_group[next(iter(groups), "everybody")] += 1
         if order.cost is Cost.HARMLESS or self._playbook is None:
             return
-        self._in_work[order.incident] = group
-        allowed = allowance(fleet, self._playbook.limits.fleet, value)
+        self._waiting.pop(order.incident, None)
+        self._in_work[order.incident] = tuple(groups)
         _higher(self.peak, len(self._in_work), fleet.now_ms, 0)
-        here = sum(1 for of in self._in_work.values() if of == group)
-        _higher(self.peaks.setdefault(group, Peak()), here, fleet.now_ms, allowed)
+        for group, (label, value) in groups.items():
+            allowed = allowance(fleet, self._playbook.limits.fleet, value, label)
+            here = sum(1 for of in self._in_work.values() if group in of)
+            _higher(self.peaks.setdefault(group, Peak()), here, fleet.now_ms, allowed)
+        self._touched |= groups
 
-    def _moved(self, effect: PhaseChanged) -> None:
-        if effect.after not in ACTIVE:
-            self._in_work.pop(effect.incident, None)
+    def _groups(self, host: Host) -> dict[str, tuple[str, str]]:
+        """The groups of a host that the playbook's budget bounds, by name."""
+        labels = self._playbook.limits.fleet.labels if self._playbook is not None else ()
+        values = {label: host.labels.get(label, "") for label in labels}
+        return {f"{label}={value}" if value else f"without {label}": (label, value) for label, value in values.items()}
 
-    def _told(self, effect: Escalated, fleet: Fleet) -> None:
-        if effect.subject.host == FLEET and effect.subject.check == STORM_CHECK:
-            storm = StormSeen(effect.incident, effect.subject.key, fleet.now_ms, effect.text)
+    def _wants(self, reason: Reason, fleet: Fleet) -> None:
+        """An incident would be in work if there were room, or is not kept by that any more."""
+        incident = fleet.incidents.get(reason.incident)
+        host = fleet.hosts.get(incident.subject.host) if incident is not None else None
+        if host is None:
+            return
+        groups = self._groups(host)
+        if reason.verdict is Verdict.ALLOW:
+            self._waiting.pop(reason.incident, None)
+        else:
+            self._waiting[reason.incident] = tuple(groups)
+        self._touched |= groups
+
+    def _measure(self, fleet: Fleet) -> None:
+        """How many were in work or waited for room after a step, in the groups that it touched."""
+        if self._playbook is None:
+            return
+        for group, (label, value) in self._touched.items():
+            peak = self.peaks.setdefault(group, Peak())
+            wanted = sum(1 for of in (*self._in_work.values(), *self._waiting.values()) if group in of)
+            peak.wanted = max(peak.wanted, wanted)
+            over = wanted > allowance(fleet, self._playbook.limits.fleet, value, label)
+            peak.breaches += over and not peak.over
+            peak.over = over
+        self._touched.clear()
+
+    def _moved(self, effect: PhaseChanged, fleet: Fleet) -> None:
+        if _is_storm(effect.subject) and effect.before is None:
+            storm = StormSeen(effect.incident, effect.subject.key, fleet.now_ms)
             self.storms.append(storm)
             self._raging[storm.check] = storm
+        if effect.after not in ACTIVE:
+            groups = self._in_work.pop(effect.incident, ())
+            if effect.after in (Phase.RESOLVED, Phase.ESCALATED):
+                groups = (*groups, *self._waiting.pop(effect.incident, ()))
+            host = fleet.hosts.get(effect.subject.host)
+            if groups and host is not None:
+                self._touched |= self._groups(host)
+
+    def _told(self, effect: Escalated, fleet: Fleet) -> None:
+        incident = fleet.incidents.get(effect.incident)
+        kind = effect.subject.key if _is_storm(effect.subject) else incident.check_type if incident is not None else ""
+        raging = self._raging.get(kind)
+        if raging is not None and effect.severity == "page":
+            raging.pages += 1
+        if _is_storm(effect.subject) and raging is not None:
+            raging.text = effect.text
         elif effect.incident in self.matched and effect.why not in (Why.MASKING, Why.TRUST_DEMOTED):
             self.escalated.setdefault(effect.incident, effect.why.value)
 
     def _closed(self, effect: Closed, fleet: Fleet) -> None:
-        if effect.subject.host == FLEET and effect.subject.check == STORM_CHECK:
+        if _is_storm(effect.subject):
             storm = self._raging.pop(effect.subject.key, None)
             if storm is not None:
                 storm.until_ms = fleet.now_ms
@@ -146,6 +207,10 @@ class Tally:
             self.healed.add(effect.incident)
         elif effect.playbook == self.name and effect.why is Why.WENT_AWAY:
             self.went_away.add(effect.incident)
+
+
+def _is_storm(subject: Subject) -> bool:
+    return subject.host == FLEET and subject.check == STORM_CHECK
 
 
 def _higher(peak: Peak, count: int, at_ms: int, allowed: int) -> None:

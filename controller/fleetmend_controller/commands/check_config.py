@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 import yaml
 
-from ..playbooks.load import compile_rules, read_documents
-from ..rules import Problem, RulesError, RuleSet
+from ..rules import Problem, RuleSet
 from ._options import output_option
+from ._rules import directories_argument, host_policy_option, number_of, read_rules, show_warnings
 
 
 @click.command(
@@ -24,50 +24,18 @@ from ._options import output_option
     ),
     epilog="Example: fleetmend-controller check-config /etc/fleetmend/rules",
 )
-@click.argument("directories", metavar="DIR...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@directories_argument
 @click.option("--strict", is_flag=True, help="Warnings count as problems.")
-@click.option(
-    "--host-policy",
-    "host_policies",
-    multiple=True,
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="Also warn of steps that none of these executor.yaml files allows; repeatable.",
-)
+@host_policy_option
 @output_option
 def COMMAND(  # noqa: N802 - what every command file declares
     directories: tuple[Path, ...], strict: bool, host_policies: tuple[Path, ...], output: str
 ) -> None:
     """Check and print."""
-    allowed = {str(path): _actions_in(path) for path in host_policies}
-    try:
-        rules = compile_rules(read_documents(directories), host_policies=allowed)
-    except RulesError as error:
-        _print(output, None, _located(error.problems, directories), ())
-        raise SystemExit(1) from None
-    _print(output, rules, (), _located(rules.warnings, directories))
-    if strict and rules.warnings:
+    rules, problems, warnings = read_rules(directories, host_policies)
+    _print(output, rules, problems, warnings)
+    if rules is None or (strict and warnings):
         raise SystemExit(1)
-
-
-def _actions_in(path: Path) -> list[str]:
-    """The actions that a host policy lists."""
-    try:
-        values = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise click.ClickException(f"cannot read the host policy {path}: {error}") from error
-    actions = values.get("actions") if isinstance(values, dict) else None
-    if not isinstance(actions, dict):
-        raise click.ClickException(f"cannot use the host policy {path}: it has no mapping `actions`")
-    return [str(name) for name in actions]
-
-
-def _located(problems: Sequence[Problem], directories: Sequence[Path]) -> list[Problem]:
-    """The problems with paths that an editor can open from here; rules themselves know only paths below their directory."""
-    located = []
-    for problem in problems:
-        path = next((each / problem.file for each in directories if (each / problem.file).exists()), Path(problem.file))
-        located.append(replace(problem, file=str(path)))
-    return located
 
 
 def _print(output: str, rules: RuleSet | None, problems: Sequence[Problem], warnings: Sequence[Problem]) -> None:
@@ -88,13 +56,12 @@ def _print(output: str, rules: RuleSet | None, problems: Sequence[Problem], warn
 def _print_text(rules: RuleSet | None, problems: Sequence[Problem], warnings: Sequence[Problem]) -> None:
     for problem in problems:
         click.echo(str(problem), err=True)
-    for warning in warnings:
-        click.echo(f"{warning.file}:{warning.line}:{warning.column}: warning: {warning.text}", err=True)
+    show_warnings(warnings)
     if rules is None:
-        click.echo(f"cannot use these rules: {_number(len(problems), 'problem')}", err=True)
+        click.echo(f"cannot use these rules: {number_of(len(problems), 'problem')}", err=True)
         return
-    counts = ", ".join(_number(count, what) for what, count in _counts(rules).items())
-    tail = f", {_number(len(warnings), 'warning')}" if warnings else ""
+    counts = ", ".join(number_of(count, what) for what, count in _counts(rules).items())
+    tail = f", {number_of(len(warnings), 'warning')}" if warnings else ""
     click.echo(f"these rules can be used: {counts}{tail} (digest {rules.digest[:12]})")
 
 
@@ -104,7 +71,3 @@ def _counts(rules: RuleSet) -> dict[str, Any]:
         "check": len(rules.check_types),
         "playbook": len(rules.policy.playbooks),
     }
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" + ("" if count == 1 else "s")

@@ -16,6 +16,7 @@ class Why(Enum):
     SAME_TARGET = "same_target"
     PLAYBOOK_MATCHED = "playbook_matched"
     PLAYBOOK_OTHER_CHECK = "playbook_other_check"
+    PLAYBOOK_LATER = "playbook_later"
     PLAYBOOK_WHERE_FALSE = "playbook_where_false"
     PLAYBOOK_WHERE_ERROR = "playbook_where_error"
     PLAYBOOK_BAD_PARAMETER = "playbook_bad_parameter"
@@ -64,6 +65,7 @@ class Why(Enum):
     FLAPPING_OVER = "flapping_over"
     MINIMUM_HEALTHY = "minimum_healthy"
     STORM = "storm"
+    STORM_BREWING = "storm_brewing"
     STORM_OVER = "storm_over"
     COMMON_CAUSE = "common_cause"
     HUMAN_PRESENT = "human_present"
@@ -75,6 +77,10 @@ class Why(Enum):
     OBSERVER_DOUBTED = "observer_doubted"
     MANY_HOSTS_LOST = "many_hosts_lost"
     MASKING = "masking"
+
+
+# True, and worth keeping, but never why an incident stands where it stands.
+ASIDES = (Why.ALLOWED, Why.PLAYBOOK_OTHER_CHECK, Why.PLAYBOOK_LATER, Why.FLAPPING_OVER)
 
 
 @unique

@@ -99,6 +99,17 @@ def storms_have_their_incident(fleet: Fleet, _policy: Policy) -> list[str]:
     return [f"storm of {kind} without its incident" for kind, o in fleet.outbreaks.items() if o.incident not in fleet.incidents]
 
 
+def who_counts_for_a_storm_is_sick(fleet: Fleet, _policy: Policy) -> list[str]:
+    """Only hosts with an open incident of the type count as freshly sick."""
+    sick = {(i.check_type, i.subject.host) for i in fleet.incidents.values()}
+    return [
+        f"{host} counts for a storm of {kind} in {label}={value}, and has no such incident"
+        for (kind, label, value), hosts in fleet.fresh_bad.items()
+        for host in hosts
+        if (kind, host) not in sick
+    ]
+
+
 def waiting_incidents_will_be_woken(fleet: Fleet, _policy: Policy) -> list[str]:
     """Every incident that is neither escalated nor closed has a time at which it looks at itself again."""
     awake = (Phase.ESCALATED, Phase.RESOLVED)
@@ -132,6 +143,7 @@ ALWAYS: tuple[Invariant, ...] = (
     the_sick_are_counted,
     the_lost_are_known,
     storms_have_their_incident,
+    who_counts_for_a_storm_is_sick,
     waiting_incidents_will_be_woken,
 )
 

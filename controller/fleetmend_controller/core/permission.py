@@ -9,10 +9,10 @@ from .events import Approve, Deny
 from .gates import Answer, Candidate, Gate
 from .gates.approval import digest, next_order
 from .gates.fleet_budget import places
-from .gates.storm import described
+from .gates.storm import GATE as STORM
 from .incidents import WAITING
 from .matching import substitute
-from .model import ActionStep, Approved, Host, Incident, Outbreak, Phase, Playbook, Trust
+from .model import ActionStep, Approved, Host, Incident, Phase, Playbook, Trust
 from .orders import ask_check, issue
 from .transitions import Trigger
 from .turn import Turn
@@ -24,7 +24,7 @@ RECHECK_MS = 300_000
 CHANGES_MAX = 5
 
 # Many faults are one problem then, which people have already.
-_ONE_CAUSE = {Why.STORM, Why.MANY_HOSTS_LOST, Why.OBSERVER_DOUBTED}
+_ONE_CAUSE = {Why.STORM, Why.STORM_BREWING, Why.MANY_HOSTS_LOST, Why.OBSERVER_DOUBTED}
 _BLIND = {Why.EVIDENCE_STALE, Why.EVIDENCE_UNKNOWN, Why.FAULT_EASED, Why.OBSERVER_DOUBTED}
 # What should pass by itself soon; if it does not, a person must know.
 _STUCK = _BLIND | {Why.FLEET_BUDGET, Why.MINIMUM_HEALTHY, Why.HOST_BUSY, Why.GROUP_UNKNOWN}
@@ -36,8 +36,7 @@ def try_step(turn: Turn, host: Host, incident: Incident, playbook: Playbook, ste
     if isinstance(params, str):
         give_up(turn, incident, Trigger.REFUSE, Why.PLAYBOOK_BAD_PARAMETER, params)
         return
-    what = digest(playbook, step, params)
-    if incident.asked_ms is not None and incident.asked_what != what:
+    if incident.asked_ms is not None and incident.asked_what != digest(playbook, step, params):
         ask_anew(turn, incident, f"{step.action} would not be what people were asked for any more")
         if incident.changes > CHANGES_MAX:
             text = f"{next_order(incident)} changed {incident.changes} times while people were asked to approve it"
@@ -68,7 +67,7 @@ def try_step(turn: Turn, host: Host, incident: Incident, playbook: Playbook, ste
             flaps.begins(turn, incident, playbook.limits.flapping.quiet_ms)
         return
     holding = [answer for _, answer in blockers if answer.verdict is Verdict.HOLD]
-    _hold(turn, host, incident, playbook, holding, what)
+    _hold(turn, candidate, holding)
 
 
 def ask_anew(turn: Turn, incident: Incident, because: str) -> None:
@@ -81,45 +80,52 @@ def ask_anew(turn: Turn, incident: Incident, because: str) -> None:
     turn.say(incident, Why.APPROVAL_CHANGED, f"{next_order(incident)} needs approval anew: {because}")
 
 
-def hold_for_storm(turn: Turn, incident: Incident, outbreak: Outbreak) -> None:
+def hold_for_storm(turn: Turn, incident: Incident, answer: Answer) -> None:
     """No playbook answers it, and people have the storm: the ticket for this one host can wait for its end."""
-    holds = (f"storm:{Why.STORM.value}",)
+    holds = (f"{STORM.name}:{answer.why.value}",)
     if holds != incident.holds:
-        turn.say(incident, Why.STORM, described(outbreak, incident.check_type), "storm", Verdict.HOLD)
+        turn.say(incident, answer.why, answer.text, STORM.name, answer.verdict)
     incident.holds = holds
     turn.move(incident, Trigger.HOLD)
-    turn.wake(incident, turn.now_ms + RECHECK_MS)
+    brewing = answer.why is Why.STORM_BREWING and answer.recheck_ms is not None
+    turn.wake(incident, answer.recheck_ms if brewing else turn.now_ms + RECHECK_MS)
 
 
-def _hold(turn: Turn, host: Host, incident: Incident, playbook: Playbook, answers: list[Answer], what: str) -> None:
+def _hold(turn: Turn, c: Candidate, answers: list[Answer]) -> None:
+    incident = c.incident
     whys = {answer.why for answer in answers}
-    since_ms = incident.opened_ms if incident.run else incident.evidence_ms if whys <= _BLIND else incident.phase_since_ms
-    # People have their own time to answer; see the approval gate.
-    waits = whys == {Why.APPROVAL_NEEDED}
-    if not waits and (incident.run is not None or whys <= _STUCK) and turn.now_ms - since_ms >= turn.policy.stuck_ms:
+    # People have a time of their own to answer, see the approval gate; what else holds must pass before they are asked.
+    whys_apart = whys - {Why.APPROVAL_NEEDED}
+    since_ms = incident.phase_since_ms
+    if incident.run is not None:
+        since_ms = max([incident.opened_ms, *(given.at_ms for given in incident.approvals)])
+    elif whys_apart <= _BLIND:
+        since_ms = incident.evidence_ms
+    may_be_stuck = bool(whys_apart) and (incident.run is not None or whys_apart <= _STUCK)
+    if may_be_stuck and turn.now_ms - since_ms >= turn.policy.stuck_ms:
         give_up(turn, incident, Trigger.REFUSE, answers[0].why, f"held for too long: {answers[0].text}")
         return
     if Why.FLEET_BUDGET in whys:
-        for place in places(turn.fleet, turn.policy, host, incident, playbook):
+        for place in places(turn.fleet, turn.policy, c.host, incident, c.playbook):
             if place.full:
                 turn.fleet.waiting.setdefault(place.group, {})[incident.id] = None
     if Why.OBSERVER_DOUBTED in whys and incident.phase is Phase.OPEN:
         ask_check(turn, incident)
     turn.move(incident, Trigger.HOLD)
     if whys == {Why.APPROVAL_NEEDED} and incident.asked_ms is None:
-        _ask_people(turn, incident, playbook, answers[0].text, what)
+        _ask_people(turn, c, answers[0].text)
     rechecks = [answer.recheck_ms for answer in answers if answer.recheck_ms is not None]
     turn.wake(incident, min([*rechecks, turn.now_ms + RECHECK_MS]))
 
 
-def _ask_people(turn: Turn, incident: Incident, playbook: Playbook, text: str, what: str) -> None:
+def _ask_people(turn: Turn, c: Candidate, text: str) -> None:
     """Only approval is missing: now it is worth a person's time."""
+    incident, wanted, what = c.incident, c.playbook.approval, digest(c.playbook, c.step, c.params)
     incident.asked_ms, incident.asked_what = turn.now_ms, what
-    wanted, order = playbook.approval, next_order(incident)
-    until_ms = turn.now_ms + wanted.within_ms
     # Who asked for a run cannot be who is asked.
-    to = playbook.escalate.to if incident.run is None else turn.policy.default_escalate_to
-    turn.do(ApprovalWanted(incident.id, order, to, wanted.people, until_ms, text, what))
+    to = c.playbook.escalate.to if incident.run is None else turn.policy.default_escalate_to
+    until_ms = turn.now_ms + wanted.within_ms
+    turn.do(ApprovalWanted(incident.id, next_order(incident), to, wanted.people, until_ms, text, what))
 
 
 def answered(turn: Turn, event: Approve | Deny) -> None:

@@ -27,6 +27,10 @@ class Match:
     text: str = ""
 
 
+# A playbook without a condition answers whatever its checks find.
+ANSWERS_ALL = Match(MatchAnswer.YES)
+
+
 def one_off(window: Window, now_ms: int) -> int | None:
     """When the occurrence of a window that covers now ends; None if none does. Knows windows without repetition only."""
     return window.end_ms if not window.repeat and window.start_ms <= now_ms < window.end_ms else None

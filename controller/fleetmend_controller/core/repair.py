@@ -6,6 +6,7 @@ from . import proof, standing, storms
 from .effects import Verdict, Why
 from .ending import end, freed, give_up, reconsider
 from .events import EvidenceConfirmed, Observed, OrderEnded
+from .gates import storm as storm_gate
 from .incidents import WAITING, playbook_of, release, release_host
 from .matching import match
 from .model import (
@@ -58,9 +59,9 @@ def consider(turn: Turn, incident: Incident) -> None:
 
 
 def _unanswered(turn: Turn, incident: Incident) -> None:
-    outbreak = turn.fleet.outbreaks.get(incident.check_type)
-    if outbreak is not None:
-        hold_for_storm(turn, incident, outbreak)
+    storm = storm_gate.judge(turn.fleet, incident, turn.policy.storm, turn.now_ms)
+    if storm.verdict is Verdict.HOLD:
+        hold_for_storm(turn, incident, storm)
         return
     give_up(turn, incident, Trigger.REFUSE, Why.NO_PLAYBOOK, f"no playbook answers {incident.subject.check} here")
 
@@ -111,13 +112,12 @@ def order_ended(turn: Turn, incident: Incident, event: OrderEnded) -> None:
 def storm_tick(turn: Turn, incident: Incident) -> None:
     """Whether a storm is over; then who waited for its end may go on, each by fresh evidence."""
     check_type = incident.subject.key
-    outbreak = turn.fleet.outbreaks.get(check_type)
-    if outbreak is not None:
-        # Nobody has compared its hosts so far: people must not wait for that.
-        storms.tell(turn, incident, outbreak)
-    text = storms.ending(turn, check_type)
+    outbreak = turn.fleet.outbreaks[check_type]
+    # If nobody has compared its hosts so far, people must not wait for that.
+    storms.tell(turn, incident, outbreak)
+    text = storms.ending(turn, check_type, outbreak)
     if not text:
-        turn.wake(incident, storms.look_again_ms(turn, check_type))
+        turn.wake(incident, storms.look_again_ms(turn, outbreak))
         return
     del turn.fleet.outbreaks[check_type]
     end(turn, incident, Trigger.RECOVERED, Why.STORM_OVER, text)

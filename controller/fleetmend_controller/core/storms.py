@@ -51,7 +51,8 @@ def note(turn: Turn, incident: Incident, limit: Storm) -> None:
 
 def recovered(fleet: Fleet, incident: Incident) -> None:
     """A fault is over: its host no longer counts, unless it has another of that type."""
-    if any(fleet.incidents[i].check_type == incident.check_type for i in fleet.by_host.get(incident.subject.host, {})):
+    others = (fleet.incidents[i] for i in fleet.by_host.get(incident.subject.host, {}) if i != incident.id)
+    if any(other.check_type == incident.check_type for other in others):
         return
     for label, value in incident.noted:
         hosts = fleet.fresh_bad.get((incident.check_type, label, value))
@@ -82,7 +83,7 @@ def common_cause(turn: Turn, event: CommonCause) -> None:
     outbreak = Outbreak(incident.id, turn.now_ms, turn.now_ms, {event.difference[0]: len(sick)}, [], limit, sick, told=False)
     turn.fleet.outbreaks[event.check_type] = outbreak
     tell(turn, incident, outbreak, event.difference)
-    turn.wake(incident, look_again_ms(turn, event.check_type))
+    turn.wake(incident, look_again_ms(turn, outbreak))
 
 
 def tell(turn: Turn, incident: Incident, outbreak: Outbreak, difference: tuple[str, ...] = ()) -> None:
@@ -95,15 +96,12 @@ def tell(turn: Turn, incident: Incident, outbreak: Outbreak, difference: tuple[s
     turn.do(Escalated(incident.id, incident.subject, to, "page", Why.STORM, text))
 
 
-def ending(turn: Turn, check_type: str) -> str:
+def ending(turn: Turn, check_type: str, outbreak: Outbreak) -> str:
     """Why a storm has passed, in words; empty while it has not.
 
     Nothing new for its window, and fewer hosts still sick than make one. That nothing new comes is not enough: when all are
     sick already nothing new can come, and to repair them one after the other is what the storm held back.
     """
-    outbreak = turn.fleet.outbreaks.get(check_type)
-    if outbreak is None:
-        return ""
     limit = limit_of(outbreak, turn.policy)
     if turn.now_ms - outbreak.last_ms < limit.within_ms:
         return ""
@@ -121,10 +119,9 @@ def ending(turn: Turn, check_type: str) -> str:
     return f"no new {check_type} for {limit.within_ms // 60_000} min, {' and '.join(still) or 'no host'} still sick"
 
 
-def look_again_ms(turn: Turn, check_type: str) -> int:
+def look_again_ms(turn: Turn, outbreak: Outbreak) -> int:
     """When a storm may be over at the earliest."""
-    outbreak = turn.fleet.outbreaks.get(check_type)
-    quiet_ms = outbreak.last_ms + limit_of(outbreak, turn.policy).within_ms if outbreak is not None else 0
+    quiet_ms = outbreak.last_ms + limit_of(outbreak, turn.policy).within_ms
     return quiet_ms if quiet_ms > turn.now_ms else turn.now_ms + AGAIN_MS
 
 

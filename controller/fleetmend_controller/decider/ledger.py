@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from ..core.effects import Closed, Effect, Escalated, PhaseChanged, Step, Why
+from ..core.effects import ASIDES, Closed, Effect, Escalated, PhaseChanged, Step
 from ..core.events import Event, PolicyLoaded
 from ..core.flow import advance
 from ..core.model import Fleet, Incident, Phase
@@ -81,8 +81,7 @@ def project(connection: Connection, fleet: Fleet, steps: Iterable[Step], now_ms:
             elif isinstance(effect, Escalated):
                 why[effect.incident] = effect.why.value
         for reason in step.reasons:
-            # What a gate has nothing against is not why an incident stands where it stands.
-            if reason.why is not Why.ALLOWED and (reason.incident in changed or reason.incident not in why):
+            if reason.why not in ASIDES and (reason.incident in changed or reason.incident not in why):
                 why[reason.incident] = reason.why.value
     for incident_id in changed:
         if incident_id in fleet.incidents:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from ..core.model import ActionStep, Trust, WaitStep
 from ..declarations.build import Built
@@ -15,10 +15,10 @@ from .checks import BuiltCheck
 _STOPS = ("stop_unit", "kill_process")
 
 
-def lint_playbooks(book: Book, built: Sequence[BuiltPlaybook], gates: Collection[str]) -> None:
+def lint_playbooks(book: Book, built: Sequence[BuiltPlaybook]) -> None:
     """Look at the playbooks in the order in which they are tried."""
     for index, each in enumerate(built):
-        _limits(book, each, gates)
+        _limits(book, each)
         _steps(book, each)
         _reachable(book, built[:index], each)
         _has_checks(book, each)
@@ -48,13 +48,10 @@ def lint_checks(book: Book, built: Sequence[BuiltCheck], declarations: Sequence[
             book.warnings.append(each.document.problem((*each.path, "with", "unit"), text))
 
 
-def _limits(book: Book, each: BuiltPlaybook, gates: Collection[str]) -> None:
+def _limits(book: Book, each: BuiltPlaybook) -> None:
     if each.playbook.trust is not Trust.OBSERVE and each.document.node(("limits",)) is None:
         text = f"cannot tell what {each.playbook.name} may do at most: it has no limits and gets the defaults; write them down"
         book.warnings.append(each.document.problem(("playbook",), text))
-    if each.playbook.limits.storm is not None and "storm" not in gates:
-        text = f"cannot hold {each.playbook.name} back in a storm yet: this version keeps the limit but has no gate for it"
-        book.warnings.append(each.document.problem(("limits", "storm"), text, key=True))
 
 
 def _steps(book: Book, each: BuiltPlaybook) -> None:

@@ -87,7 +87,7 @@ def compile_rules(
     policy = _policy(digest_of(documents), playbooks)
     lint_declarations(book, declared)
     lint_checks(book, checks, declarations)
-    lint_playbooks(book, playbooks, [gate.name for gate in policy.gates])
+    lint_playbooks(book, playbooks)
     derived = [spec for declaration in declarations for spec in declaration.checks]
     lint_hazards(book, playbooks, [*(built.selected.spec for built in checks), *derived])
     if host_policies:

@@ -112,10 +112,39 @@ def test_the_budget_shows_what_it_held():
     for number in range(4):
         fault(record, BEGIN_MS + 60_000 + number, 20 * MINUTE_MS, f"h-{number}")
     result = backtest(record, VARIANT)
-    assert result["peaks"] == [{"group": "role=web", "at_once": 2, "allowed": 2, "at": "1970-01-01T00:17:40Z"}]
+    (peak,) = result["peaks"]
+    assert peak == {
+        "group": "role=web",
+        "at_once": 2,
+        "allowed": 2,
+        "wanted": 4,
+        "breaches": 1,
+        "at": "1970-01-01T00:17:40Z",
+    }
     assert {"gate": "fleet_budget", "answer": "held", "why": "fleet_budget", "incidents": 2} in result["gates"]
     tight = backtest(record, Variant("restart.yaml", PLAYBOOK, parse_limits(["fleet.percent=5"])))
     assert tight["assumed"]["peak_at_once"] == 1
+    wide = backtest(record, Variant("restart.yaml", PLAYBOOK, parse_limits(["fleet.percent=50"])))
+    assert [(p["at_once"], p["wanted"], p["breaches"]) for p in wide["peaks"]] == [(4, 4, 0)]
+
+
+def test_each_time_that_more_was_wanted_than_allowed_is_counted():
+    record = history()
+    for at_ms in (60_000, 90 * MINUTE_MS):
+        for number in range(3):
+            fault(record, BEGIN_MS + at_ms + number, 3_000, f"h-{number}", healed=True)
+    assert [(p["wanted"], p["breaches"]) for p in backtest(record, VARIANT)["peaks"]] == [(3, 2)]
+
+
+def test_the_pages_of_a_storm_are_counted_and_not_supposed():
+    record = history()
+    for number in range(2):
+        fault(record, BEGIN_MS + 60_000 + number * 10, 60 * MINUTE_MS, f"h-{number}")
+    for number in range(2, 15):
+        fault(record, BEGIN_MS + 62_000 + number * 10, 60 * MINUTE_MS, f"h-{number}")
+    paged = Variant("restart.yaml", PLAYBOOK + "escalate: {to: oncall, severity: page}\n", parse_limits(["attempts.max=1"]))
+    (storm,) = backtest(record, paged)["storms"]
+    assert storm["pages"] == 3, "the storm, and the two repairs that were under way when it came"
 
 
 def test_a_storm_is_told_with_what_would_have_been_done_in_it():

@@ -5,6 +5,7 @@ from dataclasses import replace
 from fleetmend_controller.core.effects import Why
 from fleetmend_controller.core.events import HostConnected, HostEnrolled, HostRemoved, OrderEnded
 from fleetmend_controller.core.model import Cost, Outcome, Phase, Rate, Status, WaitStep
+from fleetmend_controller.core.policy import Match, MatchAnswer
 
 from .timeline import CALM, EVIDENCE, LIMITS, RESTART, Timeline, playbook, policy
 
@@ -410,3 +411,30 @@ def test_an_unknown_outcome_for_an_unknown_order_is_harmless():
     t = Timeline()
     step = t.feed(OrderEnded(t.now_ms, "h-1", "ord-99-1", Outcome.DONE, "", "", "boot-1", 0, 0))
     assert step.effects == ()
+
+
+def test_every_playbook_says_what_it_thinks_of_an_incident():
+    yes, no = Match(MatchAnswer.YES), Match(MatchAnswer.NO, "host.labels.role is web")
+    books = [playbook(name=name) for name in ("first", "chosen", "late", "later")]
+    others = [playbook(name=f"other-{number}", check="disk") for number in range(25)]
+    answers = {"first": no, "late": no, "later": yes}
+    rules = policy(*books, *others, conditions={n: lambda _h, _i, a=a: a for n, a in answers.items()})
+    t = Timeline(rules)
+    t.seen(Status.CRIT)
+    said = [(r.why, r.text) for r in t.steps[-1].reasons if r.why.value.startswith("playbook")]
+    names = ", ".join(f"other-{number}" for number in range(20))
+    assert said == [
+        (Why.PLAYBOOK_WHERE_FALSE, "first does not match: host.labels.role is web"),
+        (Why.PLAYBOOK_MATCHED, "chosen answers it: Restart a failed systemd unit."),
+        (Why.PLAYBOOK_WHERE_FALSE, "late does not match: host.labels.role is web"),
+        (Why.PLAYBOOK_LATER, "later would answer it, too, but chosen comes before it"),
+        (Why.PLAYBOOK_OTHER_CHECK, f"{names} and 5 more answer other checks"),
+    ]
+    assert t.only.playbook == "chosen"
+    assert len(t.orders) == 1
+
+
+def test_one_playbook_of_another_check_is_told_by_itself():
+    t = Timeline(policy(playbook(), playbook(name="disk", check="disk")))
+    t.seen(Status.CRIT)
+    assert "disk answers other checks" in [r.text for r in t.steps[-1].reasons]

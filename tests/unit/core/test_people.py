@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from fleetmend_controller.core.effects import ApprovalWanted, Why
 from fleetmend_controller.core.events import Deny, RunRequested
-from fleetmend_controller.core.model import Approval, Cost, FleetBudget, Floor, Phase, Status
+from fleetmend_controller.core.model import Approval, Cost, FleetBudget, Floor, Phase, Status, Trust
 
 from .timeline import LIMITS, RESTART, Timeline, playbook, policy
 
@@ -131,3 +131,29 @@ def test_two_roles_of_one_person_are_one_person_for_a_playbook_too():
     assert t.orders == []
     t.approve("ord-1-1", "bob (responder)")
     assert len(t.orders) == 1
+
+
+def test_what_waits_for_room_before_people_are_asked_does_not_wait_for_ever():
+    t = Timeline(policy(playbook(trust=Trust.SUGGEST, limits=replace(LIMITS, floor=Floor("role", 100)))), hosts=2)
+    t.seen(Status.CRIT, host="h-2", check="disk")
+    t.seen(Status.CRIT, host="h-1")
+    waiting = t.fleet.incidents["inc-2"]
+    assert waiting.holds == ("minimum_healthy:minimum_healthy", "approval:approval_needed")
+    t.wait(599_999)
+    assert waiting.phase is Phase.HELD
+    t.wait(300_000)
+    assert waiting.phase is Phase.ESCALATED
+    assert Why.MINIMUM_HEALTHY in [e.why for e in t.escalated]
+
+
+def test_a_request_that_was_approved_late_has_its_time_to_find_room():
+    t = Timeline(hosts=2)
+    t.run("h-2")
+    wipe(t)
+    t.ended(t.orders[0])
+    t.wait(1_200_000)
+    t.run("h-2")
+    t.approve("ord-2-1", "bob (responder)")
+    assert t.fleet.incidents["inc-2"].holds == ("fleet_budget:fleet_budget",)
+    t.ended(t.orders[-1])
+    assert t.orders[-1].action == "clear_directory"

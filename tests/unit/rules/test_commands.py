@@ -1,6 +1,7 @@
 """`fleetmend-controller check-config` and `schema`, as people and editors call them."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -8,11 +9,14 @@ from click.testing import CliRunner
 
 from fleetmend.catalogue import load_catalogue
 from fleetmend_controller.commands.check_config import COMMAND as CHECK_CONFIG
+from fleetmend_controller.commands.lint import COMMAND as LINT
 from fleetmend_controller.commands.schema import COMMAND as SCHEMA
 from fleetmend_controller.playbooks.editors import schema_of, schema_of_all
 
 from ...tools.jsonschema import faults
 from .samples import CHECKS, DECLARATION, FIXTURES, PLAYBOOK
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -70,8 +74,68 @@ def test_machines_get_the_same(rules_dir, output, read):
     ]
 
 
-def test_a_call_without_directory_is_a_usage_error():
-    assert run(CHECK_CONFIG).exit_code == 2
+@pytest.mark.parametrize("command", [CHECK_CONFIG, LINT], ids=["check-config", "lint"])
+def test_a_call_without_directory_is_a_usage_error(command):
+    assert run(command).exit_code == 2
+
+
+def test_lint_has_nothing_to_say_of_good_rules(rules_dir):
+    result = run(LINT, rules_dir)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == "nothing unsafe or unreachable was found\n"
+
+
+UNSAFE = {
+    "without limits": PLAYBOOK.replace("limits: {per_host: 3 per 1h}\n", ""),
+    "without proof": PLAYBOOK.replace("action: restart_unit", "action: reset_failed_unit"),
+    "after one that takes all": None,
+}
+
+
+@pytest.mark.parametrize("what", UNSAFE)
+def test_lint_fails_on_what_is_unsafe_or_unreachable(rules_dir, what):
+    text = UNSAFE[what]
+    if text is None:
+        (rules_dir / "playbooks" / "two.yaml").write_text(PLAYBOOK.replace("playbook: restart", "playbook: again"))
+    else:
+        (rules_dir / "playbooks" / "one.yaml").write_text(text)
+    result = run(LINT, rules_dir)
+    assert (result.exit_code, result.stdout) == (1, "cannot call these rules safe: 1 finding\n")
+    assert result.stderr.startswith(f"{rules_dir}/playbooks/")
+    assert run(CHECK_CONFIG, rules_dir).exit_code == 0, "they can be used all the same"
+
+
+def test_lint_names_actions_that_no_host_would_run(rules_dir, tmp_path):
+    policy = tmp_path / "executor.yaml"
+    policy.write_text("actions: {collect_evidence: {}}\n")
+    result = run(LINT, rules_dir, "--host-policy", policy)
+    assert result.exit_code == 1
+    assert "cannot ever run restart_unit: no host policy lists it" in result.stderr
+    policy.write_text("actions: {restart_unit: {}}\n")
+    assert run(LINT, rules_dir, "--host-policy", policy).exit_code == 0
+
+
+@pytest.mark.parametrize(("output", "read"), [("json", json.loads), ("yaml", yaml.safe_load)])
+def test_lint_tells_machines_the_same(rules_dir, output, read):
+    (rules_dir / "checks" / "empty.yaml").write_text("# later\n")
+    result = run(LINT, rules_dir, "--output", output)
+    text = "cannot use an empty file: it says nothing"
+    finding = {"file": f"{rules_dir}/checks/empty.yaml", "line": 1, "column": 1, "text": text}
+    assert (result.exit_code, read(result.stdout)) == (1, {"usable": True, "problems": [], "findings": [finding]})
+    (rules_dir / "checks" / "one.yaml").write_text("checks: [")
+    result = run(LINT, rules_dir, "--output", output)
+    assert (result.exit_code, read(result.stdout)["usable"]) == (1, False)
+
+
+def test_lint_says_what_cannot_be_used_at_all(rules_dir):
+    (rules_dir / "checks" / "one.yaml").write_text("checks: [")
+    result = run(LINT, rules_dir)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"{rules_dir}/checks/one.yaml:2:1: cannot ")
+
+
+def test_what_ships_is_safe():
+    assert run(LINT, ROOT / "deploy").exit_code == 0, run(LINT, ROOT / "deploy").stderr
 
 
 @pytest.mark.parametrize("kind", ["checks", "playbooks", "declarations"])

@@ -168,14 +168,6 @@ def test_a_playbook_that_acts_without_limits_is_warned_of():
     assert said.startswith("playbooks/playbooks.yaml:1:11: cannot tell what restart may do at most: it has no limits")
 
 
-def test_a_limit_without_a_gate_is_warned_of():
-    gates = {gate.name for gate in rules().policy.gates}
-    said = warnings(checks=CHECKS, playbooks=FULL)
-    about_storms = [line for line in said if "cannot hold restart-failed-unit back in a storm yet" in line]
-    assert len(about_storms) == ("storm" not in gates)
-    assert all(line.startswith("playbooks/playbooks.yaml:22:3: ") for line in about_storms)
-
-
 def test_a_playbook_that_another_always_precedes_is_warned_of():
     second = PLAYBOOK.replace("playbook: restart", "playbook: again")
     said = warnings(checks=CHECKS, playbooks=PLAYBOOK, playbooks_2=second)
