@@ -14,12 +14,12 @@ def begins(turn: Turn, incident: Incident, quiet_ms: int) -> None:
     turn.wake(incident, calm_ms(turn.fleet, incident.tried))
 
 
-def ends(turn: Turn, subject: Subject) -> None:
+def ends(turn: Turn, subject: Subject, because: str) -> None:
     """Say that a subject does not flap any more, with the incident by which people heard that it does."""
     flap = turn.fleet.flapping.pop(subject, None)
     if flap is None:
         return
-    text = f"{subject.key or subject.check} was quiet for {flap.quiet_ms // 60_000} min: it flaps no more"
+    text = f"{subject.key or subject.check} flaps no more: {because}"
     known = turn.fleet.incidents.get(flap.incident)
     turn.reasons.append(Reason(flap.incident, Why.FLAPPING_OVER, text, "", None, known.playbook if known is not None else ""))
 
@@ -30,7 +30,7 @@ def look(turn: Turn) -> None:
     if not fleet.flapping or turn.now_ms < fleet.flaps_look_ms:
         return
     for subject in [s for s in fleet.flapping if calm_ms(fleet, s) <= turn.now_ms]:
-        ends(turn, subject)
+        ends(turn, subject, f"it was quiet for {fleet.flapping[subject].quiet_ms // 60_000} min")
     fleet.flaps_look_ms = min((calm_ms(fleet, s) for s in fleet.flapping), default=0)
 
 

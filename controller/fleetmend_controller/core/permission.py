@@ -50,7 +50,7 @@ def try_step(turn: Turn, host: Host, incident: Incident, playbook: Playbook, ste
         _say_gates(turn, incident, answers)
         incident.asked_ms, incident.changes = None, 0
         incident.approvals.clear()
-        flaps.ends(turn, incident.tried)
+        flaps.ends(turn, incident.tried, f"by the limit of {playbook.name}")
         issue(turn, host, incident, playbook, step, params)
         return
     refusal = next((answer for _, answer in blockers if answer.verdict is Verdict.REFUSE), None)

@@ -57,7 +57,7 @@ def judge(turn: Turn, incident: Incident, step: ActionStep, event: Observed) -> 
     return ProofAnswer.TIMEOUT if _is_late(incident, step.prove, event.sampled_clock_ms) else ProofAnswer.OPEN
 
 
-def spoiled(incident: Incident, step: ActionStep, event: Observed) -> ProofAnswer:
+def spoiled(turn: Turn, incident: Incident, step: ActionStep, event: Observed) -> ProofAnswer:
     """What a bad result of another check of the same target says."""
     if step.prove is None or not _counts(incident, event):
         return ProofAnswer.OPEN
@@ -65,6 +65,7 @@ def spoiled(incident: Incident, step: ActionStep, event: Observed) -> ProofAnswe
         return ProofAnswer.BROKEN
     incident.ok_clock_ms = None
     incident.ok_ms = None
+    turn.wake(incident, turn.now_ms + ASK_AGAIN_MS)
     return ProofAnswer.OPEN
 
 

@@ -154,7 +154,8 @@ def symptom_observed(turn: Turn, incident: Incident, event: Observed) -> None:
     """Another check of the same target says that it is sick, while the incident is being proved."""
     step = _current_action(incident)
     if step is not None:
-        _proof_answered(turn, incident, proof.spoiled(incident, step, event), f"{event.check} says {event.status.value}")
+        answer = proof.spoiled(turn, incident, step, event)
+        _proof_answered(turn, incident, answer, f"{event.check} says {event.status.value}")
 
 
 def proof_confirmed(turn: Turn, incident: Incident, event: EvidenceConfirmed) -> None:

@@ -143,3 +143,27 @@ def test_the_digest_tells_everything_apart_that_an_order_does():
     }
     assert len(kinds) == 7
     assert digest(playbook(), replace(WIPE, timeout_ms=1), params) in kinds, "how long it may take is not what it does"
+
+
+def test_an_order_that_is_given_leaves_no_approval_behind():
+    t = Timeline(policy(playbook(steps=(KILL,))))
+    of_pid(t, 1)
+    of_pid(t, 2)
+    t.approve("ord-1-1", "ann")
+    assert len(t.orders) == 1
+    assert (t.only.approvals, t.only.asked_ms, t.only.changes) == ([], None, 0)
+
+
+def test_evidence_that_grew_old_under_another_hold_has_its_own_time():
+    t = Timeline()
+    t.feed(Paused(t.now_ms, "global", "ann", "freeze", None))
+    t.seen(Status.CRIT)
+    t.wait(1_200_000)
+    t.confirm("inc-1")
+    evidence_ms = t.now_ms
+    t.wait(40_000, fresh=False)
+    t.feed(Resumed(t.now_ms, "global", "ann"))
+    assert t.only.holds == ("evidence_fresh:evidence_stale",)
+    assert t.only.phase is Phase.HELD, "it is held for twenty minutes, but blind for forty seconds"
+    t.wait(evidence_ms + 599_999 - t.now_ms, fresh=False)
+    assert t.escalated == []

@@ -1,14 +1,16 @@
 """What counts as healed by us: an action that is known to have run, and a target that no check finds sick after it."""
 
+from dataclasses import replace
+
 import pytest
 
 from fleetmend_controller.core.effects import RequestCheck, Why
 from fleetmend_controller.core.events import HostConnected
 from fleetmend_controller.core.gates.attempts import GATE as ATTEMPTS
-from fleetmend_controller.core.model import Heal, Outcome, Phase, Status, Subject
+from fleetmend_controller.core.model import Heal, Outcome, Phase, Rate, Standing, Status, Subject, Trust
 from fleetmend_controller.core.standing import DEBT_WINDOW_MS, debt
 
-from .timeline import RESTART, Timeline, playbook, policy
+from .timeline import CALM, LIMITS, RESTART, Timeline, playbook, policy
 
 TARGET = Subject("h-1", "", "nginx.service")
 
@@ -86,7 +88,10 @@ def test_from_one_failure_to_another_is_no_recovery():
     t.wait(5_000)
     t.seen(Status.OK)
     assert t.closed == []
-    t.wait(20_000)
+    t.wait(19_989)
+    t.seen(Status.OK)
+    assert t.escalated == []
+    t.wait(1)
     t.seen(Status.OK)
     assert [e.why for e in t.escalated] == [Why.STEPS_EXHAUSTED]
     assert "not proved: http_endpoint still fails: nginx.service is crit" in t.escalated[0].text
@@ -124,13 +129,17 @@ def test_what_fails_after_the_time_to_come_up_breaks_the_proof_at_once():
 
 def test_a_symptom_from_before_the_action_spoils_nothing():
     t = acted()
-    t.seen(Status.CRIT, check="http_endpoint", sampled_ms=t.now_ms - 10)
-    ok_and_stays(t)
+    t.seen(Status.OK)
+    t.wait(5_000)
+    t.seen(Status.CRIT, check="http_endpoint", sampled_ms=t.now_ms - 5_010)
+    t.wait(5_000)
+    t.seen(Status.OK)
     assert [c.why for c in t.closed] == [Why.HEALED]
 
 
 def test_a_symptom_is_asked_for_while_it_spoils_the_proof():
     t = acted()
+    t.seen(Status.OK)
     t.seen(Status.CRIT, check="http_endpoint")
     before = len(t.all(RequestCheck))
     t.wait(3_000)
@@ -162,3 +171,74 @@ def test_debt_ends_after_its_window_in_the_gate_as_in_the_reports(age_ms: int, m
     t.wait(69_999)
     said = [r.text for s in t.steps for r in s.reasons if r.gate == ATTEMPTS.name and r.why is Why.ATTEMPTS_EXHAUSTED]
     assert said == ([] if most == 5 else ["tried 1 times within 60 min, limit 1"])
+
+
+def whole_story(t: Timeline, unit: str, good: bool) -> None:
+    """One fault and its repair, proved or not."""
+    t.seen(Status.CRIT, unit=unit)
+    t.wait(2_000)
+    t.ended(t.orders[-1])
+    t.wait(10)
+    if not good:
+        t.wait(40_000)
+        return
+    t.seen(Status.OK, unit=unit)
+    t.wait(10_000)
+    t.seen(Status.OK, unit=unit)
+
+
+def generous() -> Timeline:
+    limits = replace(
+        LIMITS, per_host=Rate(999, 3_600_000), attempts=replace(LIMITS.attempts, max=99, backoff_ms=0), flapping=CALM
+    )
+    return Timeline(policy(playbook(steps=(RESTART,), limits=limits)))
+
+
+def test_a_repair_goes_into_the_account_with_the_time_that_it_hid():
+    t = generous()
+    whole_story(t, "nginx.service", good=True)
+    assert t.fleet.heals == {TARGET: [Heal(t.now_ms, 12_010, "restart-failed-unit")]}
+    assert t.fleet.standing["restart-failed-unit"].proved == 1
+
+
+def test_the_tenth_repair_is_told_with_all_the_time_that_was_hidden():
+    t = generous()
+    t.fleet.heals[TARGET] = [Heal(t.now_ms, 60_000)] * 9
+    whole_story(t, "nginx.service", good=True)
+    text = "healed 10 times within 7 days, 9 min of fault hidden: the cause needs its owner"
+    assert [(e.to, e.severity, e.text) for e in t.escalated] == [("platform", "ticket", text)]
+    assert [r.text for s in t.steps for r in s.reasons if r.why is Why.MASKING] == [text]
+
+
+def test_an_account_has_its_bound():
+    t = generous()
+    t.fleet.heals[TARGET] = [Heal(t.now_ms, 1)] * 500
+    whole_story(t, "nginx.service", good=True)
+    assert len(t.fleet.heals[TARGET]) == 200
+
+
+def test_three_in_a_row_demote_and_one_proof_begins_the_row_anew():
+    t = generous()
+    whole_story(t, "a.service", good=False)
+    whole_story(t, "b.service", good=True)
+    whole_story(t, "c.service", good=False)
+    whole_story(t, "d.service", good=False)
+    standing = t.fleet.standing["restart-failed-unit"]
+    assert (standing.proved, standing.failed, standing.failed_in_row, standing.lowered) == (1, 3, 2, None)
+    whole_story(t, "e.service", good=False)
+    assert (standing.failed, standing.failed_in_row, standing.lowered) == (4, 0, Trust.SUGGEST)
+    text = "restart-failed-unit is demoted to suggest: 3 repairs in a row were not proved"
+    assert standing.why == "3 repairs in a row were not proved"
+    assert [r.text for s in t.steps for r in s.reasons if r.why is Why.TRUST_DEMOTED] == [text]
+
+
+def test_a_playbook_that_only_suggests_falls_to_observe_after_three_more():
+    t = generous()
+    for unit in "abcdef":
+        t.seen(Status.CRIT, unit=unit)
+        if t.fleet.standing.get("restart-failed-unit", Standing()).lowered is Trust.SUGGEST:
+            number = len(t.fleet.incidents)
+            t.approve(f"ord-{number}-1", "ann")
+        t.ended(t.orders[-1])
+        t.wait(40_000)
+    assert t.fleet.standing["restart-failed-unit"].lowered is Trust.OBSERVE

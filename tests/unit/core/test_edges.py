@@ -307,6 +307,7 @@ def test_a_full_budget_holds_all_but_those_that_are_in_it():
     case = Case()
     case.fleet.in_flight[("role", "web")] = {"h-2": 1, "h-3": 1, "h-4": 1}
     assert verdict(case.ask("fleet_budget")) == FREE
+    assert case.ask("fleet_budget").text == "3 of 4 hosts of role=web in use", "the group with the least room"
     case.fleet.in_flight[("role", "web")]["h-5"] = 1
     assert verdict(case.ask("fleet_budget")) == (HOLD, Why.FLEET_BUDGET, NOW + 30_000)
     assert case.ask("fleet_budget").text == "4 hosts of role=web are being healed, limit 4"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from fleetmend_controller.core.effects import ApprovalWanted, Why
 from fleetmend_controller.core.events import Deny, RunRequested
-from fleetmend_controller.core.model import Approval, Cost, FleetBudget, Floor, Phase, Status, Trust
+from fleetmend_controller.core.model import Approval, Cost, FleetBudget, Floor, NeedApproval, Phase, Status, Trust
 
 from .timeline import LIMITS, RESTART, Timeline, playbook, policy
 
@@ -141,7 +141,7 @@ def test_what_waits_for_room_before_people_are_asked_does_not_wait_for_ever():
     assert waiting.holds == ("minimum_healthy:minimum_healthy", "approval:approval_needed")
     t.wait(599_999)
     assert waiting.phase is Phase.HELD
-    t.wait(300_000)
+    t.wait(1)
     assert waiting.phase is Phase.ESCALATED
     assert Why.MINIMUM_HEALTHY in [e.why for e in t.escalated]
 
@@ -157,3 +157,38 @@ def test_a_request_that_was_approved_late_has_its_time_to_find_room():
     assert t.fleet.incidents["inc-2"].holds == ("fleet_budget:fleet_budget",)
     t.ended(t.orders[-1])
     assert t.orders[-1].action == "clear_directory"
+
+
+def said(t: Timeline, gate: str) -> list[str]:
+    return [r.text for s in t.steps for r in s.reasons if r.gate == gate]
+
+
+def test_who_approves_alone_is_said_only_of_what_somebody_approves_alone():
+    t = Timeline()
+    t.run()
+    assert said(t, "approval") == ["no approval is needed"]
+    t = Timeline(policy(playbook(steps=(WIPE,), approval=Approval(NeedApproval.NEVER))))
+    t.seen(Status.CRIT)
+    assert said(t, "approval") == ["no approval is needed"]
+
+
+def test_one_broken_floor_of_several_holds_and_says_which():
+    books = [playbook(name=by, check=by, limits=replace(WIDE, floor=Floor(by, percent))) for by, percent in PERCENTS]
+    t = Timeline(policy(*books), hosts=4)
+    for number in (1, 2, 3, 4):
+        t.relabel(f"h-{number}", role="web", rack="a", site="s")
+    t.run("h-1")
+    t.run("h-2")
+    assert [o.host for o in t.orders] == ["h-1"]
+    assert said(t, "minimum_healthy")[-1] == "2 other hosts of rack=a are healthy, 3 needed"
+
+
+PERCENTS = (("role", 25), ("rack", 75), ("site", 25))
+
+
+def test_the_tightest_of_two_budgets_over_one_label_binds_people():
+    strict = playbook(name="drain", check="other", limits=replace(LIMITS, fleet=FleetBudget("role", 10, 1)))
+    t = Timeline(policy(strict, playbook()), hosts=40)
+    t.run("h-1")
+    t.run("h-2")
+    assert [o.host for o in t.orders] == ["h-1"]

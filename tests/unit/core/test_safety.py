@@ -11,7 +11,9 @@ from fleetmend_controller.core.events import (
     HostEnrolled,
     HostRemoved,
     ObserverDoubted,
+    Paused,
     PersonSeen,
+    PolicyLoaded,
     TrustRestored,
     WindowAdded,
     WindowRemoved,
@@ -355,7 +357,7 @@ def test_flapping_that_is_over_is_said_with_the_incident_that_told_of_it():
     t.wait(1)
     assert flaps.count(t.fleet, t.now_ms) == 0
     t.seen(Status.OK, unit="other.service")
-    assert over(t) == [("inc-4", "nginx.service was quiet for 5 min: it flaps no more")]
+    assert over(t) == [("inc-4", "nginx.service flaps no more: it was quiet for 5 min")]
     assert t.fleet.flapping == {}
 
 
@@ -380,6 +382,21 @@ def test_an_incident_that_stays_bad_after_flapping_wakes_up_to_say_so():
     assert [incident for incident, _ in over(t)] == [t.only.id]
 
 
+def test_who_must_be_quiet_for_a_shorter_time_does_not_wait_for_the_others():
+    slow, quick = (
+        playbook(name=check, check=check, for_ms=60_000, limits=replace(LOOSE, flapping=Flapping(2, 600_000, quiet_ms)))
+        for check, quiet_ms in (("slow", 3_600_000), ("quick", 60_000))
+    )
+    t = Timeline(policy(slow, quick))
+    for check in ("slow", "quick"):
+        for status in (Status.CRIT, Status.OK, Status.CRIT, Status.OK):
+            t.seen(status, check=check, unit=f"{check}.service")
+    t.wait(60_000)
+    t.seen(Status.OK, check="quick", unit="quick.service")
+    assert [text for _, text in over(t)] == ["quick.service flaps no more: it was quiet for 1 min"]
+    assert flaps.count(t.fleet, t.now_ms) == 1
+
+
 def test_a_removed_host_flaps_no_more():
     t = flapping()
     t.feed(HostRemoved(t.now_ms, "h-1", "ann"))
@@ -400,3 +417,27 @@ def test_two_subjects_end_to_flap_each_in_its_time():
     t.wait(60_000)
     t.seen(Status.OK, host="h-1", unit="other.service")
     assert (len(over(t)), t.fleet.flaps_look_ms) == (2, 0)
+
+
+def test_a_playbook_that_asks_for_less_quiet_ends_the_flapping():
+    t = flapping()
+    t.wait(60_000)
+    quick = Flapping(99, 600_000, 10_000)
+    t.policy = policy(playbook(limits=replace(LOOSE, flapping=quick)), digest="p2")
+    t.feed(PolicyLoaded(t.now_ms, "p2", "ann"))
+    t.seen(Status.CRIT)
+    assert len(t.orders) == 1
+    assert [text for _, text in over(t)] == ["nginx.service flaps no more: by the limit of restart-failed-unit"]
+    assert t.fleet.flapping == {}
+
+
+def test_under_doubt_a_new_fault_is_looked_at_once_more_and_once_only():
+    t = Timeline()
+    t.feed(Paused(t.now_ms, "global", "ann", "freeze", None))
+    t.seen(Status.CRIT, unit="other.service")
+    assert t.asked == [], "a pause is no doubt"
+    t.feed(ObserverDoubted(t.now_ms + 1, "the clock jumped"))
+    t.seen(Status.CRIT)
+    assert [asked.subject.key for asked in t.asked] == ["nginx.service"]
+    t.wait(60_000, fresh=False)
+    assert len(t.asked) == 1

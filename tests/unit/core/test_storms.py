@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from fleetmend_controller.core.effects import CompareHosts, Why
+from fleetmend_controller.core import storms
+from fleetmend_controller.core.effects import CompareHosts, PhaseChanged, Verdict, Why
 from fleetmend_controller.core.events import CommonCause, ObserverDoubted
-from fleetmend_controller.core.model import FleetBudget, Outbreak, Outcome, Phase, Rate, Status, Storm, Subject, Trust
+from fleetmend_controller.core.model import Fleet, FleetBudget, Outbreak, Outcome, Phase, Rate, Status, Storm, Subject, Trust
 
 from .timeline import CALM, LIMITS, Timeline, playbook, policy
 
@@ -295,6 +296,7 @@ def test_a_cause_in_common_holds_and_pages_once_with_what_it_is():
     (page,) = [e for e in t.escalated if e.severity == "page"]
     assert (page.subject.host, page.why) == ("fleet", Why.STORM)
     assert KERNEL[0] in page.text
+    assert t.fleet.outbreaks["unit_failed"].groups == {KERNEL[0]: 6}
     fail(t, 20)
     t.wait(6_000)
     assert len(t.orders) == 4
@@ -340,6 +342,8 @@ def test_the_page_of_a_storm_waits_for_the_comparison_and_no_longer():
     t.wait(1_200)
     cause(t, *range(1, 7))
     assert pages(t) == {Why.STORM: 1}
+    said = [r.text for s in t.steps for r in s.reasons if r.why is Why.COMMON_CAUSE]
+    assert said == [f"the hosts share what healthy ones lack: {'; '.join(KERNEL)}"]
     assert t.escalated[-1].text.endswith(f"In common: {'; '.join(KERNEL)}")
     t.wait(10_000)
     cause(t, *range(1, 7))
@@ -365,6 +369,7 @@ def test_a_group_that_fails_later_joins_a_cause_in_common():
     t = spread(4)
     fail(t, 1, 2, 3, 5, 6)
     cause(t, 1, 2, 3, 5, 6)
+    assert t.fleet.outbreaks["unit_failed"].hosts == ["h-1", "h-2", "h-3", "h-5", "h-6"]
     fail(t, *range(4, 61, 4))
     assert t.fleet.outbreaks["unit_failed"].where == [("role", "r0")]
     recover(t, 1, 2, 3, 5, 6)
@@ -420,3 +425,121 @@ def test_people_do_not_wait_for_a_comparison():
     fail(t, *range(1, 7))
     t.run("h-9")
     assert t.orders[-1].host == "h-9"
+
+
+def alone(hosts: int = 20) -> Timeline:
+    """Nothing is repaired, so that whoever falls sick stays so."""
+    return Timeline(policy(playbook(check="other")), hosts=hosts)
+
+
+def test_who_fell_sick_before_the_window_makes_no_storm():
+    t = alone()
+    fail(t, 1, 2, 3, 4, 5)
+    t.wait(300_000)
+    fail(t, 6, 7, 8, 9, 10)
+    assert t.fleet.outbreaks == {}
+    fail(t, 11)
+    assert t.fleet.outbreaks["unit_failed"].groups == {"role=web": 6, "the fleet": 6}
+
+
+def test_a_host_that_falls_sick_again_does_not_keep_others_in_the_window():
+    t = alone()
+    fail(t, 1, 2, 3, 4, 5)
+    t.wait(200_000)
+    t.seen(Status.CRIT, unit="other.service", host="h-1")
+    t.wait(100_000)
+    fail(t, 6, 7, 8, 9)
+    assert t.fleet.outbreaks == {}, "with h-1 they are five"
+    fail(t, 10)
+    assert "unit_failed" in t.fleet.outbreaks
+
+
+def test_who_recovers_after_the_window_was_forgotten_already():
+    t = alone()
+    fail(t, 1)
+    t.wait(400_000)
+    fail(t, 2)
+    recover(t, 2)
+    recover(t, 1)
+    assert t.fleet.fresh_bad == {}
+
+
+def test_a_storm_that_is_mended_at_once_lasts_its_window_all_the_same():
+    t = Timeline(hosts=20)
+    fail(t, *range(1, 8))
+    recover(t, *range(1, 8))
+    t.wait(299_999)
+    assert "unit_failed" in t.fleet.outbreaks
+    t.wait(1)
+    assert t.fleet.outbreaks == {}
+
+
+def test_whoever_falls_sick_in_a_storm_makes_it_last():
+    t = Timeline(hosts=20)
+    fail(t, *range(1, 7))
+    t.wait(200_000)
+    fail(t, 7)
+    recover(t, *range(1, 8))
+    t.wait(299_999)
+    assert "unit_failed" in t.fleet.outbreaks
+    t.wait(60_000)
+    assert t.fleet.outbreaks == {}
+
+
+def test_faults_of_another_type_do_not_keep_a_storm_alive():
+    t = Timeline(policy(playbook(check="other")), hosts=20)
+    fail(t, *range(1, 7))
+    t.wait(400_000)
+    for number in range(1, 20):
+        t.seen(Status.CRIT, host=f"h-{number}", check=f"check-{number}", unit="a.service")
+    recover(t, *range(1, 7))
+    t.wait(60_000)
+    assert t.fleet.outbreaks == {}
+
+
+def test_those_without_the_label_are_a_group_of_their_own():
+    t = alone(40)
+    for number in range(1, 11):
+        t.relabel(f"h-{number}", site="s")
+    for number in range(11, 41):
+        t.relabel(f"h-{number}", role="web", site=f"s{number}")
+    fail(t, 1, 2, 3, 4)
+    assert t.fleet.outbreaks == {}
+    fail(t, 5)
+    assert t.fleet.outbreaks["unit_failed"].groups == {"site=s": 5, "without role": 5}
+
+
+def test_where_nobody_has_the_label_all_are_without_it():
+    t = Timeline(policy(playbook(check="other")), hosts=17, labels={})
+    fail(t, 1, 2, 3, 4, 5)
+    assert t.fleet.outbreaks == {}
+    fail(t, 6)
+    assert t.fleet.outbreaks["unit_failed"].groups == {"without role": 6, "the fleet": 6}
+
+
+def test_the_share_is_of_a_hundred():
+    fleet = Fleet(group_size={("role", "web"): 1_000, ("role", "*"): 1_000})
+    assert storms._threshold(fleet, Storm("role", 30, 1), ("role", "web")) == 300
+
+
+def test_a_storm_is_an_incident_like_any_other():
+    t = alone()
+    fail(t, *range(1, 7))
+    storm = t.fleet.outbreaks["unit_failed"].incident
+    assert storm == "inc-7"
+    moved = [e for e in t.all(PhaseChanged) if e.incident == storm]
+    assert moved == [PhaseChanged(storm, Subject("fleet", "storm", "unit_failed"), None, Phase.ESCALATED, 0)]
+    text = "6 hosts of role=web fail unit_failed together: held, one cause is more likely than 6"
+    assert [r.text for r in t.steps[-1].reasons if r.incident == storm] == [text]
+    fail(t, 8)
+    assert "inc-8" in t.fleet.incidents
+
+
+def test_what_no_playbook_answers_is_told_why_it_waits_once():
+    t = alone()
+    fail(t, *range(1, 8))
+    held = t.fleet.incidents["inc-8"]
+    assert (held.holds, held.wake_ms) == (("storm:storm",), t.now_ms + 300_000)
+    t.wait(1_000_000)
+    said = [(r.gate, r.verdict) for s in t.steps for r in s.reasons if r.incident == "inc-8" and r.why is Why.STORM]
+    assert said == [("storm", Verdict.HOLD)]
