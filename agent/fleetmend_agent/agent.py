@@ -97,6 +97,7 @@ class Agent:
         self._orders = orders.Orders(
             self._executor,
             orders.Desk(self.runner.latest, self._order_started, self._order_ended, self.runner.ask, self.host.clock_ms),
+            orders.refused_in(self.outbox),
         )
         self.link = link.Link(self._channel, self.outbox, self._link_desk())
         self._schedule = Schedule(int(chance() * (1 << 30)))
