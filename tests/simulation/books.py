@@ -39,9 +39,10 @@ from fleetmend_controller.core.events import (
 )
 from fleetmend_controller.core.fleet import MANY_LOST_CHECK
 from fleetmend_controller.core.incidents import OPERATOR_CHECK
-from fleetmend_controller.core.model import Cost, Order, Pause, Phase, Status, Subject, Window
+from fleetmend_controller.core.model import Cost, Order, Pause, Phase, Playbook, Status, Subject, Trust, Window
 from fleetmend_controller.core.storms import STORM_CHECK
 
+LADDER = (Trust.OBSERVE, Trust.SUGGEST, Trust.ACT)
 ACTIVE = (Phase.ORDERED, Phase.RUNNING, Phase.PROVING)
 Clock = tuple[str, int]
 
@@ -98,7 +99,7 @@ class Books:
     out: dict[str, dict[str, None]] = field(default_factory=dict)
     ends: dict[str, int] = field(default_factory=dict)
     words: dict[str, End] = field(default_factory=dict)
-    seq: dict[str, int] = field(default_factory=dict)
+    seq: dict[tuple[str, str], int] = field(default_factory=dict)
     results: dict[Subject, Result] = field(default_factory=dict)
     evidence_ms: dict[Subject, int] = field(default_factory=dict)
     first_bad_ms: dict[Subject, int] = field(default_factory=dict)
@@ -111,9 +112,10 @@ class Books:
     storms: dict[str, str] = field(default_factory=dict)
     asked: dict[str, ApprovalWanted] = field(default_factory=dict)
     answers: dict[str, list[Approve]] = field(default_factory=dict)
+    withdrawn: dict[str, None] = field(default_factory=dict)
     contents: dict[tuple[str, str], tuple[object, ...]] = field(default_factory=dict)
-    denied: dict[str, None] = field(default_factory=dict)
-    demoted: dict[str, int] = field(default_factory=dict)
+    denied: dict[str, str] = field(default_factory=dict)
+    lowered: dict[str, Trust] = field(default_factory=dict)
     unproved: dict[str, int] = field(default_factory=dict)
     spoken: dict[tuple[str, str], None] = field(default_factory=dict)
     doubled: bool = False
@@ -154,10 +156,10 @@ class Books:
                 self.people[event.host] = event.until_ms
             case Approve():
                 self.answers.setdefault(event.order, []).append(event)
-            case Deny() if event.order in self.asked:
-                self.denied[event.order] = None
+            case Deny() if self._is_asked(event.order, event.what):
+                self.denied[event.order] = event.what
             case TrustRestored():
-                self.demoted.pop(event.playbook, None)
+                self.lowered.pop(event.playbook, None)
                 self.unproved.pop(event.playbook, None)
             case DeciderStarted() | ObserverDoubted():
                 self.doubt_ms = self.now_ms
@@ -176,22 +178,38 @@ class Books:
                 self.flapping[self.cases[effect.incident].tried] = self.now_ms
             case ApprovalWanted():
                 self.asked[effect.order] = effect
+                self.withdrawn.pop(effect.incident, None)
                 self.answers.pop(effect.order, None)
+                self.denied.pop(effect.order, None)
             case Closed():
                 self._closed(effect)
 
     def note_reasons(self, reasons: tuple[Reason, ...], effects: tuple[Effect, ...]) -> list[str]:
-        """Keep the record of each playbook's proofs. Returns the playbooks that were demoted now."""
+        """Keep the record of each playbook's proofs. Returns the incidents by which a playbook was demoted now."""
+        told = {
+            e.incident for e in effects if isinstance(e, Escalated) and e.why is Why.TRUST_DEMOTED and e.severity == "ticket"
+        }
         blind = {e.incident for e in effects if isinstance(e, Escalated) and e.why is Why.PROOF_TIMEOUT}
         demoted = []
         for reason in reasons:
             if reason.why in (Why.PROOF_BROKEN, Why.PROOF_TIMEOUT) and reason.incident not in blind:
                 self.unproved[reason.playbook] = self.unproved.get(reason.playbook, 0) + 1
+            elif reason.why is Why.APPROVAL_CHANGED and "anew" in reason.text:
+                self.withdrawn[reason.incident] = None
             elif reason.why is Why.HEALED:
                 self.unproved[reason.playbook] = 0
-            elif reason.why is Why.TRUST_DEMOTED and not reason.gate and reason.incident not in blind:
-                demoted.append(reason.playbook)
+            elif reason.why is Why.TRUST_DEMOTED and reason.incident in told:
+                demoted.append(reason.incident)
         return demoted
+
+    def trust(self, playbook: Playbook) -> Trust:
+        """How far a playbook may go, after demotions."""
+        return min(playbook.trust, self.lowered.get(playbook.name, Trust.ACT), key=LADDER.index)
+
+    def demote(self, playbook: Playbook) -> None:
+        """One step less, and a new count."""
+        self.lowered[playbook.name] = LADDER[max(0, LADDER.index(self.trust(playbook)) - 1)]
+        self.unproved[playbook.name] = 0
 
     def open_cases(self, kind: str) -> Iterator[Case]:
         """The open incidents of a type of check."""
@@ -207,12 +225,17 @@ class Books:
             return self.members.get((label, value), 0)
         return sum(1 for labels in self.labels.values() if not labels.get(label))
 
+    def _is_asked(self, order: str, what: str) -> bool:
+        """Whether people are asked for just this now: an answer to anything else is none."""
+        asked = self.asked.get(order)
+        return asked is not None and asked.what == what and asked.incident not in self.withdrawn
+
     def _is_new(self, event: Any) -> bool:
-        if event.outbox and event.seq <= self.seq.get(event.host, 0):
+        if event.outbox and event.seq <= self.seq.get((event.host, event.outbox), 0):
             self.doubled = True
             return False
         if event.outbox:
-            self.seq[event.host] = event.seq
+            self.seq[event.host, event.outbox] = event.seq
         return True
 
     def _order_told(self, event: OrderStarted | OrderEnded) -> None:

@@ -1,142 +1,151 @@
-"""The simulated controller: the production core with a process around it that can die at every point."""
+"""The simulated decider: the production core with a process around it that can die at every point."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fleetmend_controller.core.effects import (
-    ApprovalWanted,
-    CompareHosts,
-    Escalated,
-    RequestCheck,
-    SendOrder,
-    Step,
-    WakeAt,
-)
-from fleetmend_controller.core.events import (
-    DeciderStarted,
-    Event,
-    EvidenceConfirmed,
-    HostConnected,
-    HostEnrolled,
-    HostSilent,
-    PolicyLoaded,
-    Woken,
-)
+from fleetmend_controller.clock import Clock
+from fleetmend_controller.core.effects import ApprovalWanted, CompareHosts, Escalated, RequestCheck, SendOrder, Step, WakeAt
+from fleetmend_controller.core.events import DeciderStarted, Event, HostEnrolled, ObserverDoubted, PolicyLoaded, Woken
 from fleetmend_controller.core.flow import advance
-from fleetmend_controller.core.model import Fleet, Phase, Status, Subject
+from fleetmend_controller.core.model import Fleet
 from fleetmend_controller.core.policy import Policy
+from fleetmend_controller.decider.doubt import SelfWatch
 
-from .intake import Seen, Sent, translate
+from .comparison import Comparison
+from .gateway import Gateway
 from .memory import Memory
 from .policies import policies
 
 if TYPE_CHECKING:
-    from .host import Record, Server
     from .world import World
 
-SILENT_MS = 30_000
-EVIDENCE_OLD_MS = 10_000
 STALL_MS_MAX = 25_000
+POINTS = ("before commit", "after commit", "between effects")
 
 
 class Brain:
-    """Gateway and decider. What survives a crash is its memory: the journal."""
+    """What survives a crash is its memory: the journal."""
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.policies: tuple[Policy, ...] = policies(world.flaw, world.swarm.storms)
+        self.policies: tuple[Policy, ...] = policies(world.flaw, world.swarm)
         self.policy = self.policies[0]
         self.fleet = Fleet()
         self.memory = Memory(self.policies, snapshot_rows=max(300, 2 * world.swarm.hosts))
+        self.gateway = Gateway(world)
+        self.comparison = Comparison(world)
         self.up = False
+        self.full = self.refusing = False
+        self.stalled_until_ms = 0
         self.epoch = 0
         self.life = 0
-        self.silent: dict[str, None] = {}
-        self.seen: dict[str, Seen] = {}
-        self.skew_ms = 0
+        self.wall_skew_ms = 0
+        self._set_clock()
+
+    def _set_clock(self) -> None:
+        """The product's own clocks, over virtual time: the wall may step, the other one not."""
+        time, ns = self.world.time, 1_000_000
+        self.clock = Clock(lambda: (time.now_ms + self.wall_skew_ms) * ns, lambda: time.now_ms * ns)
+        self.self_watch = SelfWatch(self.clock.now_ms, self.clock.wall_ahead_ms)
 
     def now_ms(self) -> int:
-        """The controller's clock: steps with the swarm's leave, but never back within one life."""
-        return self.world.time.now_ms + self.skew_ms
+        """The controller's clock: it may step from one life to the next, but never back behind the journal."""
+        return self.clock.now_ms()
+
+    def later(self, act: Callable[..., object], *args: Any) -> bool:
+        """Whether the process stands still: then this happens once it goes on."""
+        waits = self.up and self.world.time.now_ms < self.stalled_until_ms
+        if waits:
+            self.world.time.at(self.stalled_until_ms, self._go_on, self.life, act, args)
+        return waits
+
+    def _go_on(self, life: int, act: Callable[..., object], args: tuple[Any, ...]) -> None:
+        if life == self.life and self.up:
+            act(*args)
+
+    # Lives.
 
     def start(self, first: bool = False) -> None:
         """Replay the journal, take the lease, begin."""
         if self.up:
             return
         self.life += 1
-        self.up = True
+        self.up, self.full, self.refusing = True, False, False
         if self.world.swarm.clock_step and not first:
-            self.skew_ms += self.world.rng.choice((0, 0, 5_000, 3_600_000))
+            self.wall_skew_ms += self.world.rng.choice((0, 0, 5_000, 3_600_000, -600_000))
         held, self.fleet = self.fleet, self.memory.replayed()
         if not first:
             self.world.checker.same_fleet(held, self.fleet)
+        self._set_clock()
+        self.clock.never_before(self.fleet.now_ms)
         self.epoch = self.fleet.epoch + 1
         self.world.say(f"controller starts with epoch {self.epoch}")
-        self.seen = {}
-        for server in self.world.servers.values():
-            server.heard_ms = self.world.time.now_ms
-        self.silent = {h.id: None for h in self.fleet.hosts.values() if h.lost_since_ms is not None}
+        self.gateway.start()
         self.take([DeciderStarted(self.now_ms(), self.epoch)])
         if first:
             self.take([PolicyLoaded(self.now_ms(), self.policy.digest, "seed")])
         self._reconcile()
-        for incident in self.fleet.incidents.values():
-            if incident.wake_ms is not None:
-                self._wake_at(incident.id, incident.wake_ms)
-        if self.up:
-            self.world.relink()
-            self.world.time.after(SILENT_MS, self._expected, self.life)
+        self._reset_timers()
+        self.gateway.open()
 
     def _reconcile(self) -> None:
         """What the host table has and the journal has not: a crash came between both."""
-        missing = [s for s in self.world.servers.values() if s.id not in self.fleet.hosts]
-        if missing:
-            self.take([HostEnrolled(self.now_ms(), s.id, s.id, dict(s.labels)) for s in missing])
+        missing = [s for s in self.world.everyone if s.id not in self.fleet.hosts]
+        self.take([HostEnrolled(self.now_ms(), s.id, s.id, dict(s.labels)) for s in missing])
+
+    def _reset_timers(self) -> None:
+        for incident in list(self.fleet.incidents.values()) if self.up else ():
+            if incident.wake_ms is not None:
+                self._wake_at(incident.id, incident.wake_ms)
 
     def crash(self, why: str = "") -> None:
         """kill -9. The journal stays."""
         if not self.up:
             return
         self.up = False
+        self.stalled_until_ms = 0
         self.world.say(f"controller dies {why}".rstrip())
-        for server in self.world.servers.values():
+        for server in self.world.everyone:
             server.linked = False
         self.world.time.after(self.world.rng.randint(200, 20_000), self.start)
 
-    def take(self, events: list[Event]) -> None:
-        """Decide, journal, perform; a crash may come before the commit, after it, or between two effects."""
+    # Decisions.
+
+    def take(self, events: list[Event]) -> bool:
+        """Decide, journal, perform; a crash may come before the commit, after it, or between two effects. True if taken."""
         if not self.up or not events:
-            return
-        rng, world = self.world.rng, self.world
-        deadly = world.swarm.controller_crash_every_ms and not world.calm and rng.random() < world.crash_chance
-        point = rng.choice(("before commit", "after commit", "between effects")) if deadly else ""
+            return self.up
+        if self.later(self.take, events):
+            return False
+        if self.full:
+            self._refused(events)
+            return False
+        rng, world, life = self.world.rng, self.world, self.life
+        deadly = world.swarm.controller_crash_every_ms and not world.calm
+        point = rng.choice(POINTS) if deadly and rng.random() < world.swarm.dies else ""
         if point == "before commit":
             if world.faulty("effect_before_commit"):
                 self._leak(events)
             self.crash(point)
-            return
-        steps = [self._decide(event) for event in events]
+            return False
+        effects = [effect for event in events for effect in self._decide(event).effects]
         self.memory.keep(self.fleet, self.policy)
         if point == "after commit":
             self.crash(point)
-            return
-        effects = [effect for step in steps for effect in step.effects]
-        done = rng.randint(0, len(effects)) if point == "between effects" else len(effects)
-        for effect in effects[:done]:
+            return False
+        orders = [effect for effect in effects if isinstance(effect, SendOrder)]
+        if deadly and orders and not point and rng.random() < world.swarm.stands_still:
+            self.crash("or stands still")
+            world.time.after(rng.randint(1_000, STALL_MS_MAX), self._awake, orders, self.epoch)
+            return False
+        for effect in effects[: rng.randint(0, len(effects))] if point else effects:
             self._perform(effect)
-        if point == "between effects":
+        if point:
             self.crash(point)
-            world.time.after(rng.randint(1_000, STALL_MS_MAX), self._awake, effects[done:], self.epoch)
-
-    def _awake(self, effects: list[Any], epoch: int) -> None:
-        """It was not dead but stood still: it goes on where it was, and another is in charge by now."""
-        for effect in effects:
-            if isinstance(effect, SendOrder):
-                self.world.say(f"a decider that stood still sends {effect.order.id} under epoch {epoch}")
-                self.world.nature.sent(effect.order)
-                self.world.network.order(self.world.servers[effect.order.host], replace(effect.order), epoch)
+        return self.up and life == self.life
 
     def _decide(self, event: Event) -> Step:
         self.world.nature.possible(event)
@@ -151,12 +160,35 @@ class Brain:
         self.world.checker.after(self.fleet, self.policy, event, step)
         return step
 
+    def _refused(self, events: list[Event]) -> None:
+        """The journal takes no row: what was decided on top is thrown away. After that nothing is decided before it does."""
+        if self.refusing:
+            return
+        self.refusing, policy = True, self.policy
+        for event in events:
+            if isinstance(event, PolicyLoaded):
+                policy = next(p for p in self.policies if p.digest == event.digest)
+            step = advance(self.fleet, event, policy)
+            if self.world.faulty("effect_after_refusal"):
+                for effect in step.effects:
+                    self._perform(effect)
+        self.fleet = self.memory.replayed()
+
     def _leak(self, events: list[Event]) -> None:
         """The flaw of a decider that sends first and writes later."""
         for event in events:
             for effect in advance(self.fleet, event, self.policy).effects:
                 self._perform(effect)
         self.fleet = self.memory.replayed()
+
+    def _awake(self, orders: list[SendOrder], epoch: int) -> None:
+        """It was not dead but stood still: it goes on where it was, and another is in charge by now."""
+        for effect in orders:
+            self.world.say(f"a decider that stood still sends {effect.order.id} under epoch {epoch}")
+            self.world.nature.sent(effect.order)
+            self.world.network.late_order(self.world.servers[effect.order.host], replace(effect.order), epoch)
+
+    # Effects.
 
     def _perform(self, effect: Any) -> None:
         match effect:
@@ -175,77 +207,68 @@ class Brain:
                 self.world.people.told(effect)
             case ApprovalWanted():
                 self.world.people.asked(effect)
-            case CompareHosts(_, check_type):
-                self.world.people.compare(check_type, self.life)
+            case CompareHosts():
+                self.comparison.wanted(effect, self.life)
 
     def _wake_at(self, incident: str, at_ms: int) -> None:
         if not self.world.faulty("timers_lost"):
-            self.world.time.at(at_ms - self.skew_ms, self._wake, incident, self.life)
+            ahead_ms = self.now_ms() - self.world.time.now_ms
+            self.world.time.at(at_ms - ahead_ms, self._wake, incident, self.life)
 
     def _wake(self, incident: str, life: int) -> None:
         found = self.fleet.incidents.get(incident)
-        if life != self.life or not self.up or found is None:
+        if life != self.life or not self.up or self.full or found is None:
             return
         # Of several wishes only the newest counts; an earlier one that passed is none.
         if found.wake_ms is not None and found.wake_ms <= self.now_ms():
             self.take([Woken(self.now_ms(), incident)])
 
-    def connected(self, server: Server) -> None:
-        """Hello."""
-        self.seen[server.id] = Seen(self._sick_of(server))
-        self.silent.pop(server.id, None)
-        self.take([HostConnected(self.now_ms(), server.id, server.boot, server.clock_ms())])
-        if self.up and not self.world.faulty("not_resent"):
-            server.send()
+    # What befalls the process, apart from death.
 
-    def heartbeat(self, server: Server) -> None:
-        """A heartbeat names what is not OK, with its newest sample."""
-        for (check, key), status in list(server.told.items()):
-            known = self.seen[server.id].statuses.get((check, key)) if self.up and server.id in self.seen else None
-            if status == known == "crit" and self._wants(Subject(server.id, check, key)):
-                sampled, clock = server.sampled[check, key], server.clock_ms()
-                self.take([EvidenceConfirmed(self.now_ms(), server.id, check, key, server.boot, sampled, clock)])
-
-    def _wants(self, subject: Subject) -> bool:
-        incident = self.fleet.incidents.get(self.fleet.by_subject.get(subject, ""))
-        waits = incident is not None and incident.phase in (Phase.OPEN, Phase.HELD)
-        return waits and self.now_ms() - incident.evidence_ms > EVIDENCE_OLD_MS
-
-    def unheard(self, server: Server) -> None:
-        """Perhaps the heartbeats of a host stopped so long ago that it is lost."""
-        silent_ms = self.world.time.now_ms - server.heard_ms
-        gone = self.up and not server.linked and silent_ms >= SILENT_MS and server.id not in self.silent
-        if gone and server.id in self.fleet.hosts:
-            self.silent[server.id] = None
-            self.take([HostSilent(self.now_ms(), server.id, silent_ms)])
-
-    def _expected(self, life: int) -> None:
-        """Hosts that were seen in an earlier life and do not come back in time."""
-        for server in self.world.servers.values() if life == self.life else ():
-            self.unheard(server)
-
-    def report(self, server: Server, records: list[Record], sent_clock: int, boot: str) -> None:
-        """A report arrives, perhaps late or twice."""
-        if not self.up or not server.linked:
+    def step_wall(self, by_ms: int) -> None:
+        """Somebody sets the machine's clock while the controller runs: it notices within a second."""
+        if self.later(self.step_wall, by_ms):
             return
-        seen = self.seen[server.id]
-        if self.world.faulty("early_ack"):
-            server.acked(records[-1].seq)
-        fresh = [record for record in records if record.seq > seen.taken]
-        done = translate(server, fresh, Sent(self.now_ms(), sent_clock, boot), seen, list(self._sick_of(server)))
-        life = self.life
-        self.take(done.events)
-        if self.up and life == self.life:
-            seen.statuses.update(done.statuses)
-            seen.taken = max(seen.taken, records[-1].seq)
-            self.world.network.ack(server, records[-1].seq)
+        self.self_watch.look()
+        self.wall_skew_ms += by_ms
+        self.world.say(f"the controller's wall clock steps by {by_ms} ms")
+        self._doubt()
 
-    def _sick_of(self, server: Server) -> dict[tuple[str, str], str]:
-        """The subjects that the decider holds for sick, with what their checks last said."""
-        found: dict[tuple[str, str], str] = {}
-        for incident_id in self.fleet.by_host.get(server.id, {}):
-            incident = self.fleet.incidents[incident_id]
-            if incident.status is not Status.OK:
-                found[incident.subject.check, incident.subject.key] = incident.status.value
-            found.update(dict.fromkeys(((s.check, s.key) for s in incident.symptoms), Status.CRIT.value))
-        return found
+    def stall(self, ms: int) -> None:
+        """The process stands still for a while; what arrives waits."""
+        if not self.up or self.stalled_until_ms > self.world.time.now_ms:
+            return
+        self.self_watch.look()
+        self.stalled_until_ms = self.world.time.now_ms + ms
+        self.world.say(f"the controller stands still for {ms} ms")
+        # Asked for first, so it is the first thing that happens then.
+        self.world.time.at(self.stalled_until_ms, self._doubt)
+
+    def _doubt(self) -> None:
+        found = self.self_watch.look() if self.up and not self.full else []
+        if found:
+            self.world.checker.was_away(self.now_ms())
+        if found and not self.world.faulty("never_doubts"):
+            self.take([ObserverDoubted(self.now_ms(), "; ".join(doubt.text for doubt in found))])
+
+    def fill_disk(self, ms: int) -> None:
+        """The journal takes no rows for a while."""
+        if self.up and not self.full:
+            self.full = True
+            self.world.say(f"the controller's disk is full for {ms} ms")
+            self.world.time.after(ms, self._disk_freed, self.life)
+
+    def _disk_freed(self, life: int) -> None:
+        if life == self.life:
+            self.free_disk()
+
+    def free_disk(self) -> None:
+        """The fleet is read back, its timers are set anew, and what was known is doubted."""
+        if not (self.up and self.full) or self.later(self.free_disk):
+            return
+        self.full = self.refusing = False
+        self.fleet = self.memory.replayed()
+        self.world.say("the controller's disk has space again")
+        self.take([ObserverDoubted(self.now_ms(), "the journal took no rows")])
+        self._reset_timers()
+        self.gateway.catch_up()

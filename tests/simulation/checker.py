@@ -9,12 +9,25 @@ from fleetmend_controller.core import invariants
 from fleetmend_controller.core.effects import ApprovalWanted, Closed, SendOrder, Step, Why
 from fleetmend_controller.core.events import Event, EvidenceConfirmed, Observed, Woken
 from fleetmend_controller.core.matching import substitute
-from fleetmend_controller.core.model import ActionStep, Ceiling, Cost, Fleet, Incident, Order, Phase, Playbook, Storm, Subject
+from fleetmend_controller.core.model import (
+    ActionStep,
+    Ceiling,
+    Cost,
+    Fleet,
+    Incident,
+    Order,
+    Phase,
+    Playbook,
+    Storm,
+    Subject,
+    Trust,
+)
 from fleetmend_controller.core.policy import MatchAnswer, Policy
 
 from . import bound, sweep, twin
 from .books import Books, Case
 from .watch.gates import WATCHES, Asked
+from .watch.storms import Storms
 
 if TYPE_CHECKING:
     from .host import Record, Server
@@ -22,12 +35,20 @@ if TYPE_CHECKING:
 
 # The whole fleet is looked through after so many events that led to something, what they touched after each.
 SWEEP_EVENTS = 100
+# So many repairs in a row that were not proved cost trust.
+UNPROVED_MAX = 3
 # A journal up to here is also read back from its first row at the end.
 REREAD_ROWS_MAX = 3_000
 
 
 class Violation(AssertionError):
     """A promise was broken; the text names seed, time and promise."""
+
+
+def _only_by_role(playbook: Playbook) -> Playbook:
+    """With the one label whose groups every version bounds."""
+    limits = replace(playbook.limits, fleet=replace(playbook.limits.fleet, also=()))
+    return replace(playbook, limits=limits)
 
 
 class Checker:
@@ -38,8 +59,10 @@ class Checker:
         self.books = Books()
         self.effects: dict[str, int] = {}
         self.running: dict[str, str] = {}
+        self.by: dict[str, Playbook] = {}
         self.epochs: dict[str, int] = {}
         self._generous: Policy | None = None
+        self._storms: Storms | None = None
         self._since_sweep = 0
 
     def fail(self, promise: str) -> None:
@@ -52,11 +75,18 @@ class Checker:
         if self._generous is None:
             policies = self.world.brain.policies
             most = Ceiling(100, max(p.ceiling.at_least for p in policies), max(p.ceiling.at_most for p in policies))
-            books = tuple(playbook for policy in policies for playbook in policy.playbooks)
+            books = tuple(_only_by_role(playbook) for policy in policies for playbook in policy.playbooks)
             of = [policy.storm for policy in policies] + [b.limits.storm for b in books if b.limits.storm is not None]
             storm = Storm("role", max(s.percent for s in of), min(s.within_ms for s in of), max(s.hosts for s in of))
             self._generous = replace(policies[0], playbooks=books, ceiling=most, storm=storm)
         return self._generous
+
+    @property
+    def storms(self) -> Storms:
+        """Made when the rules of the world are known."""
+        if self._storms is None:
+            self._storms = Storms(self.books, self.generous.storm)
+        return self._storms
 
     def before(self, event: Event) -> None:
         """Note what the event brings."""
@@ -69,19 +99,32 @@ class Checker:
         # That somebody was quiet for long enough is said at whatever comes next.
         if self.books.doubled and (step.effects or any(r.why is not Why.FLAPPING_OVER for r in step.reasons)):
             self.fail(f"{type(event).__name__} {event} was taken before, and leads to something again")
-        for playbook in self.books.note_reasons(step.reasons, step.effects):
-            self.books.demoted[playbook] = self.books.demoted.get(playbook, 0) + 1
-            self.books.unproved[playbook] = 0
+        self._trust(step)
         for effect in step.effects:
-            if isinstance(effect, Closed) and effect.why is Why.HEALED:
-                self._healed(effect)
+            if isinstance(effect, Closed):
+                self._closed(event, effect)
             new = isinstance(effect, SendOrder) and effect.order.id not in self.books.issued
             self.books.note_effect(event, effect)
+            text = "" if isinstance(effect, Closed) else self.storms.watch(event, effect)
+            if text:
+                self.fail(text)
             if new and isinstance(effect, SendOrder):
                 self._issued(fleet, policy, effect.order)
             elif isinstance(effect, ApprovalWanted):
                 self._asked(fleet, effect)
         self._sweep(fleet, event, step)
+
+    def _trust(self, step: Step) -> None:
+        """A playbook whose proofs fail one after the other may do less from then on, if it may do anything."""
+        for incident_id in self.books.note_reasons(step.reasons, step.effects):
+            self.books.demote(self.by[incident_id])
+        for name, count in self.books.unproved.items():
+            if count >= UNPROVED_MAX and self.books.lowered.get(name) is not Trust.OBSERVE:
+                self.fail(f"{name} keeps its trust after {count} repairs that were not proved")
+
+    def was_away(self, now_ms: int) -> None:
+        """The controller stood still, or its clock was set: what it knew from before is no evidence."""
+        self.books.doubt_ms = max(self.books.doubt_ms, now_ms)
 
     def _sweep(self, fleet: Fleet, event: Event, step: Step) -> None:
         self._since_sweep += 1
@@ -115,6 +158,7 @@ class Checker:
         if not isinstance(step, ActionStep) or (step.action, step.cost) != (order.action, order.cost):
             self.fail(f"{order.id} is not step {incident.step} of {playbook.name}")
             return
+        self.by[order.incident] = playbook
         asked = Asked(self.books, order, case, playbook, step, policy, self.generous.storm)
         for watch in WATCHES.values():
             text = watch(asked)
@@ -155,6 +199,8 @@ class Checker:
             self.fail(f"{order.id} ran {self.effects[order.id]} times on {server.id}")
         if order.id not in self.books.issued:
             self.fail(f"{order.id} runs although it was never journalled")
+        if order.id in self.books.words or any(r.order == order.id and r.kind == "ended" for r in server.outbox):
+            self.fail(f"{order.id} runs although its end was told already")
         if order.boot != server.boot or server.clock_ms() > order.expires_clock_ms:
             self.fail(f"{order.id} runs after its expiry or on another boot")
         if epoch < self.epochs.get(server.id, 0):
@@ -181,6 +227,13 @@ class Checker:
             kind = {"started": "OrderStarted", "ended": "OrderEnded"}.get(record.kind, "")
             if kind and (kind, record.order) not in self.books.spoken:
                 self.fail(f"{server.id} may forget that {record.order} {record.kind}, and the journal does not hold it")
+
+    def _closed(self, event: Event, effect: Closed) -> None:
+        text = self.storms.watch(event, effect)
+        if text:
+            self.fail(text)
+        if effect.why is Why.HEALED:
+            self._healed(effect)
 
     # Proof.
 
@@ -250,7 +303,7 @@ class Checker:
     def _known(self, server: Server, part: str, subjects: list[Subject]) -> None:
         fleet = self.world.brain.fleet
         known = [s for s in subjects if s in fleet.by_subject or s in fleet.symptom_of]
-        if part in server.bad and not known:
+        if server.is_sick(part) and not known:
             self.fail(f"{part} on {server.id} is sick and nobody knows")
-        if part not in server.bad and known:
+        if not server.is_sick(part) and known:
             self.fail(f"{part} on {server.id} is well and still has an incident")

@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from fleetmend_controller.core import fleet, orders, proof, repair
+from fleetmend_controller.core import ending, fleet, orders, permission, proof, repair, standing, storms
+from fleetmend_controller.core.effects import Escalated, Why
+from fleetmend_controller.core.gates import approval, fleet_budget
 from fleetmend_controller.core.model import Status
+from fleetmend_controller.core.transitions import Trigger
+
+from .policies import GATES
 
 Patch = tuple[Any, str, Callable[..., Any]]
 
@@ -43,6 +48,22 @@ def broken_by(flaw: Flaw) -> Iterator[None]:
             patch.stop()
 
 
+# Orders of one host must cross a change of deciders: much is sick at once, nothing holds it, who decides often stands still.
+CROSSING = (
+    ("hosts", 8), ("units", 3), ("fault_every_ms", 40_000), ("duration_ms", 1_200_000), ("controller_crash_every_ms", 600_000),
+    ("delay_ms", 3_000), ("action_ms", 50), ("loss", 0.4), ("dies", 0.0), ("stands_still", 0.3), ("rules", 0), ("cursed", 0.2),
+    ("storms", False), ("reload_every_ms", 0), ("pause_every_ms", 0), ("window_every_ms", 0), ("presence_every_ms", 0),
+    ("cut_every_ms", 0), ("reboot_every_ms", 0), ("partition_every_ms", 0), ("agent_crash_every_ms", 0),
+)  # fmt: skip
+# Disks are full now and then, and words of that are long on their way.
+REFUSING = (
+    ("hosts", 8), ("units", 3), ("fault_every_ms", 40_000), ("duration_ms", 1_200_000), ("delay_ms", 3_000), ("loss", 0.4),
+    ("disk_full_every_ms", 60_000), ("partition_every_ms", 60_000), ("reload_every_ms", 0), ("pause_every_ms", 0),
+    ("window_every_ms", 0), ("cut_every_ms", 0), ("storms", False),
+)  # fmt: skip
+_REAL_HOLD = orders.hold_budget
+
+
 def _no_budget(*_: object) -> None:
     """Forget to take a place in the budget."""
 
@@ -60,50 +81,94 @@ def _release_early(turn: Any, incident: Any, host: Any, by: str) -> None:
     incident.groups = ()
 
 
-# Orders of one host must cross a change of deciders: the controller dies often, and what it sent is long on its way.
-CROSSING = (
-    ("hosts", 3), ("units", 3), ("fault_every_ms", 20_000), ("duration_ms", 600_000), ("controller_crash_every_ms", 20_000),
-    ("delay_ms", 3_000), ("action_ms", 50), ("loss", 0.2), ("reload_every_ms", 0), ("storms", False),
-)  # fmt: skip
-
-_REAL_HOLD = orders.hold_budget
-
-
 def _any_ok_proves(turn: Any, incident: Any, step: Any, event: Any) -> Any:
     return proof.ProofAnswer.PROVED if event.status is Status.OK else proof.ProofAnswer.OPEN
 
 
-def _forget_attempt(turn: Any, host: Any, incident: Any, playbook: Any) -> None:
-    """Forget to count a try."""
+def _open(*_: object) -> Any:
+    return proof.ProofAnswer.OPEN
 
 
-FLAWS: tuple[Flaw, ...] = (
-    Flaw("pause_ignored", "healing goes on although it is paused", "gate:paused"),
-    Flaw("stale_evidence", "orders on old or unknown evidence", "gate:evidence_fresh"),
-    Flaw("blips_acted_on", "orders before the fault lasted long enough", "gate:fault_duration"),
-    Flaw("two_at_once", "two disruptive actions on one host", "gate:one_at_a_time"),
-    Flaw("no_back_off", "tries without limit or pause", "gate:attempts"),
-    Flaw("host_rate_ignored", "a playbook acts on one host without bound", "gate:per_host"),
-    Flaw("budget_ignored", "too many hosts of a group at once", "gate:fleet_budget"),
+def _nothing(*_: object) -> None:
+    """Forget to count a try, to give up, to lower trust."""
+
+
+def _nobody(*_: object) -> dict[Any, int]:
+    """Count nobody as sick."""
+    return {}
+
+
+def _same(*_: object) -> str:
+    """What is asked for is always the same."""
+    return "same"
+
+
+def _credit(turn: Any, incident: Any) -> None:
+    """Healed, whoever did it."""
+    ending.end(turn, incident, Trigger.PROVED, Why.HEALED, "healed")
+
+
+def _plenty(*_: object) -> int:
+    """No ceiling."""
+    return 1_000
+
+
+def _page_again(turn: Any, incident: Any, outbreak: Any, difference: Any = ()) -> None:
+    """Page at each look."""
+    turn.do(Escalated(incident.id, incident.subject, "ann", "page", Why.STORM, "storm"))
+
+
+# Every gate there is: one that nobody watches fails the test.
+SKIPPED = tuple(Flaw(f"gate:{gate.name}", f"nobody asks: {gate.question}", f"gate:{gate.name}") for gate in GATES)
+
+IN_THE_CORE: tuple[Flaw, ...] = (
     Flaw("budget_not_taken", "an order takes no place in the budget", patches=((orders, "hold_budget", _no_budget),)),
     Flaw("budget_after_the_fact", "the budget is given back at once", patches=((orders, "hold_budget", _release_early),)),
-    Flaw("attempts_not_counted", "a try is not counted", patches=((orders, "count_order", _forget_attempt),)),
+    Flaw("ceiling_ignored", "the whole fleet at once", patches=((fleet_budget, "fleet_allowance", _plenty),)),
+    Flaw("attempts_not_counted", "a try is not counted", patches=((orders, "count_order", _nothing),)),
     Flaw("old_results_prove", "a result from before the action counts", patches=((proof, "_counts", lambda *_: True),)),
     Flaw("one_ok_proves", "the first OK ends the watch", patches=((proof, "judge", _any_ok_proves),)),
+    Flaw(
+        "symptoms_ignored",
+        "healed while another check fails",
+        patches=((proof, "spoiler", lambda *_: ""), (proof, "spoiled", _open)),
+    ),
+    Flaw("unknown_is_credited", "an order without word heals", patches=((repair, "_recovered", _credit),)),
     Flaw("doubles_taken", "a record that was seen already counts again", patches=((fleet, "is_new", lambda *_: True),)),
-    Flaw("late_word_taken", "nobody gives up on an order without word", patches=((repair, "order_overdue", lambda *_: None),)),
+    Flaw("late_word_taken", "nobody gives up on an order without word", patches=((repair, "order_overdue", _nothing),)),
+    Flaw("never_demoted", "a playbook that fails and fails keeps its trust", patches=((standing, "failed", _nothing),)),
+    Flaw("storm_over_too_soon", "a storm ends while all are sick", patches=((storms, "_sick", _nobody),)),
+    Flaw("storm_paged_again", "a storm pages more than once", patches=((storms, "tell", _page_again),)),
+    Flaw(
+        "approval_by_name_only",
+        "a yes is for whatever the order does by then",
+        patches=((approval, "digest", _same), (permission, "digest", _same)),
+    ),
+    Flaw("one_person_is_two", "a person counts once a role", patches=((approval, "person", lambda by: by),)),
+)
+IN_THE_PROCESSES: tuple[Flaw, ...] = (
     Flaw("ledger_ignored", "the executor runs an order that it knows", "ledger_ignored"),
     Flaw(
         "epoch_not_checked",
         "an order of a deposed decider runs",
         "epoch_not_checked",
         swarm=CROSSING,
-        why="seal, ledger and expiry stop nearly all of those orders before their epoch is looked at",
+        why="ledger and expiry stop nearly all of those orders before their epoch is looked at",
     ),
     Flaw("expiry_not_checked", "an order runs after its time or on another boot", "expiry_not_checked"),
+    Flaw(
+        "refusal_forgotten",
+        "the agent hands on what it has refused",
+        "refusal_forgotten",
+        swarm=REFUSING,
+        why="a full disk must come free in the seconds between an order's refusal and the journal's knowing of it",
+    ),
     Flaw("acknowledged_too_early", "a report is acknowledged before the journal holds it", "early_ack"),
     Flaw("effect_before_commit", "an order leaves before the journal holds it", "effect_before_commit"),
+    Flaw("effect_after_refusal", "an order leaves although the journal took no row", "effect_after_refusal"),
+    Flaw("never_doubts", "the controller does not notice that it was away", "never_doubts"),
     Flaw("timers_not_journalled", "a wake-up is not in the journal", "timers_not_journalled"),
     Flaw("timers_lost", "a wake-up is never set", "timers_lost"),
     Flaw("not_resent", "an unacknowledged record is not sent again", "not_resent"),
 )
+FLAWS = (*SKIPPED, *IN_THE_CORE, *IN_THE_PROCESSES)

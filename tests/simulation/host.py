@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from fleetmend_controller.core.model import Cost, Order, Outcome
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 
 REPORT_RECORDS_MAX = 20
+PID_MS = 120_000
+# Refusals of the agent itself; of all others the ledger of the executor knows.
+AGENT_WORDS = ("executor_unreachable", "unreadable")
 
 SubjectKey = tuple[str, str]
 
@@ -55,6 +58,8 @@ class Record:
     refusal: str = ""
     clock_ms: int = 0
     states: tuple[Record, ...] = ()
+    box: str = ""
+    on_disk: bool = True
 
 
 @dataclass(slots=True)
@@ -67,7 +72,10 @@ class Ledger:
 
 @dataclass(slots=True)
 class Server:
-    """The host `id`. `bad` are the parts that are sick in truth; `told` what the agent last reported in this life of it."""
+    """The host `id`. `bad` are the parts that are sick in truth, `half` those of which only the first check is well.
+
+    `told` is what the agent last reported in this life of it.
+    """
 
     world: World
     id: str
@@ -78,6 +86,7 @@ class Server:
     booted_ms: int = 0
     bad: dict[str, None] = field(default_factory=dict)
     cursed: dict[str, None] = field(default_factory=dict)
+    half: dict[str, None] = field(default_factory=dict)
     grown: int = 0
     told: dict[SubjectKey, str] = field(default_factory=dict)
     sampled: dict[SubjectKey, int] = field(default_factory=dict)
@@ -92,11 +101,18 @@ class Server:
     attended: bool = False
     life: int = 0
     heard_ms: int = 0
+    session: int = 0
     boot: str = ""
+    box: str = ""
+    boxes: int = 0
+    disk_full: bool = False
+    refused: dict[str, None] = field(default_factory=dict)
+    release: str = "1.0"
 
     def __post_init__(self) -> None:
-        """The first boot has its id."""
+        """The first boot has its id, and its outbox."""
         self.boot = f"{self.id}-boot-{self.boot_number}"
+        self._begin_outbox()
 
     @property
     def reachable(self) -> bool:
@@ -108,18 +124,26 @@ class Server:
         elapsed_ms = self.world.time.now_ms - self.booted_ms
         return elapsed_ms + elapsed_ms * self.drift_ppm // 1_000_000
 
-    def status(self, part: Part) -> str:
+    def status(self, part: Part, check: str) -> str:
         """What a check would say now."""
         unknown = self.world.swarm.unknown
         if unknown and not self.world.calm and self.world.rng.random() < unknown:
             return "unknown"
-        return "crit" if part.name in self.bad else "ok"
+        half = part.name in self.half and check != part.checks[0][0]
+        return "crit" if half or part.name in self.bad else "ok"
+
+    def is_sick(self, part: str) -> bool:
+        """In truth."""
+        return part in self.bad or part in self.half
 
     def finding(self, part: Part) -> dict[str, str]:
         """The facts that a playbook may use."""
         if part.checks[0][1] == "filesystem_space":
-            return {"mount": part.name, "largest": f"{part.name}/dump-{self.grown}"}
-        return {"unit": part.name} if part.name.endswith(".service") else {"what": part.name}
+            return {"mount": part.name}
+        if part.name.endswith(".service"):
+            # A process that fails is another one every now and then.
+            return {"unit": part.name, "pid": f"{self.boot_number}-{self.grown}-{self.clock_ms() // PID_MS}"}
+        return {"what": part.name}
 
     def look(self, part: Part, requested: str = "") -> None:
         """The agent runs the part's checks and reports what changed. `requested`: only this check, reported in any case."""
@@ -128,7 +152,7 @@ class Server:
         for check, check_type in part.checks:
             if requested and check != requested:
                 continue
-            status, subject = self.status(part), (check, part.name)
+            status, subject = self.status(part, check), (check, part.name)
             changed = self.told.get(subject, "ok") != status
             self.told[subject] = status
             self.sampled[subject] = self.clock_ms()
@@ -152,8 +176,6 @@ class Server:
         """Somebody wants a fresh result."""
         part = next((p for p in self.parts if p.name == key and any(name == check for name, _ in p.checks)), None)
         if part is not None:
-            if self.world.rng.random() < 0.1:
-                self.grown += 1
             self.look(part, check)
 
     def snapshot(self) -> None:
@@ -168,7 +190,7 @@ class Server:
 
     def add(self, record: Record) -> None:
         """Into the durable outbox, and out at once if there is a stream."""
-        record.seq = self.next_seq
+        record.seq, record.box, record.on_disk = self.next_seq, self.box, not self.disk_full
         self.next_seq += 1
         self.outbox.append(record)
         self.world.nature.recorded(self, record)
@@ -181,9 +203,9 @@ class Server:
             # A stream keeps order: what is sent is always the oldest that is not acknowledged.
             self.world.network.to_controller(self, self.outbox[-1:] if only_new else self.outbox[:REPORT_RECORDS_MAX])
 
-    def acked(self, seq: int) -> None:
-        """The journal holds everything up to seq."""
-        if self.outbox and self.outbox[0].seq <= seq:
+    def acked(self, box: str, seq: int) -> None:
+        """The journal holds everything of this outbox up to seq."""
+        if box == self.box and self.outbox and self.outbox[0].seq <= seq:
             self.world.checker.acknowledged(self, [r for r in self.outbox if r.seq <= seq])
             self.outbox = [r for r in self.outbox if r.seq > seq]
 
@@ -192,6 +214,10 @@ class Server:
         if not (self.up and self.agent_up):
             return
         self.world.nature.received(self, order)
+        if order.id in self.refused and not self.world.faulty("refusal_forgotten"):
+            # The controller was told that it will not run, and may have given another one by now.
+            self._refuse(order)
+            return
         gone = bool(order.check) and self.told.get((order.check, order.key)) == "ok"
         if gone and order.id not in self.ledger.begun:
             # Withdrawn: the ledger has its end, and a copy that is still on its way cannot run when the fault is back.
@@ -203,6 +229,11 @@ class Server:
 
     def _end(self, order: Order, outcome: Outcome, refusal: str = "") -> None:
         self.add(Record(0, self.boot, "ended", order=order.id, outcome=outcome, refusal=refusal, clock_ms=self.clock_ms()))
+
+    def _refuse(self, order: Order, word: str = "executor_unreachable") -> None:
+        """The executor recorded nothing, so the agent answers: for good."""
+        self.refused[order.id] = None
+        self._end(order, Outcome.REFUSED, word)
 
     def _execute(self, order: Order, epoch: int) -> None:
         """The executor: checks, ledger, effect."""
@@ -216,12 +247,16 @@ class Server:
                 self._end(order, Outcome.UNKNOWN)
             return
         if not world.faulty("epoch_not_checked") and epoch < self.ledger.epoch:
-            self._end(order, Outcome.REFUSED)
+            self._refuse(order, "unreadable")
             return
         late = order.boot != self.boot or self.clock_ms() > order.expires_clock_ms
         if late and not world.faulty("expiry_not_checked"):
             self.ledger.begun[order.id] = Outcome.EXPIRED
             self._end(order, Outcome.EXPIRED, "expired")
+            return
+        if self.disk_full:
+            # Nothing is recorded, so nothing runs; the agent tries a few times and says so.
+            self._refuse(order)
             return
         self.ledger.epoch = max(epoch, self.ledger.epoch)
         self.ledger.begun[order.id] = None
@@ -245,7 +280,7 @@ class Server:
         works = world.rng.random() >= world.swarm.action_fails
         target = str(dict(order.params).get("unit") or dict(order.params).get("mount", ""))
         if works and target not in self.cursed and order.cost is not Cost.HARMLESS:
-            self.bad.pop(target, None)
+            self._mend(target)
         world.checker.finished(self, order)
         if dies:
             world.say(f"{self.id} executor dies after the effect of {order.id}, before its end is written")
@@ -260,10 +295,22 @@ class Server:
             if part.name == target:
                 self.look(part, part.checks[0][0])
 
+    def _mend(self, target: str) -> None:
+        """A part is well again, or only half of it."""
+        self.bad.pop(target, None)
+        self.half.pop(target, None)
+        part = next((p for p in self.parts if p.name == target), None)
+        if part is not None and len(part.checks) > 1 and self.world.rng.random() < self.world.swarm.half_heals:
+            self.half[target] = None
+
     def crash_agent(self, back: Callable[[], None]) -> None:
-        """kill -9 of the agent: the outbox stays, everything else is forgotten."""
+        """kill -9 of the agent: the outbox stays as far as it is on disk, everything else is forgotten."""
         self.agent_up = False
         self._forget()
+        if any(not record.on_disk for record in self.outbox) or self.disk_full:
+            # Numbers may have been given that no disk remembers: none of them may be used for anything else.
+            self.outbox = [record for record in self.outbox if record.on_disk]
+            self._begin_outbox()
         self.world.time.after(self.world.rng.randint(100, 5_000), back)
 
     def power_off(self, back: Callable[[], None]) -> None:
@@ -271,6 +318,9 @@ class Server:
         self.up = self.agent_up = False
         self._forget()
         self.acting.clear()
+        # A power cut takes with it what no disk has yet.
+        kept = len(self.outbox) if self.world.rng.random() < 0.5 else self.world.rng.randint(0, len(self.outbox))
+        self.outbox = [record for record in self.outbox[:kept] if record.on_disk]
         self.world.checker.powered_off(self)
         self.world.nature.off(self)
         self.world.time.after(self.world.rng.randint(5_000, 90_000), back)
@@ -282,10 +332,35 @@ class Server:
         self.boot = f"{self.id}-boot-{self.boot_number}"
         self.booted_ms = self.world.time.now_ms
         self.bad = {name: None for name in self.bad if name in self.cursed}
+        self.half = {}
+        self._begin_outbox()
         self.world.nature.on(self)
+
+    def fill_disk(self, ms: int) -> None:
+        """The outbox goes to memory, and the executor takes nothing on."""
+        if not self.disk_full:
+            self.disk_full = True
+            self.world.say(f"{self.id} disk is full for {ms} ms")
+            self.world.time.after(ms, self.free_disk)
+
+    def free_disk(self) -> None:
+        """What waits in memory is written down."""
+        self.disk_full = False
+        for record in self.outbox:
+            record.on_disk = True
+
+    def _begin_outbox(self) -> None:
+        """A new one, which carries over what was left, under new numbers."""
+        self.boxes += 1
+        self.box, self.next_seq = f"box-{self.id}-{self.boxes}", 1
+        self.outbox = [replace(record, seq=number, box=self.box) for number, record in enumerate(self.outbox, 1)]
+        self.next_seq += len(self.outbox)
+        for record in self.outbox:
+            self.world.nature.recorded(self, record)
 
     def _forget(self) -> None:
         self.world.unlink(self)
         self.life += 1
         self.told = {}
         self.sampled = {}
+        self.refused = {r.order: None for r in self.outbox if r.refusal in AGENT_WORDS}

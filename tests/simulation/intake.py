@@ -17,10 +17,16 @@ SubjectKey = tuple[str, str]
 
 @dataclass(slots=True)
 class Seen:
-    """What one stream remembers: the last status of each subject, and up to where its records were taken."""
+    """What one stream remembers: the last status of each subject, and up to where the records of its outbox were taken."""
 
     statuses: dict[SubjectKey, str] = field(default_factory=dict)
+    box: str = ""
     taken: int = 0
+
+    def begin(self, box: str) -> None:
+        """Records of another outbox have other numbers."""
+        if box != self.box:
+            self.box, self.taken = box, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ def translate(server: Server, records: list[Record], sent: Sent, seen: Seen, sic
         before = len(done.events)
         _one(server.id, record, sent, seen, sick, done)
         if len(done.events) > before:
-            done.events[-1] = replace(done.events[-1], outbox=f"box-{server.id}", seq=record.seq)  # type: ignore[call-arg]
+            done.events[-1] = replace(done.events[-1], outbox=record.box, seq=record.seq)  # type: ignore[call-arg]
     return done
 
 

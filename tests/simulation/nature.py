@@ -6,6 +6,7 @@ that the controller believes.
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from fleetmend_controller.core.events import (
     Observed,
     OrderEnded,
     OrderStarted,
+    PersonSeen,
     PolicyLoaded,
 )
 from fleetmend_controller.core.model import Order, Outcome, Subject
@@ -45,7 +47,7 @@ class Boot:
     since_ms: int
     until_ms: int | None = None
     hello_ms: int = 0
-    told_seq: int = 0
+    told: tuple[str, int] = ("", 0)
     told_ms: int = 0
 
 
@@ -65,7 +67,7 @@ class Nature:
     world: World
     boots: dict[str, dict[str, Boot]] = field(default_factory=dict)
     samples: dict[Subject, deque[Sample]] = field(default_factory=dict)
-    records: dict[tuple[str, int], Record] = field(default_factory=dict)
+    records: dict[tuple[str, str, int], Record] = field(default_factory=dict)
     sent_ms: dict[str, int] = field(default_factory=dict)
     at_host: dict[str, str] = field(default_factory=dict)
     begun: dict[str, Begun] = field(default_factory=dict)
@@ -96,9 +98,10 @@ class Nature:
         known.append((server.boot, server.sampled[subject], status))
 
     def recorded(self, server: Server, record: Record) -> None:
-        """An agent put a record into its outbox."""
-        self._must_be_on(server, "records something")
-        self.records[server.id, record.seq] = record
+        """An agent put a record into its outbox, or carried it over into a new one."""
+        if record.boot == server.boot:
+            self._must_be_on(server, "records something")
+        self.records[server.id, record.box, record.seq] = copy.copy(record)
 
     def sent(self, order: Order) -> None:
         """The controller handed an order to the network."""
@@ -157,13 +160,13 @@ class Nature:
     def observed(self, event: Observed) -> None:
         """What an agent reports a check has seen, at that moment of that boot."""
         if event.outbox:
-            self._record(event, event.seq, event.boot)
+            self._record(event, event.boot)
         sample = (event.boot, event.sampled_clock_ms, event.status.value)
         gone = event.finding.get("gone") is True
         if not gone and not self._was_seen(Subject(event.host, event.check, event.key), sample):
             self.refuse(f"{event.host} reports {event.check} {event.key} as {event.status.value}, which no check saw")
         self._clock(event.host, event.boot, event.sampled_clock_ms)
-        self._in_order(event.host, event.boot, event.seq, event.sampled_clock_ms)
+        self._in_order(event, event.sampled_clock_ms)
         if event.clock_ms < event.sampled_clock_ms:
             self.refuse(f"{event.host} reports a sample from its future")
 
@@ -175,7 +178,7 @@ class Nature:
 
     def order_started(self, event: OrderStarted) -> None:
         """Begun where it was sent to, and after it was sent."""
-        self._record(event, event.seq, "")
+        self._record(event, "")
         begun = self.begun.get(event.order)
         if begun is None or begun.host != event.host:
             self.refuse(f"{event.host} says that it began {event.order}, which it did not")
@@ -184,9 +187,9 @@ class Nature:
 
     def order_ended(self, event: OrderEnded) -> None:
         """Ended after it began; refused only where it arrived."""
-        self._record(event, event.seq, event.boot)
+        self._record(event, event.boot)
         self._clock(event.host, event.boot, event.ended_clock_ms)
-        self._in_order(event.host, event.boot, event.seq, event.ended_clock_ms)
+        self._in_order(event, event.ended_clock_ms)
         begun = self.begun.get(event.order)
         if event.outcome in (Outcome.DONE, Outcome.FAILED, Outcome.UNKNOWN) and begun is None:
             self.refuse(f"{event.host} says that {event.order} is {event.outcome.value}, and it never began")
@@ -199,6 +202,10 @@ class Nature:
         """Nobody approves what was shown to nobody."""
         if (event.order, event.what) not in self.shown:
             self.refuse(f"{event.by} approves {event.order} ({event.what}), which nobody was asked for")
+
+    def person(self, event: PersonSeen) -> None:
+        """Who works on a machine works on one that is on."""
+        self._must_be_on(self.world.servers[event.host], "says that somebody works there")
 
     def started(self, event: DeciderStarted) -> None:
         """Epochs rise."""
@@ -215,22 +222,23 @@ class Nature:
         known = self.samples.get(subject)
         return bool(known) and (known[-1] == sample or sample in known)
 
-    def _record(self, event: Any, seq: int, boot: str) -> None:
-        record = self.records.get((event.host, seq))
+    def _record(self, event: Any, boot: str) -> None:
+        record = self.records.get((event.host, event.outbox, event.seq))
         if record is None:
-            self.refuse(f"{event.host} speaks with record {seq}, which it never wrote")
+            self.refuse(f"{event.host} speaks with record {event.seq} of {event.outbox}, which it never wrote")
         elif boot and record.boot != boot:
             self.refuse(f"{event.host} speaks of {boot} with a record of {record.boot}")
 
-    def _in_order(self, host: str, name: str, seq: int, clock_ms: int) -> None:
+    def _in_order(self, event: Observed | OrderEnded, clock_ms: int) -> None:
         """What an agent writes later bears a later clock."""
-        boot = self.boots[host][name]
-        record = self.records.get((host, seq))
-        if seq <= boot.told_seq or (record is not None and record.kind == "snapshot"):
+        boot, number = self.boots[event.host][event.boot], (event.outbox, event.seq)
+        record = self.records.get((event.host, *number))
+        if record is None or record.kind == "snapshot":
             return
-        if clock_ms < boot.told_ms:
-            self.refuse(f"the clock of {name} goes backwards from record {boot.told_seq} to {seq}")
-        boot.told_seq, boot.told_ms = seq, clock_ms
+        if number[0] == boot.told[0] and number[1] > boot.told[1] and clock_ms < boot.told_ms:
+            self.refuse(f"the clock of {event.boot} goes backwards from record {boot.told} to {number}")
+        if number[0] != boot.told[0] or number[1] > boot.told[1]:
+            boot.told, boot.told_ms = number, clock_ms
 
     def _clock(self, host: str, name: str, clock_ms: int) -> None:
         """A clock lies within its boot."""
@@ -252,6 +260,7 @@ _JUDGES: dict[type, Callable[[Nature, Any], None]] = {
     OrderStarted: Nature.order_started,
     OrderEnded: Nature.order_ended,
     Approve: Nature.approve,
+    PersonSeen: Nature.person,
     DeciderStarted: Nature.started,
     PolicyLoaded: Nature.loaded,
 }

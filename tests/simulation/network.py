@@ -1,4 +1,7 @@
-"""The way between hosts and controller. It loses, delays, doubles and reorders; in the calm it does nothing of that."""
+"""The way between hosts and controller. It loses, delays, doubles and reorders; in the calm it does nothing of that.
+
+With a stream goes what is still in it: nothing of an earlier one arrives on the next.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,6 @@ from fleetmend_controller.core.model import Order
 if TYPE_CHECKING:
     from .host import Record, Server
     from .world import World
-
-# A decider that stalls between commit and send is late by more than the network: until the next one commands already.
-STALL_FACTOR = 8
 
 
 class Network:
@@ -31,33 +31,41 @@ class Network:
         return (first, w.rng.randint(1, w.swarm.delay_ms)) if w.rng.random() < w.swarm.doubled else (first,)
 
     def to_controller(self, server: Server, records: list[Record]) -> None:
-        """A report; what is in flight when a partition begins arrives or not like any other."""
-        brain, sent_clock, boot = self.world.brain, server.clock_ms(), server.boot
+        """A report."""
+        sent_clock, boot, session = server.clock_ms(), server.boot, server.session
         for delay in self._fates():
-            self.world.time.after(delay, brain.report, server, records, sent_clock, boot)
+            self.world.time.after(delay, self._report, server, session, records, sent_clock, boot)
 
-    def ack(self, server: Server, seq: int) -> None:
+    def _report(self, server: Server, session: int, records: list[Record], sent_clock: int, boot: str) -> None:
+        if session == server.session:
+            self.world.brain.gateway.report(server, records, sent_clock, boot)
+
+    def ack(self, server: Server, last: Record) -> None:
         """The controller's acknowledgement."""
         for delay in self._fates():
-            self.world.time.after(delay, server.acked, seq)
+            self.world.time.after(delay, server.acked, last.box, last.seq)
 
     def order(self, server: Server, order: Order, epoch: int) -> None:
         """An order on its way to a host."""
-        late = STALL_FACTOR if not self.world.calm and self.world.rng.random() < 0.25 else 1
         for delay in self._fates():
-            self.world.time.after(delay * late, self._deliver, server, order, epoch)
+            self.world.time.after(delay, self._deliver, server, server.session, order, epoch)
+
+    def late_order(self, server: Server, order: Order, epoch: int) -> None:
+        """An order of a decider that stood still: it comes by whatever way is open."""
+        for delay in self._fates():
+            self.world.time.after(delay, self._deliver, server, 0, order, epoch)
 
     def check(self, server: Server, check: str, key: str) -> None:
         """A wish for a fresh result."""
         for delay in self._fates():
-            self.world.time.after(delay, self._ask, server, check, key)
+            self.world.time.after(delay, self._ask, server, server.session, check, key)
 
     @staticmethod
-    def _deliver(server: Server, order: Order, epoch: int) -> None:
-        if not server.partitioned:
+    def _deliver(server: Server, session: int, order: Order, epoch: int) -> None:
+        if not server.partitioned and session in (0, server.session):
             server.receive_order(order, epoch)
 
     @staticmethod
-    def _ask(server: Server, check: str, key: str) -> None:
-        if not server.partitioned:
+    def _ask(server: Server, session: int, check: str, key: str) -> None:
+        if not server.partitioned and session == server.session:
             server.asked(check, key)

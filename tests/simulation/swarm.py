@@ -20,7 +20,11 @@ FAULTS_MAX = 250
 class Swarm:
     """The dangers of one world. Probabilities are for one message, action or question; `*_every_ms` are mean times, 0: never.
 
-    Faults, partitions, reboots and crashes of agents come in that mean time to each host, the rest to the fleet as a whole.
+    `dies`: where the controller dies at all, also at so many of its decisions, before or after it wrote them down. With so many
+    orders (`stands_still`) it only seems to: it sends them when another one is in charge already.
+
+    Faults, partitions, reboots, crashes of agents and full disks come in that mean time to each host, the rest to the fleet as
+    a whole. `rules` is the version of the playbooks that is in force first.
     """
 
     hosts: int
@@ -30,10 +34,13 @@ class Swarm:
     flap: float = 0.0
     cursed: float = 0.0
     action_fails: float = 0.0
+    half_heals: float = 0.0
     action_ms: int = 2_000
     loss: float = 0.0
     doubled: float = 0.0
     delay_ms: int = 50
+    dies: float = 0.01
+    stands_still: float = 0.03
     partition_every_ms: int = 0
     controller_crash_every_ms: int = 0
     agent_crash_every_ms: int = 0
@@ -44,9 +51,19 @@ class Swarm:
     run_every_ms: int = 0
     unknown: float = 0.0
     missed: float = 0.0
+    drift_ppm: int = 0
+    window_every_ms: int = 0
+    presence_every_ms: int = 0
+    cut_every_ms: int = 0
+    release_every_ms: int = 0
+    wall_step_every_ms: int = 0
+    stall_every_ms: int = 0
+    journal_full_every_ms: int = 0
+    disk_full_every_ms: int = 0
     mass_fault: bool = False
     clock_step: bool = False
     storms: bool = False
+    rules: int = 0
     quiet: bool = False
 
 
@@ -81,9 +98,21 @@ def draw(rng: random.Random) -> Swarm:
         run_every_ms=sometimes(60_000, 600_000),
         unknown=maybe(0.1),
         missed=maybe(0.1),
+        half_heals=maybe(0.4),
+        dies=rng.choice((0.003, 0.01, 0.05)),
+        drift_ppm=int(maybe(200)),
+        window_every_ms=sometimes(100_000, 900_000),
+        presence_every_ms=sometimes(60_000, 600_000),
+        cut_every_ms=sometimes(300_000, 1_800_000),
+        release_every_ms=sometimes(300_000, 1_800_000),
+        wall_step_every_ms=sometimes(200_000, 1_200_000),
+        stall_every_ms=sometimes(200_000, 1_200_000),
+        journal_full_every_ms=sometimes(200_000, 1_200_000),
+        disk_full_every_ms=sometimes(300_000, 1_200_000),
         mass_fault=rng.random() < 0.2,
         clock_step=rng.random() < 0.3,
         storms=rng.random() < 0.3,
+        rules=rng.randrange(4),
     )
     return replace(swarm, duration_ms=min(swarm.duration_ms, FAULTS_MAX * swarm.fault_every_ms // swarm.hosts))
 
@@ -98,6 +127,7 @@ def draw_quiet(rng: random.Random) -> Swarm:
         flap=0.05,
         cursed=0.05,
         action_fails=0.05,
+        dies=0.0001,
         action_ms=rng.choice((2_000, 20_000)),
         loss=0.001,
         doubled=0.001,
@@ -112,9 +142,20 @@ def draw_quiet(rng: random.Random) -> Swarm:
         run_every_ms=8 * HOUR_MS,
         unknown=0.01,
         missed=0.01,
+        half_heals=0.02,
+        drift_ppm=50,
+        window_every_ms=12 * HOUR_MS,
+        presence_every_ms=4 * HOUR_MS,
+        cut_every_ms=2 * DAY_MS,
+        release_every_ms=2 * DAY_MS,
+        wall_step_every_ms=3 * DAY_MS,
+        stall_every_ms=DAY_MS,
+        journal_full_every_ms=3 * DAY_MS,
+        disk_full_every_ms=60 * DAY_MS,
         mass_fault=rng.random() < 0.5,
         clock_step=rng.random() < 0.3,
         storms=True,
+        rules=rng.randrange(4),
         quiet=True,
     )
 

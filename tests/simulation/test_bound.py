@@ -15,8 +15,8 @@ from .policies import policies
 from .swarm import Swarm
 from .world import World
 
-POLICIES = policies("", storms=True)
-BOOK = POLICIES[1].playbooks[0]
+POLICIES = policies("", Swarm(3, 1, 60_000, 10_000, storms=True))
+BOOK = POLICIES[1].playbooks[1]
 
 
 def test_the_bound_grows_with_each_limit_that_it_is_made_of():

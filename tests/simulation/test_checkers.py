@@ -9,7 +9,9 @@ import pytest
 
 from .checker import Violation
 from .flaws import FLAWS, Flaw, broken_by
+from .policies import GATES
 from .swarm import QUIET_EVERY, of_seed
+from .watch.gates import WATCHES
 from .world import World
 
 SEEDS_MAX = 100
@@ -27,6 +29,12 @@ def test_a_broken_world_is_caught(flaw: Flaw):
         except Violation:
             return
     pytest.fail(f"{flaw.name} ({flaw.what}) passes all of {len(SEEDS)} seeds")
+
+
+def test_every_gate_has_its_watch_and_its_flaw():
+    names = {gate.name for gate in GATES}
+    assert set(WATCHES) == names
+    assert {flaw.world.removeprefix("gate:") for flaw in FLAWS if flaw.world.startswith("gate:")} == names
 
 
 def test_few_flaws_need_worlds_of_their_own_and_say_why():

@@ -68,14 +68,14 @@ def observed(world: World, server: Server, **changes: object) -> Observed:
 def an_order_begins_before_it_was_sent(world: World) -> None:
     server, order = ordered(world)
     del world.nature.sent_ms[order.id]
-    world.brain.take([OrderStarted(world.brain.now_ms(), server.id, order.id, "box-h-0", server.next_seq - 1)])
+    world.brain.take([OrderStarted(world.brain.now_ms(), server.id, order.id, server.box, server.next_seq - 1)])
 
 
 @impossible
 def an_order_begins_that_no_host_began(world: World) -> None:
     server, order = ordered(world)
     del world.nature.begun[order.id]
-    world.brain.take([OrderStarted(world.brain.now_ms(), server.id, order.id, "box-h-0", server.next_seq - 1)])
+    world.brain.take([OrderStarted(world.brain.now_ms(), server.id, order.id, server.box, server.next_seq - 1)])
 
 
 @impossible
@@ -178,7 +178,7 @@ def an_agent_reports_what_no_check_saw(world: World) -> None:
 
 @impossible
 def an_agent_reports_with_a_record_that_it_never_wrote(world: World) -> None:
-    world.brain.take([observed(world, world.everyone[0], outbox="box-h-0", seq=99)])
+    world.brain.take([observed(world, world.everyone[0], outbox=world.everyone[0].box, seq=99)])
 
 
 @impossible

@@ -28,6 +28,7 @@ class Trouble:
             (swarm.partition_every_ms, self._partition),
             (swarm.agent_crash_every_ms, self._crash_agent),
             (swarm.reboot_every_ms, self._reboot),
+            (swarm.disk_full_every_ms, self._fill_disk),
         ):
             self._every(-(-mean_ms // swarm.hosts), self._somewhere, act)
         for mean_ms, happens in (
@@ -35,6 +36,13 @@ class Trouble:
             (swarm.pause_every_ms, world.people.pause_something),
             (swarm.reload_every_ms, world.people.reload),
             (swarm.run_every_ms, world.people.run_something),
+            (swarm.window_every_ms, world.people.announce),
+            (swarm.presence_every_ms, world.people.log_in),
+            (swarm.cut_every_ms, self._cut),
+            (swarm.release_every_ms, self._bad_release),
+            (swarm.wall_step_every_ms, self._step_wall),
+            (swarm.stall_every_ms, self._stall),
+            (swarm.journal_full_every_ms, self._fill_journal),
         ):
             self._every(mean_ms, happens)
         if swarm.mass_fault:
@@ -85,8 +93,10 @@ class Trouble:
 
     def recover(self, server: Server, name: str) -> None:
         """A part is well again."""
-        if server.bad.pop(name, "no") == "no":
+        if not server.is_sick(name):
             return
+        server.bad.pop(name, None)
+        server.half.pop(name, None)
         server.cursed.pop(name, None)
         self.world.say(f"{server.id} {name} is well again")
         server.look(next(p for p in server.parts if p.name == name))
@@ -102,6 +112,40 @@ class Trouble:
     def _heal(self, server: Server) -> None:
         server.partitioned = False
         self.world.link(server)
+
+    def _cut(self) -> None:
+        """Most of the fleet is out of reach at once: rather a fault near the controller than of all those hosts."""
+        self.world.say("most hosts are cut off together")
+        for server in self.world.everyone:
+            if self.world.rng.random() < 0.7:
+                self._partition(server)
+
+    def _bad_release(self) -> None:
+        """Some hosts get another version of a package, and what uses it breaks there soon."""
+        rng, world = self.world.rng, self.world
+        version = f"1.{world.time.now_ms}"
+        chosen = [s for s in world.everyone if rng.random() < min(0.25, 12 / len(world.everyone))]
+        world.say(f"{len(chosen)} hosts get release {version}")
+        for server in chosen:
+            server.release = version
+            world.time.after(rng.randint(1, 30_000), self._break_first, server)
+
+    def _break_first(self, server: Server) -> None:
+        if server.up and not self.world.calm:
+            self.fail(server, server.parts[0].name)
+
+    def _step_wall(self) -> None:
+        self.world.brain.step_wall(self.world.rng.choice((-7_200_000, -8_000, 8_000, 3_600_000)))
+
+    def _stall(self) -> None:
+        self.world.brain.stall(self.world.rng.choice((2_000, 8_000, 60_000)))
+
+    def _fill_journal(self) -> None:
+        self.world.brain.fill_disk(self.world.rng.randint(1_000, 120_000))
+
+    def _fill_disk(self, server: Server) -> None:
+        if server.up:
+            server.fill_disk(self.world.rng.randint(5_000, 300_000))
 
     def _crash_agent(self, server: Server) -> None:
         if server.up and server.agent_up:
@@ -126,7 +170,9 @@ class Trouble:
         self.world.link(server)
 
     def calm(self) -> None:
-        """No partition lasts."""
+        """No partition lasts, and every disk has space again."""
+        self.world.brain.free_disk()
         for server in self.world.everyone:
+            server.free_disk()
             if server.partitioned:
                 self._heal(server)

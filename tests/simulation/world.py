@@ -7,9 +7,10 @@ import random
 from fleetmend_controller.core.model import Phase
 
 from .bound import liveness_ms, storm_ms
-from .brain import SILENT_MS, Brain
+from .brain import Brain
 from .checker import Checker
 from .clockwork import Clockwork
+from .gateway import SILENT_MS
 from .host import DISK, JOB, ODD, Part, Server, unit
 from .nature import Nature
 from .network import Network
@@ -38,7 +39,6 @@ class World:
         self.timeline = timeline
         self.rng = random.Random(seed)
         self.swarm = swarm or of_seed(seed, self.rng)
-        self.crash_chance = 0.0001 if self.swarm.quiet else 0.01
         self.stay_ok_ms = STAY_OK_MS
         self.time = Clockwork()
         self.calm = False
@@ -55,10 +55,11 @@ class World:
         roles = max(4, self.swarm.hosts // 40)
         place = number % roles
         labels = {"role": "db" if place == 3 else "web" if place < 3 else f"web{place}", "rack": f"r{number % 7 % 3}"}
-        parts: list[Part] = [unit(f"u{n}.service", symptoms=n == 1) for n in range(self.swarm.units)]
+        parts: list[Part] = [unit(f"u{n}.service", symptoms=n == self.swarm.units - 1) for n in range(self.swarm.units)]
         if self.swarm.units > 1:
             parts += [DISK, JOB, ODD]
-        server = Server(self, f"h-{number}", labels, tuple(parts), booted_ms=self.time.now_ms - 50_000)
+        drift_ppm = self.rng.randint(-self.swarm.drift_ppm, self.swarm.drift_ppm)
+        server = Server(self, f"h-{number}", labels, tuple(parts), drift_ppm, booted_ms=self.time.now_ms - 50_000)
         self.nature.on(server)
         return server
 
@@ -85,8 +86,8 @@ class World:
         self.say("calm: nothing more breaks, the network is good, people resume everything")
         if not self.brain.up:
             self.brain.start()
-        self.people.calm()
         self.trouble.calm()
+        self.people.calm()
         self._pass(liveness_ms(self.brain.policies, self.people.holds_ms, REPAIR_MS_MAX))
         self.checker.at_rest()
         self.people.repair_all()
@@ -107,11 +108,9 @@ class World:
         if server.linked or not (server.reachable and self.brain.up):
             return
         server.linked = True
+        server.session += 1
         server.heard_ms = self.time.now_ms
-        self.brain.connected(server)
-        if server.linked:
-            server.snapshot()
-            self.attend(server)
+        self.brain.gateway.connected(server)
 
     def relink(self) -> None:
         """The controller is there again: agents come back one after the other."""
@@ -123,20 +122,27 @@ class World:
         if server.linked:
             server.linked = False
             server.heard_ms = self.time.now_ms
-            self.time.after(SILENT_MS, self.brain.unheard, server)
+            self.time.after(SILENT_MS, self.brain.gateway.unheard, server)
 
-    def attend(self, server: Server) -> None:
+    def attend(self, server: Server, first_ms: int = HEARTBEAT_MS) -> None:
         """Something is going on at this host: from now on each of its heartbeats counts, until all is quiet again."""
+        if first_ms < HEARTBEAT_MS:
+            self.time.after(first_ms, self._tell, server)
         if not server.attended:
             server.attended = True
             self.time.after(HEARTBEAT_MS, self._beat, server)
+
+    def _tell(self, server: Server) -> None:
+        """One heartbeat, with the poll before it."""
+        if server.reachable and self.brain.up and server.linked:
+            server.look_at_all()
+            self.brain.gateway.heartbeat(server)
 
     def _beat(self, server: Server) -> None:
         """A heartbeat with the poll before it, and the resend of what is not acknowledged."""
         pace_ms = 0
         if server.reachable and self.brain.up and server.linked:
-            server.look_at_all()
-            self.brain.heartbeat(server)
+            self._tell(server)
             if not self.faulty("not_resent"):
                 server.send()
             pace_ms = self._pace_ms(server)

@@ -23,13 +23,14 @@ from fleetmend_controller.core.model import (
     Trust,
 )
 from fleetmend_controller.core.policy import Policy
+from fleetmend_controller.core.storms import PAGE_WAIT_MS
 
 from ..books import Books, Case
+from .storms import CAUSE_HOSTS, fresh, groups_of, too_many
 
 DAY_MS = 86_400_000
 DEBT_MS = 7 * DAY_MS
 DEBT_STEPS = (10, 30, 100)
-LADDER = (Trust.OBSERVE, Trust.SUGGEST, Trust.ACT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,7 @@ class Asked:
     @property
     def trust(self) -> Trust:
         """How far its playbook may go, after demotions."""
-        if self.case.run:
-            return Trust.ACT
-        steps = self.books.demoted.get(self.playbook.name, 0)
-        return LADDER[max(0, min(LADDER.index(self.playbook.trust), len(LADDER) - 1 - steps))]
+        return Trust.ACT if self.case.run else self.books.trust(self.playbook)
 
 
 def paused(a: Asked) -> str:
@@ -246,17 +244,13 @@ def storm(a: Asked) -> str:
         return ""
     if a.case.kind in a.books.storms:
         return f"although {a.books.storms[a.case.kind]} is a storm of {a.case.kind}"
-    fresh = {c.subject.host for c in a.books.open_cases(a.case.kind) if c.opened_ms > a.now_ms - a.storm.within_ms}
-    for label, value in a.labels.items():
-        count = sum(1 for host in fresh if a.books.labels[host].get(label) == value)
-        if count >= threshold(a.books.size(label, value), a.storm):
-            return f"although {count} hosts of {label}={value} fail {a.case.kind} together"
+    hosts = fresh(a.books, a.case.kind, a.storm.within_ms)
+    for group in groups_of(a.labels):
+        if too_many(a.books, group, hosts, a.storm):
+            return f"although hosts of {group} fail {a.case.kind} together: {sorted(hosts)}"
+    if len(hosts) >= max(CAUSE_HOSTS, a.storm.hosts) and a.now_ms < a.case.opened_ms + PAGE_WAIT_MS:
+        return f"although {len(hosts)} hosts have begun to fail {a.case.kind}: what they share is not known yet"
     return ""
-
-
-def threshold(size: int, limit: Storm) -> int:
-    """How many hosts of a group make a storm."""
-    return max(limit.hosts, min(5, size), -(-size * limit.percent // 100))
 
 
 def human_present(a: Asked) -> str:
@@ -269,7 +263,8 @@ def human_present(a: Asked) -> str:
 
 def approval(a: Asked) -> str:
     """What needs approval has that of enough different people, for just this, and of nobody who asked for it."""
-    if a.order.id in a.books.denied:
+    does = content(a.playbook, a.order)
+    if a.books.contents.get((a.order.id, a.books.denied.get(a.order.id, ""))) == does:
         return "although it was denied"
     wanted = a.playbook.approval
     needed = a.trust is Trust.SUGGEST or wanted.needed_for is NeedApproval.DISRUPTIVE
@@ -279,7 +274,7 @@ def approval(a: Asked) -> str:
     asked = a.books.asked.get(a.order.id)
     if asked is None:
         return "although nobody was asked to approve it"
-    if a.books.contents.get((a.order.id, asked.what)) != content(a.playbook, a.order):
+    if a.books.contents.get((a.order.id, asked.what)) != does:
         return f"although people were asked for something else ({asked.what})"
     since_ms = a.now_ms - wanted.within_ms
     said = [answer for answer in a.books.answers.get(a.order.id, []) if answer.what == asked.what and answer.at_ms > since_ms]
