@@ -8,6 +8,7 @@ import pytest
 
 from .checker import Violation
 from .nature import Impossible
+from .swarm import QUIET_EVERY
 from .timeline import Timeline
 from .world import World
 
@@ -23,6 +24,11 @@ def chunks() -> list[range]:
     if ONE:
         return [range(int(ONE), int(ONE) + 1)]
     return [range(first, min(first + CHUNK, SEEDS)) for first in range(0, SEEDS, CHUNK)]
+
+
+def kind_of(seed: int) -> str:
+    """Which kind of world a seed draws."""
+    return "quiet" if seed % QUIET_EVERY == QUIET_EVERY - 1 else "busy"
 
 
 def timeline_of(seed: int) -> str:
