@@ -40,6 +40,7 @@ class Brain:
         self.up = False
         self.full = self.refusing = False
         self.stalled_until_ms = 0
+        self.troubled_ms = 0
         self.epoch = 0
         self.life = 0
         self.wall_skew_ms = 0
@@ -239,7 +240,7 @@ class Brain:
         if not self.up or self.stalled_until_ms > self.world.time.now_ms:
             return
         self.self_watch.look()
-        self.stalled_until_ms = self.world.time.now_ms + ms
+        self.stalled_until_ms = self.troubled_ms = self.world.time.now_ms + ms
         self.world.say(f"the controller stands still for {ms} ms")
         # Asked for first, so it is the first thing that happens then.
         self.world.time.at(self.stalled_until_ms, self._doubt)
@@ -255,6 +256,7 @@ class Brain:
         """The journal takes no rows for a while."""
         if self.up and not self.full:
             self.full = True
+            self.troubled_ms = self.world.time.now_ms + ms
             self.world.say(f"the controller's disk is full for {ms} ms")
             self.world.time.after(ms, self._disk_freed, self.life)
 
@@ -267,6 +269,7 @@ class Brain:
         if not (self.up and self.full) or self.later(self.free_disk):
             return
         self.full = self.refusing = False
+        self.troubled_ms = self.world.time.now_ms
         self.fleet = self.memory.replayed()
         self.world.say("the controller's disk has space again")
         self.take([ObserverDoubted(self.now_ms(), "the journal took no rows")])

@@ -30,11 +30,13 @@ from .watch.gates import WATCHES, Asked
 from .watch.storms import Storms
 
 if TYPE_CHECKING:
-    from .host import Record, Server
+    from .host import Part, Record, Server
     from .world import World
 
 # The whole fleet is looked through after so many events that led to something, what they touched after each.
 SWEEP_EVENTS = 100
+# Within this time a fault is known, if host, link and controller stay up: the poll, and reports again and again.
+FOUND_MS = 300_000
 # So many repairs in a row that were not proved cost trust.
 UNPROVED_MAX = 3
 # A journal up to here is also read back from its first row at the end.
@@ -281,7 +283,7 @@ class Checker:
             self.fail(f"{len(waiting)} incidents have not ended in all that calm:\n  " + "\n  ".join(waiting))
         for server in self.world.servers.values():
             for part in server.parts:
-                self._known(server, part.name, [Subject(server.id, check, part.name) for check, _ in part.checks])
+                self._known(server, part)
         open_orders = [o for o in self.books.issued if o not in self.books.ends]
         if open_orders:
             self.fail(f"{open_orders} have no end")
@@ -300,10 +302,25 @@ class Checker:
         if len(brain.memory.journal) <= REREAD_ROWS_MAX:
             self.same_fleet(brain.fleet, brain.memory.replayed_from_text())
 
-    def _known(self, server: Server, part: str, subjects: list[Subject]) -> None:
+    def expect(self, server: Server, part: Part) -> None:
+        """A part just broke: if nothing comes between, the controller knows it within a bound."""
+        brain, since_ms = self.world.brain, self.world.time.now_ms
+        self.world.time.after(FOUND_MS, self._found, server, part, since_ms, (server.session, brain.life))
+
+    def _found(self, server: Server, part: Part, since_ms: int, before: tuple[int, int]) -> None:
+        brain = self.world.brain
+        heard = server.linked and brain.up and before == (server.session, brain.life) and brain.troubled_ms < since_ms
+        if heard and server.sick_since.get(part.name) == since_ms and not self._knows(server, part):
+            self.fail(f"{part.name} on {server.id} is sick for {FOUND_MS} ms, and the controller takes it for well")
+
+    def _knows(self, server: Server, part: Part) -> list[Subject]:
         fleet = self.world.brain.fleet
-        known = [s for s in subjects if s in fleet.by_subject or s in fleet.symptom_of]
-        if server.is_sick(part) and not known:
-            self.fail(f"{part} on {server.id} is sick and nobody knows")
-        if not server.is_sick(part) and known:
-            self.fail(f"{part} on {server.id} is well and still has an incident")
+        subjects = (Subject(server.id, check, part.name) for check, _ in part.checks)
+        return [s for s in subjects if s in fleet.by_subject or s in fleet.symptom_of]
+
+    def _known(self, server: Server, part: Part) -> None:
+        known = self._knows(server, part)
+        if server.is_sick(part.name) and not known:
+            self.fail(f"{part.name} on {server.id} is sick and nobody knows")
+        if not server.is_sick(part.name) and known:
+            self.fail(f"{part.name} on {server.id} is well and still has an incident")

@@ -169,6 +169,7 @@ IN_THE_PROCESSES: tuple[Flaw, ...] = (
     Flaw("never_doubts", "the controller does not notice that it was away", "never_doubts"),
     Flaw("timers_not_journalled", "a wake-up is not in the journal", "timers_not_journalled"),
     Flaw("timers_lost", "a wake-up is never set", "timers_lost"),
+    Flaw("never_polls", "what a signal missed is never looked at", "never_polls"),
     Flaw("not_resent", "an unacknowledged record is not sent again", "not_resent"),
 )
 FLAWS = (*SKIPPED, *IN_THE_CORE, *IN_THE_PROCESSES)

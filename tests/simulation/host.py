@@ -87,6 +87,7 @@ class Server:
     bad: dict[str, None] = field(default_factory=dict)
     cursed: dict[str, None] = field(default_factory=dict)
     half: dict[str, None] = field(default_factory=dict)
+    sick_since: dict[str, int] = field(default_factory=dict)
     grown: int = 0
     told: dict[SubjectKey, str] = field(default_factory=dict)
     sampled: dict[SubjectKey, int] = field(default_factory=dict)
@@ -295,10 +296,14 @@ class Server:
             if part.name == target:
                 self.look(part, part.checks[0][0])
 
+    def well(self, part: str) -> None:
+        """In truth."""
+        for sick in (self.bad, self.half, self.sick_since):
+            sick.pop(part, None)
+
     def _mend(self, target: str) -> None:
         """A part is well again, or only half of it."""
-        self.bad.pop(target, None)
-        self.half.pop(target, None)
+        self.well(target)
         part = next((p for p in self.parts if p.name == target), None)
         if part is not None and len(part.checks) > 1 and self.world.rng.random() < self.world.swarm.half_heals:
             self.half[target] = None
@@ -333,6 +338,7 @@ class Server:
         self.booted_ms = self.world.time.now_ms
         self.bad = {name: None for name in self.bad if name in self.cursed}
         self.half = {}
+        self.sick_since = dict.fromkeys(self.bad, self.world.time.now_ms)
         self._begin_outbox()
         self.world.nature.on(self)
 

@@ -97,7 +97,7 @@ def draw(rng: random.Random) -> Swarm:
         reload_every_ms=sometimes(100_000, 600_000),
         run_every_ms=sometimes(60_000, 600_000),
         unknown=maybe(0.1),
-        missed=maybe(0.1),
+        missed=maybe(0.2),
         half_heals=maybe(0.4),
         dies=rng.choice((0.003, 0.01, 0.05)),
         drift_ppm=int(maybe(200)),

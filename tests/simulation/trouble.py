@@ -81,7 +81,11 @@ class Trouble:
         self.world.say(f"{server.id} {name} breaks")
         part = next(p for p in server.parts if p.name == name)
         missed = rng.random() < self.world.swarm.missed
-        self.world.time.after(rng.randint(1, POLL_MS if missed else SIGNAL_MS), server.look, part)
+        if not (missed and self.world.faulty("never_polls")):
+            self.world.time.after(rng.randint(1, POLL_MS if missed else SIGNAL_MS), server.look, part)
+        if name not in server.sick_since:
+            server.sick_since[name] = self.world.time.now_ms
+            self.world.checker.expect(server, part)
 
     def _break_together(self) -> None:
         """The same part of all hosts of a small fleet, or of one group of a large one."""
@@ -95,8 +99,7 @@ class Trouble:
         """A part is well again."""
         if not server.is_sick(name):
             return
-        server.bad.pop(name, None)
-        server.half.pop(name, None)
+        server.well(name)
         server.cursed.pop(name, None)
         self.world.say(f"{server.id} {name} is well again")
         server.look(next(p for p in server.parts if p.name == name))
