@@ -100,7 +100,7 @@ class Agent:
         self._executor = ExecutorClient(settings.executor_socket)
         self.host.look = self._executor.looking(self._loop)
         self._alone = alone.Alone(self._alone_desk(presence), self._state_dir, self._boot_id, settings.alone_after_ms)
-        self._orders = orders.Orders(self._executor, self._orders_desk())
+        self._orders = orders.Orders(self._executor, self._orders_desk(), orders.refused_in(self.outbox))
         self.link = link.Link(self._channel, self.outbox, self._link_desk())
         self._schedule = Schedule(int(chance() * (1 << 30)))
 

@@ -98,6 +98,22 @@ def test_from_one_failure_to_another_is_no_recovery():
     assert (t.fleet.standing["restart-failed-unit"].proved, t.fleet.heals) == (0, {})
 
 
+def test_what_people_got_for_a_symptom_alone_ends_with_it():
+    """The unit itself was well since the action: its own check has nothing new to say when a person mends the rest."""
+    t = Timeline(policy(playbook(steps=(RESTART,))))
+    t.seen(Status.CRIT)
+    t.ended(t.orders[0])
+    while t.only.phase is Phase.PROVING:
+        t.seen(Status.OK)
+        t.seen(Status.CRIT, check="http_endpoint")
+        t.wait(1_000, fresh=False)
+    assert t.only.phase is Phase.ESCALATED
+    assert t.only.status is Status.OK
+    t.seen(Status.OK, check="http_endpoint")
+    assert [c.why for c in t.closed] == [Why.HEALED_BY_PERSON]
+    assert t.fleet.incidents == {}
+
+
 def test_a_service_may_take_its_time_to_answer():
     t = acted()
     t.seen(Status.OK)
