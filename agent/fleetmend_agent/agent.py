@@ -256,7 +256,7 @@ class Agent:
         self.link.wake()
 
     def _snapshot_soon(self) -> None:
-        """A check completed for the first time: what it does not name any more is gone, and only a snapshot says so."""
+        """A check can say of everything how it is: what it does not name any more is gone, and only a snapshot says so."""
         if self._snapshot_timer is None:
             self._snapshot_timer = self._loop.call_later(SNAPSHOT_DELAY_S, self._snapshot)
 
@@ -326,7 +326,8 @@ class Agent:
 
     def _look_again(self) -> None:
         """What was bad while nobody listened is looked at anew: the controller does not act on old evidence."""
-        sick = {watch.spec.name for watch, _, subject in self.runner.subjects() if subject.confirmed.status is not Status.OK}
+        bad = (watch.spec.name for watch, _, subject in self.runner.subjects() if subject.confirmed.status is not Status.OK)
+        sick = dict.fromkeys(bad)
         for name in sick:
             self.runner.start(name, by_signal=True)
         if sick:

@@ -148,6 +148,9 @@ class Translator:
         current = boot == sent.boot
         if current and status is Status.OK and finding.get("gone") is True:
             done.gone.append(subject)
+        elif current and subject in done.gone:
+            # It is back, by a later record of the same reports.
+            done.gone.remove(subject)
         if status is last and not said.requested:
             # Remembered even if nothing changed: the exposition shows every subject.
             if current:
