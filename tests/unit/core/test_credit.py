@@ -219,9 +219,9 @@ def test_a_repair_goes_into_the_account_with_the_time_that_it_hid():
 
 def test_the_tenth_repair_is_told_with_all_the_time_that_was_hidden():
     t = generous()
-    t.fleet.heals[TARGET] = [Heal(t.now_ms, 60_000)] * 9
+    t.fleet.heals[TARGET] = [Heal(t.now_ms, 35_998_666)] * 9
     whole_story(t, "nginx.service", good=True)
-    text = "healed 10 times within 7 days, 9 min of fault hidden: the cause needs its owner"
+    text = "healed 10 times within 7 days, 5400 min of fault hidden: the cause needs its owner"
     assert [(e.to, e.severity, e.text) for e in t.escalated] == [("platform", "ticket", text)]
     assert [r.text for s in t.steps for r in s.reasons if r.why is Why.MASKING] == [text]
 
