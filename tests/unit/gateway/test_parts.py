@@ -97,7 +97,7 @@ def test_what_is_gone_and_back_within_the_same_reports_is_there():
         link_pb2.Record(seq=2, boot_id="now", observation=crit),
     ]
     sick = ("units", "a.service")
-    done = translator.translate(records, Sent(1_000, "now", 500), {sick: Status.CRIT}, lambda: [sick], {})
+    done = translator.translate(records, Sent(1_000, "now", 500), {sick: Status.CRIT}, lambda: [sick], {}, {})
     assert [event.status for event in done.events] == [Status.OK, Status.CRIT]
     assert (done.statuses, done.gone) == ({sick: Status.CRIT}, [])
 
