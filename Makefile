@@ -43,7 +43,7 @@ lab: setup ## Boot a fleet of real systemd hosts (root; HOSTS=3); `deploy/lab/la
 	deploy/lab/lab up --hosts $(HOSTS)
 
 test: setup ## Run the tests that need no root
-	$(PYTEST) -n auto --dist loadfile tests/unit tests/contract tests/e2e
+	$(PYTEST) -n auto --dist loadfile --no-loadscope-reorder tests/e2e tests/unit tests/contract
 
 check: test lint types sim lab-test-if-possible ## Everything: tests, lint, types, simulation and, as root, the lab
 	@echo "check: all passed"

@@ -18,7 +18,7 @@ from array import array
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 SEGMENT_BYTES = 1 << 20
@@ -163,12 +163,8 @@ class Outbox:
             return earlier[0], earlier[0].name.partition("@")[0]
         outbox_id = os.urandom(16).hex()
         self._directory = directory / f"{outbox_id}@{boot_id}"
-        for path in earlier:
-            acked = _read_acked(path)
-            for segment in _scan(path):
-                for seq, record in _records(segment):
-                    if seq > acked:
-                        self.append(record)
+        for record in chain.from_iterable(map(_unacknowledged, earlier)):
+            self.append(record)
         if self.flush():
             for path in earlier:
                 _remove(path)
@@ -289,6 +285,12 @@ def _records(segment: _Segment) -> Iterator[tuple[int, bytes]]:
     for seq in range(segment.first_seq, segment.next_seq):
         if (record := _read_record(segment, seq)) is not None:
             yield seq, record
+
+
+def _unacknowledged(directory: Path) -> Iterator[bytes]:
+    acked = _read_acked(directory)
+    for segment in _scan(directory):
+        yield from (record for seq, record in _records(segment) if seq > acked)
 
 
 def _read_acked(directory: Path) -> int:
