@@ -18,8 +18,9 @@ FRAME_BYTES_MAX = 1024 * 1024
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 20.0
 ORDER_TIMEOUT_S = 3600.0
-# The executor leaves after 60 s without a request: asked again sooner, it is still there.
-ROUSE_EVERY_S = 50.0
+# Asked so shortly before, it is most likely still there: it leaves after 60 s without a request. One that is there answers
+# within milliseconds, and one that was killed in between is started anew.
+ROUSE_EVERY_S = 5.0
 _LENGTH = struct.Struct(">I")
 
 

@@ -130,6 +130,8 @@ class Fleet:
         for name in self.agents:
             self.must("heal", name)
             self.shell(name, "rm -f /run/till-broken; systemctl start srv-cache.mount")
+            # Killed, it stays failed until the next order starts it.
+            self.shell(name, "systemctl reset-failed fleetmend-executor.service || true")
             # What lay on a file system in memory went with it.
             self.shell(name, "systemctl restart shop-data.service; systemctl start shop.service till.service kiosk.service")
 
