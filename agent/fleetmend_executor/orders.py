@@ -233,7 +233,9 @@ class Desk:
             for entry in ledger.unfinished():
                 self.say(f"order {entry.order_id} has no end: this executor died while it ran; its outcome is unknown")
                 result = Result("unknown", "executor_died", "cannot tell what became of it: the executor died while it ran")
-                outcome = sealed(identity, entry, result, boot_clock_ms())
+                # The clock of this boot says nothing about one before it: there, only the beginning is known.
+                ended_ms = boot_clock_ms() if entry.boot_id == self.boot_id else entry.started_clock_ms
+                outcome = sealed(identity, entry, result, ended_ms)
                 ledger.end(entry, outcome.payload, outcome.mac)
         except LedgerUnavailable as error:
             self.say(str(error))

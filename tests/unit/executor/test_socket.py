@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from fleetmend_executor.ledger import Entry, Ledger
 from fleetmend_executor.orders import Desk
 from fleetmend_executor.run import Runner
 from fleetmend_executor.server import CONNECTIONS_MAX, Server
@@ -133,6 +134,18 @@ def test_killed_while_an_order_ran_it_never_runs_again_and_is_unknown(host):
     assert host.order("ord-5-1", "slow") == again
     assert host.runs() == 1
     assert [r["kind"] for r in host.records()] == ["begin", "end"]
+
+
+def test_the_lost_end_of_an_earlier_boot_is_told_in_the_clock_of_that_boot(host):
+    """A clock of this boot would make of it an end before its own beginning, and of older results proof."""
+    ledger = Ledger(str(host.state))
+    ledger.begin(Entry("ord-5-2", "an-earlier-boot", 1, 10**15, "run_command", started_clock_ms=10**14))
+    ledger.close()
+    host.start()
+    end = opened(host.order("ord-5-2"))
+    assert (end["outcome"], end["boot_id"]) == ("unknown", "an-earlier-boot")
+    assert (end["started_clock_ms"], end["ended_clock_ms"]) == (10**14, 10**14)
+    assert host.runs() == 0
 
 
 def test_two_deliveries_at_once_are_one_run_and_both_get_the_outcome(host):
