@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from tests.simulation.test_swarm import kind_of
-from tests.simulation.world import World
+from tests.simulation.worlds import kind_of, world_of
 
 # Every tenth of the standard seeds' kinds is in these in the same share as in all of them.
 SEEDS = 100
@@ -45,7 +44,7 @@ class Spent:
 def run(seed: int) -> Spent:
     """One seed."""
     begun_s = time.process_time()
-    world = World(seed)
+    world = world_of(seed)
     begun_ms = world.time.now_ms
     world.run()
     hours = world.swarm.hosts * (world.time.now_ms - begun_ms) / HOUR_MS

@@ -211,6 +211,38 @@ IN_THE_CORE: tuple[Flaw, ...] = (
     ),
     Flaw("one_person_is_two", "a person counts once a role", patches=((approval, "person", lambda by: by),)),
 )
+# As CROSSING, for the product's own processes.
+REAL_CROSSING = (
+    ("hosts", 1), ("units", 2), ("fault_every_ms", 30_000), ("duration_ms", 600_000), ("controller_crash_every_ms", 600_000),
+    ("delay_ms", 3_000), ("action_ms", 50), ("dies", 0.0), ("stands_still", 0.3), ("rules", 0), ("reload_every_ms", 0),
+    ("pause_every_ms", 0), ("window_every_ms", 0), ("presence_every_ms", 0), ("cut_every_ms", 0), ("reboot_every_ms", 0),
+    ("partition_every_ms", 60_000), ("agent_crash_every_ms", 0), ("disk_full_every_ms", 0), ("journal_full_every_ms", 0),
+    ("run_every_ms", 5_000),
+)  # fmt: skip
+# Hosts boot between an order and its arrival.
+REAL_LATE = (
+    ("hosts", 1), ("units", 2), ("fault_every_ms", 30_000), ("duration_ms", 600_000), ("controller_crash_every_ms", 600_000),
+    ("delay_ms", 3_000), ("dies", 0.0), ("stands_still", 0.5), ("reboot_every_ms", 60_000), ("run_every_ms", 10_000),
+    ("window_every_ms", 0), ("pause_every_ms", 0),
+)  # fmt: skip
+# The executor's own defences, broken in the executor itself (see real/executor.py).
+IN_THE_EXECUTOR: tuple[Flaw, ...] = (
+    Flaw("ledger_ignored", "the executor runs an order that it knows", "ledger_ignored"),
+    Flaw(
+        "epoch_not_checked",
+        "an order of a deposed decider runs",
+        "epoch_not_checked",
+        swarm=REAL_CROSSING,
+        why="seal, ledger and expiry stop nearly all of those orders before their epoch is looked at",
+    ),
+    Flaw(
+        "expiry_not_checked",
+        "an order runs after its time or on another boot",
+        "expiry_not_checked",
+        swarm=REAL_LATE,
+        why="an order must be on its way while its host boots",
+    ),
+)
 IN_THE_PROCESSES: tuple[Flaw, ...] = (
     Flaw("ledger_ignored", "the executor runs an order that it knows", "ledger_ignored"),
     Flaw(

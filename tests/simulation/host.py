@@ -102,6 +102,7 @@ class Server:
     cursed: dict[str, None] = field(default_factory=dict)
     half: dict[str, None] = field(default_factory=dict)
     sick_since: dict[str, int] = field(default_factory=dict)
+    well_since: dict[str, int] = field(default_factory=dict)
     grown: int = 0
     told: dict[SubjectKey, str] = field(default_factory=dict)
     sampled: dict[SubjectKey, int] = field(default_factory=dict)
@@ -358,6 +359,7 @@ class Server:
         """In truth."""
         for sick in (self.bad, self.half, self.sick_since):
             sick.pop(part, None)
+        self.well_since[part] = self.world.time.now_ms
 
     def mend(self, target: str) -> None:
         """A part is well again, or only half of it."""

@@ -65,9 +65,13 @@ class Begun:
 
 @dataclass(slots=True)
 class Nature:
-    """What truly happened."""
+    """What truly happened.
+
+    `late`: events are told a moment after they were true, when not everything can be asked of that moment any more.
+    """
 
     world: World
+    late: bool = False
     boots: dict[str, dict[str, Boot]] = field(default_factory=dict)
     samples: dict[Subject, deque[Sample]] = field(default_factory=dict)
     records: dict[tuple[str, str, int], Record] = field(default_factory=dict)
@@ -153,18 +157,20 @@ class Nature:
     def connected(self, event: HostConnected) -> None:
         """Only a machine that is on says hello, with its own boot and clock."""
         server = self.world.servers[event.host]
-        self._must_be_on(server, "says hello")
-        if event.boot != server.boot or not server.agent_up or server.partitioned:
+        if not self.late:
+            self._must_be_on(server, "says hello")
+        if not self.late and (event.boot != server.boot or not server.agent_up or server.partitioned):
             self.refuse(f"{event.host} says hello as {event.boot} and cannot")
         self._clock(event.host, event.boot, event.clock_ms)
         boot = self.boots[event.host][event.boot]
-        if event.clock_ms < boot.hello_ms:
+        # Told late, a clock seems behind by as long as the hello was on its way.
+        if event.clock_ms < boot.hello_ms and not self.late:
             self.refuse(f"the clock of {event.boot} goes backwards")
         boot.hello_ms = event.clock_ms
 
     def silent(self, event: HostSilent) -> None:
         """Who is linked is heard."""
-        if self.world.servers[event.host].linked:
+        if self.world.servers[event.host].linked and not self.late:
             self.refuse(f"{event.host} is called silent and is linked")
 
     def observed(self, event: Observed) -> None:
@@ -176,7 +182,9 @@ class Nature:
         if not gone and not self._was_seen(Subject(event.host, event.check, event.key), sample):
             self.refuse(f"{event.host} reports {event.check} {event.key} as {event.status.value}, which no check saw")
         self._clock(event.host, event.boot, event.sampled_clock_ms)
-        self._in_order(event, event.sampled_clock_ms)
+        if not self.late:
+            # What an outbox carries over may come twice.
+            self._in_order(event, event.sampled_clock_ms)
         if event.clock_ms < event.sampled_clock_ms:
             self.refuse(f"{event.host} reports a sample from its future")
 
@@ -201,13 +209,17 @@ class Nature:
         if is_permit(event.order):
             # It may be told again long after, and that its end is lost, by a later boot.
             self._record(event, "")
+        elif self.late:
+            # So may an order that reaches its host again after a boot. When the agent learns of an end, it may be long past.
+            self._record(event, "")
+            self._clock(event.host, event.boot, event.ended_clock_ms)
         else:
             self._record(event, event.boot)
             self._clock(event.host, event.boot, event.ended_clock_ms)
             self._in_order(event, event.ended_clock_ms)
         if event.outcome in (Outcome.DONE, Outcome.FAILED, Outcome.UNKNOWN) and begun is None:
             self.refuse(f"{event.host} says that {event.order} is {event.outcome.value}, and it never began")
-        known = begun is not None and begun.boot == event.boot and event.outcome is not Outcome.UNKNOWN
+        known = begun is not None and begun.boot == event.boot and (self.late or event.outcome is not Outcome.UNKNOWN)
         if known and event.ended_clock_ms < begun.clock_ms:
             self.refuse(f"{event.order} ended before it began")
         if self.at_host.get(event.order) != event.host:
@@ -233,7 +245,8 @@ class Nature:
 
     def person(self, event: PersonSeen) -> None:
         """Who works on a machine works on one that is on."""
-        self._must_be_on(self.world.servers[event.host], "says that somebody works there")
+        if not self.late:
+            self._must_be_on(self.world.servers[event.host], "says that somebody works there")
 
     def started(self, event: DeciderStarted) -> None:
         """Epochs rise."""
@@ -248,7 +261,12 @@ class Nature:
 
     def _was_seen(self, subject: Subject, sample: Sample) -> bool:
         known = self.samples.get(subject)
-        return bool(known) and (known[-1] == sample or sample in known)
+        if not known:
+            return False
+        if self.late:
+            # What is told is what was confirmed: the newest sample may say otherwise until another one does.
+            return any(each[:2] == sample[:2] for each in reversed(known))
+        return known[-1] == sample or sample in known
 
     def _record(self, event: Any, boot: str) -> None:
         record = self.records.get((event.host, event.outbox, event.seq))
@@ -274,7 +292,8 @@ class Nature:
         if boot is None:
             self.refuse(f"{host} never booted as {name}")
             return
-        until_ms = self.world.time.now_ms if boot.until_ms is None else boot.until_ms
+        # A hello that waits is told with the clocks of the moment at which it is told.
+        until_ms = self.world.time.now_ms if boot.until_ms is None or self.late else boot.until_ms
         # Clocks drift by less than this.
         if clock_ms < 0 or clock_ms > (until_ms - boot.since_ms) * 1.001 + 1:
             self.refuse(f"{host} tells a clock of {clock_ms} ms in {name}, which was on for {until_ms - boot.since_ms} ms")

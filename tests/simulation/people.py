@@ -109,11 +109,13 @@ class People:
         server = rng.choice(self.world.everyone)
         part = rng.choice(server.parts).name
         unit, mount = (("unit", part),), (("mount", part), ("keep", "none"))
+        # Real executors have no folder to clear.
+        last = ("restart_unit", unit, "disruptive") if self.world.swarm.real else ("clear_directory", mount, "destructive")
         action, params, cost = rng.choice((
             ("collect_evidence", unit, "harmless"),
             ("restart_unit", unit, "disruptive"),
             ("restart_unit", unit, "disruptive"),
-            ("clear_directory", mount, "destructive"),
+            last,
         ))  # fmt: skip
         myself = cost == "destructive" and rng.random() < 0.3
         by = rng.choice(NAMES)

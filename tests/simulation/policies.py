@@ -107,6 +107,14 @@ def books() -> dict[str, tuple[Playbook, ...]]:
     }
 
 
+def _real_books() -> dict[str, tuple[Playbook, ...]]:
+    """With steps that a real executor knows how to plan."""
+    return {
+        name: tuple(replace(p, steps=tuple(RESTART if step is KILL else step for step in p.steps)) for p in playbooks)
+        for name, playbooks in books().items()
+    }
+
+
 def policies(flaw: str, swarm: Swarm) -> tuple[Policy, ...]:
     """The versions of the rules, the first in force first. A flaw of the form `gate:<name>` makes that gate always allow."""
     gates = GATES
@@ -122,6 +130,6 @@ def policies(flaw: str, swarm: Swarm) -> tuple[Policy, ...]:
             ceiling=ceilings.get(name, Ceiling(10, 5, 50)), window_start=next_start,
             alone=ALONE.get(name, {}) if swarm.alone else {}, permit_ttl_ms=swarm.permit_ttl_ms,
         )
-        for name, playbooks in books().items()
+        for name, playbooks in (books() if not swarm.real else _real_books()).items()
     ]  # fmt: skip
     return (*made[swarm.rules :], *made[: swarm.rules])

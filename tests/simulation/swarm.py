@@ -1,6 +1,7 @@
 """Which kinds of trouble exist in one seed's world. Each seed draws a different mix, so that rare combinations meet.
 
-Two kinds of worlds: small busy ones, where much goes wrong at once, and large quiet ones, as real fleets are.
+Three kinds of worlds: small busy ones, where much goes wrong at once, large quiet ones, as real fleets are, and smallest ones,
+whose processes are the product's own (worlds.py says which seed has which).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class Swarm:
     Faults, partitions, reboots, crashes of agents and full disks come in that mean time to each host, the rest to the fleet as
     a whole. `rules` is the version of the playbooks that is in force first. `alone`: hosts may heal while no controller can be
     asked, by permits that last for `permit_ttl_ms`. `alerts`: Prometheus watches, too; `take_every_ms`: people take incidents.
+    `real`: agents, executors and controller are the product's own; `confirm`: their checks need two results in a row.
     """
 
     hosts: int
@@ -65,6 +67,8 @@ class Swarm:
     clock_step: bool = False
     storms: bool = False
     rules: int = 0
+    confirm: bool = False
+    real: bool = False
     quiet: bool = False
     alone: bool = False
     permit_ttl_ms: int = HOUR_MS
@@ -180,6 +184,34 @@ def draw_quiet(rng: random.Random) -> Swarm:
     )
 
 
+def draw_real(rng: random.Random) -> Swarm:
+    """A few hosts whose agents, executors and controller are the product's own, for some minutes of much trouble."""
+    swarm = draw(rng)
+    return replace(
+        swarm,
+        hosts=rng.choice((1, 2, 3)),
+        units=rng.choice((1, 2)),
+        duration_ms=rng.choice((300_000, 600_000)),
+        fault_every_ms=rng.choice((40_000, 120_000)),
+        delay_ms=rng.choice((1, 50, 1_000)),
+        flap=0.0,
+        controller_crash_every_ms=rng.choice((0, 60_000, 200_000)),
+        agent_crash_every_ms=rng.choice((0, 60_000, 200_000)),
+        reboot_every_ms=rng.choice((0, 200_000, 600_000)),
+        disk_full_every_ms=rng.choice((0, 100_000, 400_000)),
+        journal_full_every_ms=rng.choice((0, 100_000, 400_000)),
+        stall_every_ms=0,
+        release_every_ms=0,
+        mass_fault=False,
+        storms=False,
+        alone=False,
+        alerts=False,
+        cut_off_every_ms=0,
+        confirm=rng.random() < 0.5,
+        real=True,
+    )
+
+
 def of_seed(seed: int, rng: random.Random) -> Swarm:
-    """The dangers of a seed."""
+    """The dangers of a seed whose processes are simulated, too."""
     return draw_quiet(rng) if seed % QUIET_EVERY == QUIET_EVERY - 1 else draw(rng)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SEEDS = ("5", "13", "29")
+SEEDS = ("5", "13", "29", "30", "70")
 HASH_SEEDS = ("0", "1", "2")
 
 

@@ -8,9 +8,8 @@ import pytest
 
 from .checker import Violation
 from .nature import Impossible
-from .swarm import QUIET_EVERY
 from .timeline import Timeline
-from .world import World
+from .worlds import world_of
 
 SEEDS = int(os.environ.get("SEEDS") or "250")
 ONE = os.environ.get("SEED")
@@ -26,16 +25,11 @@ def chunks() -> list[range]:
     return [range(first, min(first + CHUNK, SEEDS)) for first in range(0, SEEDS, CHUNK)]
 
 
-def kind_of(seed: int) -> str:
-    """Which kind of world a seed draws."""
-    return "quiet" if seed % QUIET_EVERY == QUIET_EVERY - 1 else "busy"
-
-
 def timeline_of(seed: int) -> str:
     """The same run again, with its timeline written: only failures pay for it."""
     timeline = Timeline(lines_max=LINES_MAX)
     try:
-        World(seed, timeline=timeline).run()
+        world_of(seed, timeline=timeline).run()
     except AssertionError as error:
         timeline.lines.append(str(error))
     return timeline.shown()
@@ -45,7 +39,7 @@ def timeline_of(seed: int) -> str:
 def test_every_promise_holds_in_every_seed(seeds: range):
     healed = 0
     for seed in seeds:
-        world = World(seed, timeline=Timeline(print) if ONE else None)
+        world = world_of(seed, timeline=Timeline(print) if ONE else None)
         try:
             world.run()
         except (Violation, Impossible) as error:

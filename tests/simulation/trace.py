@@ -6,13 +6,13 @@ import hashlib
 import sys
 
 from .timeline import Timeline
-from .world import World
+from .worlds import world_of
 
 
 def digest(seed: int) -> str:
     """Of the journal, and of everything that the timeline tells: events, reasons, effects, what hosts did, crashes."""
     told = hashlib.sha256()
-    world = World(seed, timeline=Timeline(lambda line: told.update(line.encode() + b"\n")))
+    world = world_of(seed, timeline=Timeline(lambda line: told.update(line.encode() + b"\n")))
     world.run()
     return f"{seed} {world.brain.memory.digest()} {told.hexdigest()}"
 

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from fleetmend_controller.core.model import Scalar
+from fleetmend_controller.store import codec
 
 Copy = Callable[[Any], Any]
 Same = Callable[[Any, Any], bool]
@@ -64,8 +64,8 @@ def _same(kind: Any) -> Same:
         return lambda a, b: a is b or all(same(getattr(a, n), getattr(b, n)) for n, same in fields)
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin is dict:
-        if args[0] is str and args[1] in (str, Scalar):
-            # Labels and findings: their order says nothing, and the journal does not keep it.
+        if codec._unordered(args):
+            # Labels, findings and a host's orders by playbook: their order says nothing, and a snapshot does not keep it.
             return lambda a, b: a == b
         item = _same(args[1])
         return lambda a, b: list(a) == list(b) and all(item(x, y) for x, y in zip(a.values(), b.values(), strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from fleetmend_controller.core.model import Phase
 
@@ -41,19 +42,34 @@ class World:
         self.rng = random.Random(seed)
         self.swarm = swarm or of_seed(seed, self.rng)
         self.stay_ok_ms = STAY_OK_MS
-        self.time = Clockwork()
+        self.time: Any = self.make_time()
         self.calm = False
         self.network = Network(self)
         self.checker = Checker(self)
-        self.nature = Nature(self)
+        self.nature = self.make_nature()
         self.people = People(self)
         self.trouble = Trouble(self)
         self.outside = Outside(self)
-        self.servers = {server.id: server for server in map(self._server, range(self.swarm.hosts))}
+        self.servers = {server.id: server for server in map(self.make_server, range(self.swarm.hosts))}
         self.everyone = list(self.servers.values())
-        self.brain = Brain(self)
+        self.brain: Any = self.make_brain()
 
-    def _server(self, number: int) -> Server:
+    # What another kind of world makes otherwise.
+
+    def make_time(self) -> Any:
+        """Virtual time."""
+        return Clockwork()
+
+    def make_nature(self) -> Nature:
+        """What is possible."""
+        return Nature(self)
+
+    def make_brain(self) -> Any:
+        """The controller."""
+        return Brain(self)
+
+    def make_server(self, number: int) -> Server:
+        """A host."""
         roles = max(4, self.swarm.hosts // 40)
         place = number % roles
         labels = {"role": "db" if place == 3 else "web" if place < 3 else f"web{place}", "rack": f"r{number % 7 % 3}"}
@@ -76,12 +92,23 @@ class World:
 
     def run(self) -> None:
         """Safety under faults first, then calm, in which everything must end."""
-        for server in self.everyone:
-            server.look_at_all()
-        self.brain.start(first=True)
+        self.begin()
         self.trouble.begin()
         self.time.run_until(self.time.now_ms + self.swarm.duration_ms)
         self._calm_down()
+
+    def begin(self) -> None:
+        """Agents look at everything, then the controller starts."""
+        for server in self.everyone:
+            server.look_at_all()
+        self.brain.start(first=True)
+
+    def settle(self) -> None:
+        """The controller is there at once."""
+
+    def let_pass(self, ms: int) -> None:
+        """Time goes by: it costs nothing where nothing happens."""
+        self.time.run_until(self.time.now_ms + ms)
 
     def _calm_down(self) -> None:
         self.calm = True
@@ -89,6 +116,7 @@ class World:
         if not self.brain.up:
             self.brain.start()
         self.trouble.calm()
+        self.settle()
         self.people.calm()
         self._pass(liveness_ms(self.brain.policies, self.people.holds_ms, REPAIR_MS_MAX))
         self.checker.at_rest()
@@ -98,7 +126,7 @@ class World:
 
     def _pass(self, ms: int) -> None:
         """Let time go by, and have everybody look at everything at the end of it."""
-        self.time.run_until(self.time.now_ms + ms)
+        self.let_pass(ms)
         for server in self.everyone:
             server.look_at_all()
         self.time.run_until(self.time.now_ms + SETTLE_MS)
