@@ -34,6 +34,7 @@ from .signals.mounts import MountsSignal
 from .signals.pressure import PressureSignal
 from .signals.systemd import SystemdSignal
 from .version import version
+from .witness import Witness
 from .workers import Workers
 
 CONFIG_FILE = "config.pb"
@@ -98,6 +99,7 @@ class Agent:
             self._executor,
             orders.Desk(self.runner.latest, self._order_started, self._order_ended, self.runner.ask, self.host.clock_ms),
         )
+        self._witness = Witness(self.host, self._probed, self._now_ms)
         self.link = link.Link(self._channel, self.outbox, self._link_desk())
         self._schedule = Schedule(int(chance() * (1 << 30)))
 
@@ -149,7 +151,8 @@ class Agent:
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(self.runner.stop(), self._inventory.stop(), self._orders.stop(), *tasks, return_exceptions=True)
+        parts = (self.runner.stop(), self._inventory.stop(), self._orders.stop(), self._witness.stop())
+        await asyncio.gather(*parts, *tasks, return_exceptions=True)
         self._workers.close()
         self.outbox.close()
 
@@ -267,6 +270,7 @@ class Agent:
             config=self._take_config,
             order=self._orders.take,
             check_now=self.runner.ask,
+            probe=self._witness.take,
             lost=lambda _: self._say_status(),
         )
 
@@ -340,6 +344,10 @@ class Agent:
         if self._changed_facts:
             self._loop.call_soon(self._want_facts)
         return pb.LinkRequest(facts=self._inventory.message([name]))
+
+    def _probed(self, said: pb.Probed) -> None:
+        if self.link.session is not None:
+            self.link.session.want(f"probed {said.probe_id}", lambda _: pb.LinkRequest(probed=said))
 
     # Configuration.
 

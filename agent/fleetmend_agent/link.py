@@ -51,6 +51,7 @@ class Desk:
     order: Callable[[pb.SealedOrder], None]
     check_now: Callable[[str, str], None]
     lost: Callable[[str], None]
+    probe: Callable[[pb.Probe], None] = lambda _probe: None
 
 
 class Ended(Exception):
@@ -153,6 +154,8 @@ class Session:
                     self._desk.order(response.order)
                 case "check_now":
                     self._desk.check_now(response.check_now.check, response.check_now.key)
+                case "probe":
+                    self._desk.probe(response.probe)
                 case "config":
                     self._desk.config(response.config)
                 case "bye":

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from .alertmanager.settings import AlertmanagerIn, read_alertmanager
+from .gateway.looking import LOOKING, Looking, read_looking
 from .handover.routing import Notify, read_notify
 from .options import Address, Problems, Reader, address, duration, items, path, text, whole
 
@@ -44,6 +45,7 @@ class Config:
     names: tuple[str, ...] = field(default=())
     notify: Notify | None = None
     alertmanager: AlertmanagerIn | None = None
+    witness: Looking = LOOKING
 
     @property
     def database_url(self) -> str:
@@ -159,4 +161,5 @@ SETTINGS: dict[str, tuple[str, Reader]] = {
     "names": ("names", _names),
     "notify": ("notify", read_notify),
     "alertmanager": ("alertmanager", read_alertmanager),
+    "witness": ("witness", read_looking),
 }

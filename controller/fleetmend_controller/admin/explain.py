@@ -51,7 +51,16 @@ TITLES = {
 }
 
 _TOPICS = {
-    Topic.SEEN: ("fault_seen", "same_target", "storm", "many_hosts_lost"),
+    Topic.SEEN: (
+        "fault_seen",
+        "same_target",
+        "storm",
+        "many_hosts_lost",
+        "witnesses_asked",
+        "witness_said",
+        "host_judged",
+        "host_reboots",
+    ),
     Topic.PLAYBOOKS: (
         "playbook_matched",
         "playbook_other_check",
@@ -72,7 +81,7 @@ _TOPICS = {
         "fault_gone",
         "executor_unreachable",
     ),
-    Topic.PROOF: ("proof_first_ok", "proof_timeout", "proof_broken"),
+    Topic.PROOF: ("host_rebooted", "proof_first_ok", "proof_timeout", "proof_broken"),
     Topic.END: (
         "healed",
         "went_away",

@@ -72,6 +72,12 @@ class Why(Enum):
     MANY_HOSTS_LOST = "many_hosts_lost"
     MASKING = "masking"
     ACKNOWLEDGED = "acknowledged"
+    WITNESSES_ASKED = "witnesses_asked"
+    WITNESS_SAID = "witness_said"
+    HOST_JUDGED = "host_judged"
+    HOST_NOT_DEAD = "host_not_dead"
+    HOST_REBOOTS = "host_reboots"
+    HOST_REBOOTED = "host_rebooted"
 
 
 @unique
@@ -107,6 +113,17 @@ class RequestCheck:
     """Ask the agent for a fresh result of one subject."""
 
     subject: Subject
+
+
+@dataclass(frozen=True, slots=True)
+class AskWitness:
+    """Ask one host whether it reaches the lost `host`, and `control`, which lives; without a name, the controller itself."""
+
+    incident: str
+    host: str
+    witness: str
+    control: str
+    round: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +211,18 @@ class ApprovalWanted:
     text: str
 
 
-Effect = Acknowledged | ApprovalWanted | SendOrder | RequestCheck | WakeAt | PhaseChanged | Escalated | Closed | ActionEnded
+Effect = (
+    Acknowledged
+    | ApprovalWanted
+    | SendOrder
+    | RequestCheck
+    | AskWitness
+    | WakeAt
+    | PhaseChanged
+    | Escalated
+    | Closed
+    | ActionEnded
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .inquiry import Reach, Stream
 from .model import Outcome, Scalar, Status, Window
 
 
@@ -43,6 +44,20 @@ class HostSilent:
     at_ms: int
     host: str
     silent_ms: int
+    stream: Stream = Stream.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessSaid:
+    """A host that was asked says whether it reaches the lost `host`; without a name, the controller itself does."""
+
+    at_ms: int
+    host: str
+    incident: str
+    witness: str
+    round: int
+    reach: Reach
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +285,7 @@ Event = (
     | HostRemoved
     | HostConnected
     | HostSilent
+    | WitnessSaid
     | Observed
     | AlertSaid
     | EvidenceConfirmed

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from .alerts import forget_host
 from .effects import Why
-from .events import HostEnrolled, HostRemoved, HostSilent, PersonSeen
+from .events import HostEnrolled, HostRemoved, PersonSeen
 from .gates.observer import many_lost
-from .incidents import close, count_sick, escalate, open_host_lost
+from .incidents import close, count_sick
+from .lost import MANY_LOST_CHECK
 from .model import Fleet, Host, Presence, Subject
-from .storms import FLEET, fleet_incident
+from .storms import FLEET
 from .transitions import Trigger
 from .turn import Turn
-
-MANY_LOST_CHECK = "many_hosts_lost"
 
 
 def is_new(host: Host, outbox: str, seq: int) -> bool:
@@ -56,26 +55,6 @@ def remove(turn: Turn, event: HostRemoved) -> None:
     _forget(turn.fleet, host.id)
     for key in [k for k in turn.fleet.attempts_at if k.host == host.id]:
         del turn.fleet.attempts_at[key]
-
-
-def silent(turn: Turn, event: HostSilent) -> None:
-    """Heartbeats stopped. That is an incident of its own and never a reason to restart anything: a person is told."""
-    host = turn.fleet.hosts.get(event.host)
-    if host is None or host.lost_since_ms is not None:
-        return
-    host.lost_since_ms = turn.now_ms - event.silent_ms
-    turn.fleet.lost[host.id] = None
-    incident = open_host_lost(turn, host, event.silent_ms)
-    many = many_lost(turn.fleet, turn.policy)
-    if many and Subject(FLEET, MANY_LOST_CHECK, "") not in turn.fleet.by_subject:
-        share = f"{len(turn.fleet.lost)} of {len(turn.fleet.hosts)} hosts seem lost"
-        text = f"{share}: the controller may be the one cut off. Nothing is done anywhere until they are heard"
-        fleet_incident(turn, MANY_LOST_CHECK, "", text, Why.MANY_HOSTS_LOST)
-    # Where most seem lost one page is enough; each host still has its incident.
-    severity = "ticket" if many else "page"
-    text = f"{incident.summary}; nothing is done there until it is back"
-    part_of = turn.fleet.by_subject.get(Subject(FLEET, MANY_LOST_CHECK, ""), "")
-    escalate(turn, incident, Trigger.REFUSE, Why.HOST_LOST, text, severity, part_of)
 
 
 def heard(turn: Turn, host: Host) -> None:

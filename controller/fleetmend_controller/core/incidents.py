@@ -49,7 +49,7 @@ def open_incident(turn: Turn, event: Observed) -> Incident:
 
 
 def open_host_lost(turn: Turn, host: Host, silent_ms: int) -> Incident:
-    """The incident of a host whose heartbeat stopped. No playbook ever answers it."""
+    """The incident of a host whose heartbeat stopped (see lost.py)."""
     text = f"no heartbeat from {host.name} for {silent_ms // 1000} s"
     incident = Incident(
         id=_next_id(turn),
@@ -178,6 +178,7 @@ def close(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str)
     turn.do(_closed(turn, incident, why))
     count_sick(fleet, incident, -1)
     storms.recovered(fleet, incident)
+    fleet.inquiries.pop(incident.id, None)
     del fleet.incidents[incident.id]
     del fleet.by_subject[incident.subject]
     of_host = fleet.by_host[incident.subject.host]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, unique
 
+from .inquiry import Inquiry
+
 Scalar = str | int | float | bool
 
 # The type of every alert of Prometheus; what the alert is about stands in the name of the check.
@@ -82,13 +84,17 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class ActionStep:
-    """One action of a playbook. A parameter value of the form `{finding.x}` is replaced by that typed value."""
+    """One action of a playbook. A parameter value of the form `{finding.x}` is replaced by that typed value.
+
+    `here`: the controller itself does it, the host need not be there.
+    """
 
     action: str
     params: tuple[tuple[str, Scalar], ...]
     cost: Cost
     prove: Proof | None
     timeout_ms: int
+    here: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +257,7 @@ class Order:
     expires_clock_ms: int
     requested_by: str
     started_ms: int | None = None
+    here: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +301,8 @@ class Incident:
     `evidence_ms` is when its newest bad sample was taken, on the controller's clock; `bad_since_ms` the first one since the
     check last said OK, None while it says so. `ended_clock_ms` and `ended_boot` say after which sample on the host a result
     can be proof; `ok_clock_ms` is the first such OK sample. `groups` are those whose budget it holds. `run` is the one-step
-    playbook of an operator's request. `taken_by` is the person who acknowledged it; no decision looks at it.
+    playbook of an operator's request. `taken_by` is the person who acknowledged it; no decision looks at it. `inquiry` is what
+    witnesses said about a lost host.
     """
 
     id: str
@@ -334,6 +342,7 @@ class Incident:
     book: Playbook | None = None
     taken_by: str = ""
     taken_ms: int | None = None
+    inquiry: Inquiry | None = None
 
     @property
     def fault(self) -> str:
@@ -452,6 +461,7 @@ class Fleet:
     `sick`: group to hosts to number of open incidents there. `opened_at`: repair target to when it turned bad (flapping).
     `fresh_bad`: (check type, label, value) to hosts to when they turned bad, oldest first. `outbreaks`: storms by check type.
     `alerts`: what Alertmanager said last about each alert that fires, or fired a short while ago.
+    `inquiries`: incidents of lost hosts about which witnesses are being asked.
     `heals`: repair target to what we healed there. `doubt_ms`: evidence from before it is not believed, because of `doubt`.
     Dicts with None stand for ordered sets: iteration order must not depend on string hashing.
     """
@@ -481,6 +491,7 @@ class Fleet:
     doubt: str = ""
     pauses: dict[str, Pause] = field(default_factory=dict)
     alerts: dict[Subject, Alert] = field(default_factory=dict)
+    inquiries: dict[str, None] = field(default_factory=dict)
     next_incident: int = 1
     epoch: int = 0
     now_ms: int = 0

@@ -9,6 +9,9 @@ from .model import ActionStep, Attempt, Cost, Host, Incident, Order, Outcome, Pl
 from .transitions import Trigger
 from .turn import Turn
 
+# Actions after which the host has another boot: it comes by the order, it does not spoil it.
+REBOOT, POWER_CYCLE = "reboot_host", "power_cycle"
+
 # After an order's last possible end its outcome may still be on the way.
 OUTCOME_GRACE_MS = 15_000
 
@@ -34,6 +37,7 @@ def issue(
         expires_ms=expires_ms,
         expires_clock_ms=expires_ms + host.clock_offset_ms,
         requested_by=playbook.owner if incident.run else f"playbook {playbook.name}",
+        here=step.here,
     )
     incident.order = order
     incident.attempts.append(Attempt(order.id, order.action, turn.now_ms, None, ""))

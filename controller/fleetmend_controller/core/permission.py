@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import standing
+from . import lost, standing
 from .effects import ApprovalWanted, Verdict, Why
 from .ending import give_up, reconsider
 from .events import Approve, Deny
@@ -54,6 +54,8 @@ def try_step(turn: Turn, host: Host, incident: Incident, playbook: Playbook, ste
 
 def _hold(turn: Turn, host: Host, incident: Incident, playbook: Playbook, answers: list[Answer]) -> None:
     whys = {answer.why for answer in answers}
+    if _wants_witnesses(incident, whys) and lost.ask_again(turn, incident):
+        return
     since_ms = incident.opened_ms if incident.run else incident.evidence_ms if whys <= _BLIND else incident.phase_since_ms
     if (incident.run is not None or whys <= _STUCK) and turn.now_ms - since_ms >= turn.policy.stuck_ms:
         give_up(turn, incident, Trigger.REFUSE, answers[0].why, f"held for too long: {answers[0].text}")
@@ -68,6 +70,13 @@ def _hold(turn: Turn, host: Host, incident: Incident, playbook: Playbook, answer
         _ask_people(turn, incident, playbook, answers[0].text)
     rechecks = [answer.recheck_ms for answer in answers if answer.recheck_ms is not None]
     turn.wake(incident, min([*rechecks, turn.now_ms + RECHECK_MS]))
+
+
+def _wants_witnesses(incident: Incident, whys: set[Why]) -> bool:
+    """Whether a fresh word about a lost host is all that is missing; while people think about it, nobody is asked."""
+    old = whys & {Why.EVIDENCE_STALE, Why.OBSERVER_DOUBTED}
+    asked = {Why.APPROVAL_NEEDED} if incident.asked_ms is None else set()
+    return incident.inquiry is not None and bool(old) and whys <= old | asked
 
 
 def _ask_people(turn: Turn, incident: Incident, playbook: Playbook, text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import proof, standing, storms
+from . import lost, proof, standing, storms
 from .effects import Verdict, Why
 from .ending import end, freed, give_up, reconsider
 from .events import EvidenceConfirmed, Observed, OrderEnded, RunRequested
@@ -27,7 +27,7 @@ from .model import (
     Trust,
     WaitStep,
 )
-from .orders import ask_check, record_end, record_late_end
+from .orders import POWER_CYCLE, REBOOT, ask_check, record_end, record_late_end, resend
 from .permission import RECHECK_MS, try_step
 from .transitions import Trigger
 from .turn import Turn
@@ -36,6 +36,8 @@ from .turn import Turn
 LOOKS_MAX = 3
 # A fault that the agent calls gone is looked at again after this time at the latest.
 GONE_RECHECK_MS = 5_000
+# Later than any boot lasts.
+NOT_IN_THIS_BOOT_MS = 2**53
 OPERATOR_LIMITS = Limits(Rate(60, 3_600_000), FleetBudget("role", 10, 20), Attempts(60, 3_600_000, 0, 1))
 
 _OUTCOME_WHY = {
@@ -51,11 +53,16 @@ _REFUSAL_WHY = {"fault_gone": Why.FAULT_GONE, "executor_unreachable": Why.EXECUT
 def consider(turn: Turn, incident: Incident) -> None:
     """Decide what to do about a waiting incident now."""
     host = turn.fleet.hosts[incident.subject.host]
+    if not lost.is_judged(turn, incident):
+        return
     if incident.run is None and incident.status is Status.OK:
         end(turn, incident, Trigger.RECOVERED, Why.WENT_AWAY, f"{incident.subject.check} says ok again")
         return
     playbook = _playbook(turn, incident, host)
-    if incident.phase is Phase.OPEN and incident.run is None:
+    if playbook is None and incident.inquiry is not None:
+        lost.tell(turn, incident)
+        return
+    if incident.run is None and (incident.phase is Phase.OPEN or (incident.inquiry is not None and not incident.noted)):
         limit = playbook.limits.storm if playbook is not None else None
         storms.note(turn, incident, limit or turn.policy.storm)
     if playbook is None:
@@ -135,8 +142,39 @@ def order_lost(turn: Turn, incident: Incident, text: str) -> None:
         return
     rebooted = host.boot != order.boot
     clock_ms = 0 if rebooted else turn.now_ms + host.clock_offset_ms
-    event = OrderEnded(turn.now_ms, host.id, order.id, Outcome.UNKNOWN, "", text, host.boot, clock_ms, clock_ms)
+    # Another boot is what these actions are for: it tells their end better than any word that was lost on the way.
+    outcome = Outcome.DONE if rebooted and order.action in (REBOOT, POWER_CYCLE) else Outcome.UNKNOWN
+    event = OrderEnded(turn.now_ms, host.id, order.id, outcome, "", text, host.boot, clock_ms, clock_ms)
     order_ended(turn, incident, event)
+
+
+def host_back(turn: Turn, incident: Incident, host: Host, rebooted: bool) -> None:
+    """A lost host is heard again. With another boot after a power cycle, that is the proof."""
+    cycled = incident.order is not None and incident.order.action == POWER_CYCLE and rebooted
+    if cycled and incident.phase in (Phase.ORDERED, Phase.RUNNING):
+        order_lost(turn, incident, f"{host.name} is up with another boot")
+    if not cycled or incident.phase is not Phase.PROVING:
+        end(turn, incident, Trigger.RECOVERED, Why.HOST_BACK, f"{host.name} is back")
+        return
+    if incident.book is not None:
+        standing.proved(turn, incident, incident.book)
+    end(turn, incident, Trigger.PROVED, Why.HEALED, f"{POWER_CYCLE} healed it: {host.name} is back with another boot")
+
+
+def host_rebooted(turn: Turn, incident: Incident, host: Host) -> None:
+    """A host has another boot while an order of this incident is out or being proved."""
+    order = incident.order
+    if order is None:
+        return
+    if order.action == REBOOT:
+        turn.say(incident, Why.HOST_REBOOTED, f"{host.name} is up with another boot; now its check must say ok")
+    if incident.phase is Phase.PROVING:
+        ask_check(turn, incident)
+    elif order.here:
+        # The controller does it, whatever the host does meanwhile.
+        resend(turn, incident)
+    else:
+        order_lost(turn, incident, f"{host.name} rebooted while {order.id} was out")
 
 
 def proof_observed(turn: Turn, incident: Incident, event: Observed) -> None:
@@ -228,6 +266,9 @@ def _acted(turn: Turn, incident: Incident, boot: str, ended_clock_ms: int) -> No
         return
     turn.move(incident, Trigger.ENDED)
     release_host(turn, incident)
+    if incident.order is not None and incident.order.action == REBOOT and boot == incident.order.boot:
+        # What the old boot still says proves nothing: the reboot comes after the order's end.
+        ended_clock_ms = NOT_IN_THIS_BOOT_MS
     proof.begin(turn, incident, step.prove, boot, ended_clock_ms)
     freed(turn, incident.subject.host, ())
 

@@ -10,6 +10,7 @@ from ..core.effects import (
     Acknowledged,
     ActionEnded,
     ApprovalWanted,
+    AskWitness,
     Closed,
     Effect,
     Escalated,
@@ -59,6 +60,9 @@ class Performer:
             case RequestCheck(subject):
                 if self.gateway is not None:
                     self.gateway.request_check(subject)
+            case AskWitness():
+                if self.gateway is not None:
+                    self.gateway.ask_witness(effect)
             case WakeAt(incident, at_ms):
                 self.timers.set(incident, at_ms)
             case PhaseChanged():
