@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fleetmend_controller.core.alerts import ALERT_PREFIX
-from fleetmend_controller.core.effects import RequestCheck, SendOrder, Step, WakeAt
+from fleetmend_controller.core.effects import AskWitness, RequestCheck, SendOrder, Step, WakeAt
 from fleetmend_controller.core.events import (
     DeciderStarted,
     Event,
@@ -80,13 +80,16 @@ class Brain:
         for incident in self.fleet.incidents.values():
             if incident.wake_ms is not None:
                 self._wake_at(incident.id, incident.wake_ms)
+        if self.up:
+            self.world.neighbours.recover()
 
     def _reconcile(self) -> None:
         """What the host table has and the journal has not: a crash came between both."""
-        roles = {h: "web" if n % 4 else "db" for n, h in enumerate(self.world.servers)}
-        missing = [h for h in roles if h not in self.fleet.hosts]
+        racks = self.world.neighbours.labels
+        labels = {h: {"role": "web" if n % 4 else "db", **racks(n)} for n, h in enumerate(self.world.servers)}
+        missing = [h for h in labels if h not in self.fleet.hosts]
         if missing:
-            self.take([HostEnrolled(self.now_ms(), h, h, {"role": roles[h]}) for h in missing])
+            self.take([HostEnrolled(self.now_ms(), h, h, labels[h]) for h in missing])
 
     def replayed(self, whole: bool = False) -> Fleet:
         """The fleet that the newest snapshot and the journal after it give; `whole`: from the first row."""
@@ -153,6 +156,10 @@ class Brain:
 
     def _perform(self, effect: object) -> None:
         match effect:
+            case SendOrder(order) if order.here:
+                self.world.neighbours.act(replace(order))
+            case AskWitness():
+                self.world.neighbours.ask(effect)
             case SendOrder(order):
                 server = self.world.servers[order.host]
                 if server.linked:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from fleetmend_controller.core import invariants
 from fleetmend_controller.core.effects import Acknowledged, ActionEnded, Closed, SendOrder, Step, Why
-from fleetmend_controller.core.events import Acknowledge, Event, EvidenceConfirmed, Observed, OrderEnded, Woken
+from fleetmend_controller.core.events import Acknowledge, Event, EvidenceConfirmed, Observed, OrderEnded, WitnessSaid, Woken
 from fleetmend_controller.core.gates.fleet_budget import allowance
+from fleetmend_controller.core.inquiry import Reach
 from fleetmend_controller.core.model import Cost, Fleet, Order, Phase, Status, Subject
+from fleetmend_controller.core.orders import POWER_CYCLE, REBOOT
 from fleetmend_controller.core.policy import Policy
 from fleetmend_controller.store import codec
 
@@ -41,6 +43,8 @@ class Books:
     tries: dict[Subject, list[int]] = field(default_factory=dict)
     epoch_seen: dict[str, int] = field(default_factory=dict)
     running: dict[str, str] = field(default_factory=dict)
+    words: dict[str, list[tuple[int, str, Reach]]] = field(default_factory=dict)
+    cycles: int = 0
     healed: int = 0
     events: int = 0
 
@@ -67,6 +71,8 @@ class Checker:
                 self.books.seq[event.host] = event.seq
                 if host.boot == event.boot:
                     self._observed(event)
+        elif isinstance(event, WitnessSaid):
+            self.books.words.setdefault(event.host, []).append((event.at_ms, event.witness, event.reach))
         elif isinstance(event, OrderEnded):
             self.books.ended_at.setdefault(event.order, (event.boot, event.ended_clock_ms))
 
@@ -107,6 +113,14 @@ class Checker:
         if server.id in b.running:
             self.fail(f"{order.id} runs on {server.id} while {b.running[server.id]} does")
         b.running[server.id] = order.id
+
+    def deed(self, server: Server, order: Order) -> None:
+        """The controller itself begins to act: once for an order, and on one server at a time."""
+        b = self.books
+        b.effects[order.id] = b.effects.get(order.id, 0) + 1
+        b.cycles += 1
+        if b.effects[order.id] > 1 or order.id not in b.issued:
+            self.fail(f"{order.id} was done {b.effects[order.id]} times to {server.id}")
 
     def finished(self, server: Server, order: Order) -> None:
         """The action's effect is over."""
@@ -174,6 +188,9 @@ class Checker:
         for pause in fleet.pauses.values():
             if pause.scope in scopes and (pause.until_ms is None or pause.until_ms > fleet.now_ms):
                 self.fail(f"{order.id} although {pause.scope} is paused")
+        if order.action == POWER_CYCLE:
+            self._surely_dead(fleet, policy, order)
+            return
         if host.lost_since_ms is not None:
             self.fail(f"{order.id} on a lost host")
         if incident.run is None:
@@ -181,6 +198,21 @@ class Checker:
         if order.cost is not Cost.HARMLESS:
             self._budget(fleet, policy, order)
             self._tries(fleet, policy, order)
+
+    def _surely_dead(self, fleet: Fleet, policy: Policy, order: Order) -> None:
+        """Two witnesses who do not share a rack missed it a moment ago, and none has reached it since."""
+        racks = {host.labels.get("rack", "") for host in fleet.hosts.values()}
+        fresh = [(w, r) for at, w, r in self.books.words.get(order.host, []) if fleet.now_ms - at <= policy.evidence_max_age_ms]
+        last = dict(fresh)
+        missed = [w for w, reach in last.items() if w and reach is Reach.NOT_REACHED]
+        distinct = {fleet.hosts[w].labels.get("rack", "") for w in missed} if len(racks) > 1 else set(missed)
+        if len(distinct) < 2:
+            self.fail(f"{order.id} although only {missed} missed {order.host} lately")
+        busy = [i.id for i in fleet.incidents.values() if i.order and i.order.action == POWER_CYCLE and i.id != order.incident]
+        if busy:
+            self.fail(f"{order.id} while {busy} are not over")
+        if len(fleet.lost) >= max(3, len(fleet.hosts) * policy.lost_share_percent // 100):
+            self.fail(f"{order.id} although {len(fleet.lost)} of {len(fleet.hosts)} hosts are lost")
 
     def _evidence(self, fleet: Fleet, policy: Policy, order: Order) -> None:
         subject = Subject(order.host, order.check, order.key)
@@ -235,6 +267,11 @@ class Checker:
             if order.incident == effect.incident and o in self.books.ended_at
         ]
         oks = self.books.oks.get(effect.subject, [])
+        if effect.subject.check == "host_lost":
+            return
+        last = [order for order in self.books.issued.values() if order.incident == effect.incident][-1]
+        if last.action == REBOOT and not any(boot != last.boot for boot, _ in oks):
+            self.fail(f"{effect.incident} is called healed by a reboot that nobody saw the end of")
         if not ended:
             # No word of the order ever came: its end is the deadline, which only the core knows.
             return

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from fleetmend_controller.core import alerts, fleet, orders, proof, repair
+from fleetmend_controller.core import alerts, fleet, lost, orders, proof, repair
+from fleetmend_controller.core.inquiry import Judgement, Reach
 from fleetmend_controller.core.model import Status
 
-Patch = tuple[Any, str, Callable[..., Any]]
+Patch = tuple[Any, str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Flaw:
     """One defect: `world` is switched on in the simulated processes, `patches` replace pieces of the core.
 
-    `swarm` are the dangers under which it shows soon; every other danger is as the seed draws it.
+    `swarm` are the dangers under which it shows soon, `near` those among neighbours; every other is as the seed draws it.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Flaw:
     world: str = ""
     patches: tuple[Patch, ...] = ()
     swarm: tuple[tuple[str, Any], ...] = ()
+    near: tuple[tuple[str, Any], ...] = ()
 
 
 @contextmanager
@@ -62,10 +64,20 @@ def _release_early(turn: Any, incident: Any, host: Any, by: str) -> None:
 BUSY = (("hosts", 3), ("units", 3), ("fault_every_ms", 20_000), ("duration_ms", 600_000))
 DEADLY = (*BUSY, ("controller_crash_every_ms", 20_000), ("delay_ms", 3_000), ("action_ms", 50))
 # A lost report stays lost: no restart of agent or host tells the fault again.
+# Hosts fall silent often, and nothing else happens.
+LONELY = (
+    ("hosts", 8),
+    ("units", 1),
+    ("fault_every_ms", 600_000),
+    ("duration_ms", 1_800_000),
+    ("controller_crash_every_ms", 60_000),
+)
+DYING = (("racks", 2), ("shy", 0.4), ("death_every_ms", 60_000), ("island_every_ms", 0))
 ONCE = (*DEADLY, ("hosts", 20), ("agent_crash_every_ms", 0), ("reboot_every_ms", 0), ("flap", 0.0), ("unknown", 0.0))
 
 _REAL_HOLD = orders.hold_budget
 _REAL_CONSIDER = repair.consider
+_REAL_JUDGE = lost.judge
 
 
 def _any_ok_proves(turn: Any, incident: Any, step: Any, event: Any) -> Any:
@@ -82,7 +94,48 @@ def _leave_what_is_taken(turn: Any, incident: Any) -> None:
         _REAL_CONSIDER(turn, incident)
 
 
+def _one_is_enough(inquiry: Any, by_rack: bool) -> Any:
+    """Believe the first witness that cannot reach a host."""
+    verdict, text = _REAL_JUDGE(inquiry, by_rack)
+    missed = any(word.reach is Reach.NOT_REACHED for word in inquiry.words)
+    return (Judgement.DEAD, text) if missed and verdict is Judgement.UNCLEAR else (verdict, text)
+
+
+def _racks_do_not_matter(inquiry: Any, _by_rack: bool) -> Any:
+    """Take two witnesses behind one switch for two."""
+    return _REAL_JUDGE(inquiry, False)
+
+
 FLAWS: tuple[Flaw, ...] = (
+    Flaw(
+        "one_witness_is_enough",
+        "a host is power-cycled on the word of one",
+        patches=((lost, "judge", _one_is_enough),),
+        swarm=LONELY,
+        near=DYING,
+    ),
+    Flaw(
+        "one_rack_is_two_witnesses",
+        "witnesses of one rack count as independent",
+        patches=((lost, "judge", _racks_do_not_matter),),
+        swarm=LONELY,
+        near=DYING,
+    ),
+    Flaw("deeds_forgotten", "the controller does again what it may have done", "deeds_forgotten", swarm=LONELY, near=DYING),
+    Flaw(
+        "the_old_boot_proves",
+        "what a host says before it reboots proves the reboot",
+        patches=((repair, "NOT_IN_THIS_BOOT_MS", 0),),
+        swarm=(
+            *BUSY,
+            ("hosts", 8),
+            ("flap", 0.5),
+            ("action_fails", 0.5),
+            ("action_ms", 50),
+            ("reload_every_ms", 50_000),
+            ("cursed", 0.0),
+        ),
+    ),
     Flaw(
         "late_alerts_believed",
         "that an alert fires is believed although it is over",

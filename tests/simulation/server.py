@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fleetmend_controller.core.model import Cost, Order, Outcome
+from fleetmend_controller.core.orders import REBOOT
 
 if TYPE_CHECKING:
     from .world import World
 
 
 REPORT_RECORDS_MAX = 20
+REBOOT_DELAY_MS = 20_000
 
 
 @dataclass(slots=True)
@@ -151,7 +153,10 @@ class Server:
             return
         works = self.world.rng.random() >= self.world.swarm.action_fails
         unit = str(dict(order.params).get("unit", ""))
-        if works and unit not in self.cursed and order.cost is not Cost.HARMLESS:
+        if works and order.action == REBOOT:
+            # The outcome is written down and synced first; the reboot comes a moment later.
+            self.world.time.after(REBOOT_DELAY_MS, lambda: self._reboot(boot))
+        elif works and unit not in self.cursed and order.cost is not Cost.HARMLESS:
             self.bad.discard(unit)
         self.acting.discard(order.id)
         self.world.checker.finished(self, order)
@@ -173,6 +178,10 @@ class Server:
         )
         self.look(order.key or unit, requested=True)
 
+    def _reboot(self, boot: int) -> None:
+        if self.up and boot == self.boot_number:
+            self.reboot(lambda: self.world.boot(self))
+
     def crash_agent(self, back: Callable[[], None]) -> None:
         """kill -9 of the agent: the outbox stays, everything else is forgotten."""
         self.agent_up = False
@@ -183,9 +192,13 @@ class Server:
 
     def reboot(self, back: Callable[[], None]) -> None:
         """Power off and on: a new boot id, a new boot clock, units up again unless cursed."""
+        self.switch_off()
+        self.world.time.after(self.world.rng.randint(5_000, 90_000), back)
+
+    def switch_off(self) -> None:
+        """The power is gone."""
         self.up = self.agent_up = self.linked = False
         self.life += 1
         self.told = {}
         self.acting.clear()
         self.world.checker.powered_off(self)
-        self.world.time.after(self.world.rng.randint(5_000, 90_000), back)

@@ -23,7 +23,7 @@ def test_a_broken_world_is_caught(flaw: Flaw):
         try:
             drawn = replace(draw(random.Random(seed)), **dict(flaw.swarm))
             with broken_by(flaw):
-                World(seed, flaw.world, drawn).run()
+                World(seed, flaw.world, drawn, flaw.near).run()
         except (Violation, IllegalTransition, KeyError):
             return
     pytest.fail(f"{flaw.name} ({flaw.what}) passes all of {SEEDS_MAX} seeds")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from fleetmend_controller.core.model import Order
 
 from .brain import Brain
 from .checker import Checker
 from .clockwork import Clockwork
+from .neighbours import Neighbours
 from .outside import Outside
 from .server import Record, Server
 from .swarm import Swarm, draw
@@ -62,7 +64,7 @@ class Network:
 class World:
     """Everything of one seed. `flaw` names a deliberate defect that the checkers must catch."""
 
-    def __init__(self, seed: int, flaw: str = "", swarm: Swarm | None = None) -> None:
+    def __init__(self, seed: int, flaw: str = "", swarm: Swarm | None = None, near: tuple[tuple[str, Any], ...] = ()) -> None:
         self.seed = seed
         self.flaw = flaw
         self.rng = random.Random(seed)
@@ -75,6 +77,9 @@ class World:
         self.servers = {
             f"h-{n}": Server(self, f"h-{n}", units, booted_ms=self.time.now_ms - 50_000) for n in range(self.swarm.hosts)
         }
+        self.neighbours = Neighbours(self, seed)
+        for name, value in near:
+            setattr(self.neighbours, name, value)
         self.brain = Brain(self)
         self.outside = Outside(self, seed)
 
@@ -97,6 +102,7 @@ class World:
         self._every(self.swarm.reload_every_ms, self.brain.reload)
         self._every(self.swarm.run_every_ms, self.brain.run_something)
         self.outside.begin()
+        self.neighbours.begin()
         if self.swarm.mass_fault:
             self.time.after(self.swarm.duration_ms // 2, lambda: [self._break(s) for s in self.servers.values()])  # type: ignore[func-returns-value]
         self.time.run_until(self.time.now_ms + self.swarm.duration_ms)
@@ -105,6 +111,7 @@ class World:
     def _calm_down(self) -> None:
         self.calm = True
         self.brain.calm()
+        self.neighbours.calm()
         for server in self.servers.values():
             server.partitioned = False
         self.time.run_until(self.time.now_ms + self.checker.liveness_ms())
@@ -165,14 +172,17 @@ class World:
         if not server.up:
             return
 
-        def back() -> None:
-            server.up = server.agent_up = True
-            server.boot_number += 1
-            server.booted_ms = self.time.now_ms
-            server.bad &= server.cursed
-            self._link(server)
+        server.reboot(lambda: self.boot(server))
 
-        server.reboot(back)
+    def boot(self, server: Server) -> None:
+        """A server that was off is up again."""
+        if server.up or server.id in self.neighbours.dead:
+            return
+        server.up = server.agent_up = True
+        server.boot_number += 1
+        server.booted_ms = self.time.now_ms
+        server.bad &= server.cursed
+        self._link(server)
 
     def _link(self, server: Server) -> None:
         if server.up and server.agent_up and not server.partitioned and self.brain.up:

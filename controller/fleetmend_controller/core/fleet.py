@@ -29,15 +29,17 @@ def is_new(host: Host, outbox: str, seq: int) -> bool:
 def enrol(turn: Turn, event: HostEnrolled) -> None:
     """Add a host, or give a known one new labels."""
     host = turn.fleet.hosts.get(event.host)
+    # In one order, however they were written: a replay reads them sorted.
+    labels = dict(sorted(event.labels.items()))
     if host is None:
-        turn.fleet.hosts[event.host] = Host(event.host, event.name, dict(event.labels), event.at_ms)
+        turn.fleet.hosts[event.host] = Host(event.host, event.name, labels, event.at_ms)
         _count(turn.fleet, event.labels, 1)
         return
     open_here = [turn.fleet.incidents[i] for i in turn.fleet.by_host.get(host.id, {})]
     for incident in open_here:
         count_sick(turn.fleet, incident, -1)
     _count(turn.fleet, host.labels, -1)
-    host.name, host.labels = event.name, dict(event.labels)
+    host.name, host.labels = event.name, labels
     _count(turn.fleet, host.labels, 1)
     for incident in open_here:
         count_sick(turn.fleet, incident, 1)
