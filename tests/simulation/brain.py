@@ -191,7 +191,8 @@ class Brain:
             i.subject for i in self.fleet.incidents.values() if i.subject.host == server.id and i.check_type == "unit_failed"
         ]
         for subject in held:
-            self.world.network.check(server, subject.key)
+            # The agent's snapshot after Welcome: a record like any other, kept until it is acknowledged.
+            server.look(subject.key, requested=True)
         if not self.world.faulty("not_resent"):
             server.send()
 
