@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 COMMAND_OUTPUT_BYTES_MAX = 16 * 1024
 
@@ -85,6 +85,7 @@ class ReadEvidence:
     lines_max: int = 30
 
 
+@runtime_checkable
 class Special(Protocol):
     """An effect that lives with its performer: `fleetmend_executor.<performer>` has `perform(effect, run)` for it."""
 

@@ -46,6 +46,7 @@ class Config:
     notify: Notify | None = None
     alertmanager: AlertmanagerIn | None = None
     witness: Looking = LOOKING
+    bmc_file: Path = Path("/etc/fleetmend/bmc.yaml")
 
     @property
     def database_url(self) -> str:
@@ -162,4 +163,5 @@ SETTINGS: dict[str, tuple[str, Reader]] = {
     "notify": ("notify", read_notify),
     "alertmanager": ("alertmanager", read_alertmanager),
     "witness": ("witness", read_looking),
+    "bmc_file": ("bmc_file", path),
 }

@@ -13,7 +13,7 @@ import fleetmend_agent.checks
 from fleetmend import registry
 from fleetmend_executor import actions, effects
 from fleetmend_executor.actions import Action, Cost, Refused, validate
-from fleetmend_executor.policy import NamedCommand
+from fleetmend_executor.policy import AnsiblePlay, NamedCommand
 from tests.unit.executor.world import rules
 
 ACTIONS = registry.load(actions, "ACTION", Action)
@@ -23,6 +23,7 @@ RULES = rules(
     disposable=["/srv/cache/**"],
 )
 RULES.policy.commands["tidy"] = NamedCommand(("/bin/tidy",))
+RULES.policy.ansible["tidy"] = AnsiblePlay("/srv/tidy.yaml")
 # Parameters with which each action can be planned.
 GOOD = {
     "restart_unit": {"unit": "shop.service"},
@@ -35,6 +36,8 @@ GOOD = {
     "clear_directory": {"path": "/srv/cache"},
     "collect_evidence": {"unit": "shop.service"},
     "run_command": {"command": "tidy"},
+    "run_ansible": {"play": "tidy"},
+    "reboot_host": {},
 }
 HOSTILE = [
     "--help",

@@ -19,7 +19,7 @@ from ..clock import Clock
 from ..core.effects import PhaseChanged, Step
 from ..core.events import DeciderStarted, Event, ObserverDoubted, PolicyLoaded, Woken
 from ..core.flow import advance
-from ..core.model import Fleet, Phase, Status, Subject
+from ..core.model import Fleet, Order, Phase, Status, Subject
 from ..core.policy import Policy
 from ..handover.outbox import Outbox
 from ..http.metrics import Metrics
@@ -143,6 +143,10 @@ class Decider:
         body = codec.dumps({"what": what, "who": who, "detail": detail})
         row = Entry("audit", self._now_ms(), host, incident, body)
         await self._enqueue(_Work((), asyncio.get_running_loop().create_future(), rows=(row,)))
+
+    def do_here(self, hands: Callable[[Order], None]) -> None:
+        """Who does what the controller does itself."""
+        self._performer.hands = hands
 
     def require_active(self, connection: Connection) -> None:
         """StaleEpoch, within a transaction, if another decider has taken over."""

@@ -23,6 +23,7 @@ from ..core.effects import (
     WakeAt,
     Why,
 )
+from ..core.model import Order
 from ..core.storms import STORM_CHECK
 from ..http.metrics import Metrics
 from .ports import GatewayPort
@@ -44,6 +45,7 @@ class Performer:
     epoch: int = 0
     listeners: list[Listener] = field(default_factory=list)
     on_storm: StormListener | None = None
+    hands: Callable[[Order], None] | None = None
 
     def perform(self, step: Step) -> None:
         """Carry out one step."""
@@ -54,15 +56,8 @@ class Performer:
 
     def _perform(self, effect: Effect) -> None:
         match effect:
-            case SendOrder(order):
-                if self.gateway is not None:
-                    self.gateway.send_order(order, self.epoch)
-            case RequestCheck(subject):
-                if self.gateway is not None:
-                    self.gateway.request_check(subject)
-            case AskWitness():
-                if self.gateway is not None:
-                    self.gateway.ask_witness(effect)
+            case SendOrder() | RequestCheck() | AskWitness():
+                self._ask(effect)
             case WakeAt(incident, at_ms):
                 self.timers.set(incident, at_ms)
             case PhaseChanged():
@@ -81,6 +76,20 @@ class Performer:
                 log.info("incident=%s taken by=%s", incident, by)
             case ActionEnded():
                 self.metrics.actions.labels(effect.action, effect.outcome).inc()
+
+    def _ask(self, effect: SendOrder | RequestCheck | AskWitness) -> None:
+        """Of hosts by the gateway; of the controller itself by its hands."""
+        if isinstance(effect, SendOrder) and effect.order.here:
+            if self.hands is not None:
+                self.hands(effect.order)
+        elif self.gateway is None:
+            return
+        elif isinstance(effect, SendOrder):
+            self.gateway.send_order(effect.order, self.epoch)
+        elif isinstance(effect, RequestCheck):
+            self.gateway.request_check(effect.subject)
+        else:
+            self.gateway.ask_witness(effect)
 
     def _count_reason(self, reason: Reason) -> None:
         log.info(

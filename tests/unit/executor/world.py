@@ -25,6 +25,8 @@ POLICY = """
 actions:
   collect_evidence: {}
   run_command: {}
+  run_ansible: {}
+  reboot_host: {}
   restart_unit: {units: ["*"], except: [ssh.service, "systemd-*"]}
   clear_directory: {}
   clear_journal: {}
@@ -35,7 +37,8 @@ commands:
 """
 ALL_ACTIONS = (
     "actions: {restart_unit: %s, start_unit: %s, stop_unit: %s, reload_unit: %s, reset_failed_unit: %s, kill_process: %s, \
-clear_journal: {}, clear_directory: {}, collect_evidence: {}, run_command: {}}"
+clear_journal: {}, clear_directory: {}, collect_evidence: {}, run_command: {}, \
+run_ansible: {}, reboot_host: {}}"
     % (('{except: [ssh.service, "systemd-*"]}',) * 6)
 )
 
