@@ -90,7 +90,8 @@ def page(known: catalogue.Catalogue) -> str:
     lines += ["## Actions", ""]
     for action in known.actions.values():
         proofs = ", ".join(f"`{name}`" for name in action.proved_by) or "nothing"
-        text = f"{action.summary.rstrip('.')}. Cost: {action.cost}; proved by {proofs}; at most {action.timeout_s:g} s."
+        here = " Done by the controller, as a step of a playbook." if action.here else ""
+        text = f"{action.summary.rstrip('.')}. Cost: {action.cost}; proved by {proofs}; at most {action.timeout_s:g} s.{here}"
         lines += [f"### {action.name}", "", text, ""]
         lines += _table(("parameter", "kind", "default", "meaning"), [_param_row(param) for param in action.params])
     return "\n".join(lines).rstrip("\n") + "\n"
@@ -98,7 +99,11 @@ def page(known: catalogue.Catalogue) -> str:
 
 def _pace(check: catalogue.CheckSpec) -> str:
     if check.told_by:
-        return f"{check.told_by} tells the controller of it ([notify.md](notify.md)): no agent looks, and nobody configures it."
+        page = "hosts-lost.md" if check.name == catalogue.HOST_LOST else "notify.md"
+        teller = (
+            "The controller finds out" if check.name == catalogue.HOST_LOST else f"{check.told_by} tells the controller of it"
+        )
+        return f"{teller} ([{page}]({page})): no agent looks, and nobody configures it."
     seen = f"at once by the signal `{check.signal}`, and " if check.signal else ""
     return f"Looked at {seen}every {check.every_s:g} s unless told otherwise."
 
