@@ -140,8 +140,7 @@ def build(config: Config) -> Parts:
     decider = Decider(store, master, compile_rules, metrics, clock.now_ms, clock.CLOCK, outbox)
     sender = _sender(outbox, store, decider, metrics)
     inbox = _inbox(config, store, decider, metrics)
-    hands = Hands(store, decider, lambda: decider.fleet, Tools(config.bmc_file), clock.now_ms, decider.require_active)
-    decider.do_here(hands.take)
+    hands = _hands(config, store, decider)
     registry = Registry(store, decider, clock.now_ms, clock.wall_ms)
     tokens, operators, catalogue = Tokens(store), Operators(store), load_catalogue()
 
@@ -189,6 +188,13 @@ def build(config: Config) -> Parts:
     )
     gateway.bind(AdminService(desk))
     return Parts(config, store, metrics, decider, registry, gateway, rules, sender, inbox, hands)
+
+
+def _hands(config: Config, store: Store, decider: Decider) -> Hands:
+    tools = Tools(config.bmc_file, config.drain)
+    hands = Hands(store, decider, lambda: decider.fleet, tools, clock.now_ms, decider.require_active)
+    decider.do_here(hands.take, hands.drains)
+    return hands
 
 
 def _sender(outbox: Outbox | None, store: Store, decider: Decider, metrics: Metrics) -> Sender | None:

@@ -12,6 +12,8 @@ import yaml
 from .alertmanager.settings import AlertmanagerIn, read_alertmanager
 from .gateway.looking import LOOKING, Looking, read_looking
 from .handover.routing import Notify, read_notify
+from .hands import DrainHook
+from .hands._drain import read_drain
 from .options import Address, Problems, Reader, address, duration, items, path, text, whole
 
 DEFAULT_PATH = Path("/etc/fleetmend/controller.yaml")
@@ -47,6 +49,7 @@ class Config:
     alertmanager: AlertmanagerIn | None = None
     witness: Looking = LOOKING
     bmc_file: Path = Path("/etc/fleetmend/bmc.yaml")
+    drain: DrainHook | None = None
 
     @property
     def database_url(self) -> str:
@@ -164,4 +167,5 @@ SETTINGS: dict[str, tuple[str, Reader]] = {
     "alertmanager": ("alertmanager", read_alertmanager),
     "witness": ("witness", read_looking),
     "bmc_file": ("bmc_file", path),
+    "drain": ("drain", read_drain),
 }

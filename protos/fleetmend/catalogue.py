@@ -138,6 +138,20 @@ TOLD = (
 # What the controller does itself, because the host cannot.
 DONE_HERE = (
     ActionSpec(
+        name="drain",
+        summary="Take the host out of service by the webhook of the controller's settings.",
+        cost="disruptive",
+        timeout_s=300.0,
+        here=True,
+    ),
+    ActionSpec(
+        name="undrain",
+        summary="Give the host back to service by the webhook of the controller's settings.",
+        cost="disruptive",
+        timeout_s=300.0,
+        here=True,
+    ),
+    ActionSpec(
         name="power_cycle",
         summary="Switch a dead host off and on, or on, by its BMC over Redfish.",
         cost="destructive",

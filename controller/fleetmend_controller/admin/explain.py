@@ -70,7 +70,7 @@ _TOPICS = {
         "no_playbook",
         "operator_request",
     ),
-    Topic.ORDER: ("ordered",),
+    Topic.ORDER: ("ordered", "drained"),
     Topic.ANSWER: (
         "action_started",
         "action_done",
@@ -91,6 +91,9 @@ _TOPICS = {
         "host_removed",
         "steps_exhausted",
         "host_lost",
+        "drain_failed",
+        "undrain_failed",
+        "undrained",
         "storm_over",
         "trust_demoted",
         "masking",

@@ -78,6 +78,10 @@ class Why(Enum):
     HOST_NOT_DEAD = "host_not_dead"
     HOST_REBOOTS = "host_reboots"
     HOST_REBOOTED = "host_rebooted"
+    DRAINED = "drained"
+    DRAIN_FAILED = "drain_failed"
+    UNDRAINED = "undrained"
+    UNDRAIN_FAILED = "undrain_failed"
 
 
 @unique
@@ -106,6 +110,20 @@ class SendOrder:
     """Seal the order and send it until its outcome is journalled."""
 
     order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class DrainHost:
+    """Take the order's host out of service; the order waits for it."""
+
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class UndrainHost:
+    """Give a host back to service: nothing of it is being repaired any more."""
+
+    host: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +233,8 @@ Effect = (
     Acknowledged
     | ApprovalWanted
     | SendOrder
+    | DrainHost
+    | UndrainHost
     | RequestCheck
     | AskWitness
     | WakeAt

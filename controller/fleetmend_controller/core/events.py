@@ -61,6 +61,27 @@ class WitnessSaid:
 
 
 @dataclass(frozen=True, slots=True)
+class Drained:
+    """The hook that takes a host out of service answered, before `order` goes to it."""
+
+    at_ms: int
+    host: str
+    order: str
+    ok: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Undrained:
+    """The hook that gives a host back answered; not ok: it was tried several times, and will be again."""
+
+    at_ms: int
+    host: str
+    ok: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """A check result that changed something or was asked for. `clock_ms` is the host's boot clock at `at_ms`.
 
@@ -286,6 +307,8 @@ Event = (
     | HostConnected
     | HostSilent
     | WitnessSaid
+    | Drained
+    | Undrained
     | Observed
     | AlertSaid
     | EvidenceConfirmed

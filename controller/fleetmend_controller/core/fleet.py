@@ -89,6 +89,7 @@ def person_seen(turn: Turn, event: PersonSeen) -> None:
 def _forget(fleet: Fleet, host: str) -> None:
     fleet.lost.pop(host, None)
     fleet.presence.pop(host, None)
+    fleet.drained.pop(host, None)
     forget_host(fleet, host)
     for hosts in fleet.fresh_bad.values():
         hosts.pop(host, None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import alerts, ending, lost, permission, repair, standing
+from . import alerts, draining, ending, lost, permission, repair, standing
 from . import fleet as members
 from .effects import Acknowledged, Step, Why
 from .events import (
@@ -18,6 +18,7 @@ from .events import (
     Approve,
     DeciderStarted,
     Deny,
+    Drained,
     Event,
     EvidenceConfirmed,
     HostConnected,
@@ -34,6 +35,7 @@ from .events import (
     Resumed,
     RunRequested,
     TrustRestored,
+    Undrained,
     WindowAdded,
     WindowRemoved,
     WitnessSaid,
@@ -264,6 +266,8 @@ _HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
     HostConnected: _host_connected,
     HostSilent: lost.silent,
     WitnessSaid: lost.said,
+    Drained: lambda turn, event: draining.drained(turn, event, repair.incident_of_order(turn, event.host, event.order)),
+    Undrained: draining.undrained,
     HostEnrolled: members.enrol,
     HostRemoved: members.remove,
     RunRequested: repair.run_requested,

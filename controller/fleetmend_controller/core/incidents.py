@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import storms
-from .effects import Closed, Escalated, PhaseChanged, Why
+from .effects import Closed, Escalated, PhaseChanged, UndrainHost, Why
 from .events import Observed
 from .model import Fleet, Host, Incident, Phase, Playbook, Status, Subject, Symptom
 from .transitions import Trigger
@@ -67,6 +67,28 @@ def open_host_lost(turn: Turn, host: Host, silent_ms: int) -> Incident:
     )
     register(turn, incident)
     turn.say(incident, Why.FAULT_SEEN, text)
+    return incident
+
+
+def open_undrain(turn: Turn, host: Host, check: str, text: str) -> Incident:
+    """The incident of a host that a hook does not take back; in the hands of people from the start."""
+    incident = Incident(
+        id=_next_id(turn),
+        subject=Subject(host.id, check, ""),
+        check_type=check,
+        finding={},
+        summary=text,
+        status=Status.CRIT,
+        phase=Phase.OPEN,
+        opened_ms=turn.now_ms,
+        fault_since_ms=turn.now_ms,
+        evidence_ms=turn.now_ms,
+        policy=turn.policy.digest,
+        phase_since_ms=turn.now_ms,
+    )
+    register(turn, incident)
+    turn.say(incident, Why.UNDRAIN_FAILED, text)
+    turn.move(incident, Trigger.REFUSE)
     return incident
 
 
@@ -189,6 +211,9 @@ def close(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str)
         del fleet.by_target[incident.target]
     for subject in incident.symptoms:
         del fleet.symptom_of[subject]
+    others = (fleet.incidents[i] for i in fleet.by_host.get(incident.subject.host, {}))
+    if incident.drained and not any(other.drained for other in others):
+        turn.do(UndrainHost(incident.subject.host))
     return list(incident.symptoms.values())
 
 

@@ -117,6 +117,15 @@ def only_the_dead_are_power_cycled(fleet: Fleet, policy: Policy) -> list[str]:
     return wrong
 
 
+def the_drained_are_known(fleet: Fleet, _policy: Policy) -> list[str]:
+    """A host that an open incident drained is known to be drained."""
+    return [
+        f"{i.id} drained {i.subject.host}, which nobody knows"
+        for i in fleet.incidents.values()
+        if i.drained and i.subject.host not in fleet.drained
+    ]
+
+
 def storms_have_their_incident(fleet: Fleet, _policy: Policy) -> list[str]:
     """A storm is an open incident that people were told of."""
     return [f"storm of {kind} without its incident" for kind, o in fleet.outbreaks.items() if o.incident not in fleet.incidents]
@@ -153,6 +162,7 @@ ALWAYS: tuple[Invariant, ...] = (
     the_lost_are_known,
     witnesses_are_asked_about_what_is_open,
     only_the_dead_are_power_cycled,
+    the_drained_are_known,
     storms_have_their_incident,
     waiting_incidents_will_be_woken,
 )

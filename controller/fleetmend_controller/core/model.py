@@ -84,10 +84,7 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class ActionStep:
-    """One action of a playbook. A parameter value of the form `{finding.x}` is replaced by that typed value.
-
-    `here`: the controller itself does it, the host need not be there.
-    """
+    """One action of a playbook; `{finding.x}` is a value of the finding. `here`: the controller acts; `drain`: around it."""
 
     action: str
     params: tuple[tuple[str, Scalar], ...]
@@ -95,6 +92,7 @@ class ActionStep:
     prove: Proof | None
     timeout_ms: int
     here: bool = False
+    drain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +256,7 @@ class Order:
     requested_by: str
     started_ms: int | None = None
     here: bool = False
+    drain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,6 +342,7 @@ class Incident:
     taken_by: str = ""
     taken_ms: int | None = None
     inquiry: Inquiry | None = None
+    drained: bool = False
 
     @property
     def fault(self) -> str:
@@ -492,6 +492,7 @@ class Fleet:
     pauses: dict[str, Pause] = field(default_factory=dict)
     alerts: dict[Subject, Alert] = field(default_factory=dict)
     inquiries: dict[str, None] = field(default_factory=dict)
+    drained: dict[str, None] = field(default_factory=dict)
     next_incident: int = 1
     epoch: int = 0
     now_ms: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import lost, proof, standing, storms
+from . import draining, lost, proof, standing, storms
 from .effects import Verdict, Why
 from .ending import end, freed, give_up, reconsider
 from .events import EvidenceConfirmed, Observed, OrderEnded, RunRequested
@@ -104,6 +104,8 @@ def order_ended(turn: Turn, incident: Incident, event: OrderEnded) -> None:
     if incident.run is not None:
         ran = Why.RAN if event.outcome is Outcome.DONE else why
         end(turn, incident, Trigger.RECOVERED, ran, f"{incident.summary}: {event.outcome.value}")
+    elif incident.order.action in ("drain", "undrain"):
+        _drain_step(turn, incident, incident.order.action, event)
     elif event.outcome in (Outcome.DONE, Outcome.UNKNOWN):
         _acted(turn, incident, event.boot, event.ended_clock_ms)
     elif incident.order.cost is Cost.HARMLESS or event.outcome is Outcome.FAILED:
@@ -114,6 +116,19 @@ def order_ended(turn: Turn, incident: Incident, event: OrderEnded) -> None:
         _back_to_gates(turn, incident, Trigger.RETRY)
     else:
         give_up(turn, incident, Trigger.GIVEN_UP, why, f"the host refused {event.order}: {event.detail}")
+
+
+def _drain_step(turn: Turn, incident: Incident, action: str, event: OrderEnded) -> None:
+    if event.outcome is Outcome.DONE:
+        draining.done_by_step(turn, incident, action)
+        _next_step(turn, incident, Trigger.NEXT, Why.STEPS_EXHAUSTED, f"the last step, {action}, is done and proves nothing")
+        return
+    if action == "drain":
+        # It may be drained all the same; it is given back when the incident ends.
+        draining.done_by_step(turn, incident, action)
+    give_up(
+        turn, incident, Trigger.GIVEN_UP, Why.DRAIN_FAILED, f"cannot {action} the host: {event.detail}; the repair stops here"
+    )
 
 
 def storm_tick(turn: Turn, incident: Incident) -> None:

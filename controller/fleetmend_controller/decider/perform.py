@@ -12,6 +12,7 @@ from ..core.effects import (
     ApprovalWanted,
     AskWitness,
     Closed,
+    DrainHost,
     Effect,
     Escalated,
     PhaseChanged,
@@ -19,6 +20,7 @@ from ..core.effects import (
     RequestCheck,
     SendOrder,
     Step,
+    UndrainHost,
     Verdict,
     WakeAt,
     Why,
@@ -46,6 +48,7 @@ class Performer:
     listeners: list[Listener] = field(default_factory=list)
     on_storm: StormListener | None = None
     hands: Callable[[Order], None] | None = None
+    drains: Callable[[DrainHost | UndrainHost], None] | None = None
 
     def perform(self, step: Step) -> None:
         """Carry out one step."""
@@ -56,6 +59,9 @@ class Performer:
 
     def _perform(self, effect: Effect) -> None:
         match effect:
+            case DrainHost() | UndrainHost():
+                if self.drains is not None:
+                    self.drains(effect)
             case SendOrder() | RequestCheck() | AskWitness():
                 self._ask(effect)
             case WakeAt(incident, at_ms):

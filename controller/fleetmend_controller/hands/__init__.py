@@ -18,6 +18,19 @@ class Tools:
     """What hands work with: files that are read at each use."""
 
     bmc_file: Path
+    drain: DrainHook | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DrainHook:
+    """Where hosts are taken out of service and given back."""
+
+    url: str
+    undrain_url: str
+    timeout_ms: int = 30_000
+    tries: int = 3
+    token_file: Path | None = None
+    ca_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

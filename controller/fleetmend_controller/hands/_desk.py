@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -17,17 +18,22 @@ from sqlalchemy.engine import Connection
 from fleetmend.registry import load
 
 from .. import hands
-from ..core.events import OrderEnded, OrderStarted
+from ..core.effects import DrainHost, UndrainHost
+from ..core.events import Drained, OrderEnded, OrderStarted, Undrained
 from ..core.model import Fleet, Host, Order, Outcome, Phase
 from ..decider.ledger import StaleEpoch
 from ..decider.ports import DeciderPort, JournalUnavailable
 from ..store.engine import Store, StoreUnavailable
 from ..store.tables import deeds
 from . import Done, Hand, Tools
+from ._drain import call
 
 log = logging.getLogger("fleetmend.hands")
 
 RETRY_S = 1.0
+UNDRAIN_PAUSE_S, UNDRAIN_PAUSE_S_MAX = 1.0, 300.0
+# After so many failures people are told that a host is still out of service.
+UNDRAIN_TOLD_AT = 3
 DETAIL_CHARS_MAX = 1_000
 t = deeds.c
 
@@ -64,18 +70,28 @@ class Hands:
 
     def take(self, order: Order) -> None:
         """Do it, unless it was done, is being done, or may have been done."""
-        if order.id in self._tasks:
-            return
-        task = asyncio.get_running_loop().create_task(self._carry_out(order), name=f"hand-{order.id}")
-        self._tasks[order.id] = task
-        task.add_done_callback(lambda done: self._over(order, done))
+        self._spawn(order.id, self._carry_out(order))
+
+    def drains(self, wish: DrainHost | UndrainHost) -> None:
+        """Take a host out of service before its order is sent, or give it back until that is done."""
+        if isinstance(wish, DrainHost):
+            self._spawn(f"drain {wish.order.id}", self._drain(wish.order))
+        else:
+            self._spawn(f"undrain {wish.host}", self._undrain(wish.host))
 
     def recover(self) -> None:
         """After a start: look after what an earlier life of this controller left."""
-        for incident in self._fleet().incidents.values():
+        fleet = self._fleet()
+        for incident in fleet.incidents.values():
             order = incident.order
-            if order is not None and order.here and incident.phase in (Phase.ORDERED, Phase.RUNNING):
+            if order is None or incident.phase not in (Phase.ORDERED, Phase.RUNNING):
+                continue
+            if order.drain:
+                self.drains(DrainHost(order))
+            elif order.here:
                 self.take(order)
+        for host in fleet.drained:
+            self.drains(UndrainHost(host))
 
     async def stop(self) -> None:
         """Leave what is under way; its rows say that it began."""
@@ -164,17 +180,50 @@ class Hands:
         detail = done.detail[:DETAIL_CHARS_MAX]
         await self._submit(OrderEnded(now_ms, order.host, order.id, done.outcome, "", detail, order.boot, clock_ms, clock_ms))
 
-    async def _submit(self, event: OrderStarted | OrderEnded) -> None:
+    async def _submit(self, event: OrderStarted | OrderEnded | Drained | Undrained) -> None:
         while True:
             try:
                 await self._decider.submit([event])
                 return
             except JournalUnavailable as error:
-                log.warning("cannot tell the decider of %s: %s", event.order, error)
+                log.warning("cannot tell the decider of what was done to %s: %s", event.host, error)
                 await asyncio.sleep(RETRY_S)
 
-    def _over(self, order: Order, task: asyncio.Task[None]) -> None:
-        self._tasks.pop(order.id, None)
+    async def _drain(self, order: Order) -> None:
+        host = self._wanted(order)
+        if host is None:
+            return
+        done = await call(self._tools, "drain", host, order.incident, order.id)
+        await self._submit(Drained(self._now_ms(), order.host, order.id, done.outcome is Outcome.DONE, done.detail))
+
+    async def _undrain(self, host_id: str) -> None:
+        """Until the hook takes it back, people being told when it does not, or until somebody needs it drained again."""
+        failures = 0
+        while (host := self._fleet().hosts.get(host_id)) is not None and self._is_free(host_id):
+            done = await call(self._tools, "undrain", host, "", f"undrain-{host_id}")
+            failures = 0 if done.outcome is Outcome.DONE else failures + 1
+            if not failures or failures == UNDRAIN_TOLD_AT:
+                await self._submit(Undrained(self._now_ms(), host_id, not failures, done.detail))
+            if not failures:
+                return
+            log.warning("host %s is still drained: %s", host.name, done.detail)
+            await asyncio.sleep(min(UNDRAIN_PAUSE_S * 2**failures, UNDRAIN_PAUSE_S_MAX))
+
+    def _is_free(self, host_id: str) -> bool:
+        fleet = self._fleet()
+        held = any(fleet.incidents[i].drained for i in fleet.by_host.get(host_id, {}))
+        return host_id in fleet.drained and not held
+
+    def _spawn(self, key: str, work: Coroutine[Any, Any, None]) -> None:
+        if key in self._tasks:
+            work.close()
+            return
+        task = asyncio.get_running_loop().create_task(work, name=f"hand-{key}")
+        self._tasks[key] = task
+        task.add_done_callback(lambda done: self._over(key, done))
+
+    def _over(self, key: str, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(key, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             # Its row has no end: the order becomes overdue, and what became of it stays unknown.
-            log.critical("order %s ended in a defect", order.id, exc_info=error)
+            log.critical("%s ended in a defect", key, exc_info=error)

@@ -216,7 +216,11 @@ def _action(book: Book, document: Document, path: Path, spec: ActionSpec, answer
         text = f"cannot run {spec.name} on a lost host: nothing reaches it but what the controller does itself"
         book.problems.append(document.problem((*path, "action"), text))
         answered = None
-    prove = model.prove or (None if cost is Cost.HARMLESS else ProveModel())
+    heals = bool(spec.proved_by) or not spec.here
+    prove = model.prove or (None if cost is Cost.HARMLESS or not heals else ProveModel())
+    if model.drain and (cost is Cost.HARMLESS or spec.here):
+        text = f"cannot drain the host around {spec.name}: it disturbs nothing there"
+        book.problems.append(document.problem((*path, "drain"), text, key=True))
     if prove is not None and answered is not None:
         for check_type in answered.types:
             # What an alert is about only its author knows: its end proves whatever ended it.
@@ -233,4 +237,5 @@ def _action(book: Book, document: Document, path: Path, spec: ActionSpec, answer
         prove=Proof(prove.within, prove.stay_ok) if prove else None,
         timeout_ms=round(spec.timeout_s * 1000) if model.timeout is None else model.timeout,
         here=spec.here,
+        drain=model.drain,
     )
