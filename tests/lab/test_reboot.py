@@ -29,7 +29,7 @@ steps:
   - action: reboot_host
     prove: {within: 3m, stay_ok: 2s}
 approval: {needed_for: never}
-limits: {per_host: 3 per 1h, fleet: {by: role, percent: 10, at_most: 1}}
+limits: {per_host: 30 per 1h, fleet: {by: role, percent: 10, at_most: 1}}
 escalate: {to: lab-oncall, severity: page}
 """
 
@@ -37,6 +37,7 @@ escalate: {to: lab-oncall, severity: page}
 @pytest.fixture
 def permitted(fleet: Fleet) -> Iterator[Fleet]:
     """The owner of one host permits reboots, and the controller has rules that use it."""
+    fleet.run(HOST, "rm", "-f", MARK)
     fleet.shell(HOST, f"cp {POLICY} {POLICY}.kept; sed -i 's/^actions:/actions:\\n  reboot_host: {{}}/' {POLICY}")
     fleet.shell(HOST, f"mkdir -p {PLUGINS}; printf '#!/bin/sh\ntest ! -e {MARK} || exit 2\n' > {PLUGINS}/check_wants_a_reboot")
     fleet.shell(HOST, f"chmod 0755 {PLUGINS}/check_wants_a_reboot")
