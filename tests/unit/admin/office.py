@@ -302,7 +302,8 @@ class Office:
         self.submit(HostSilent(now_ms(), host, 30_000))
         lost = self.decider.fleet.incidents[self.decider.fleet.by_subject[Subject(host, "host_lost", "")]]
         words = list(lost.inquiry.words) if lost.inquiry is not None else []
-        self.submit(*(WitnessSaid(now_ms(), host, lost.id, w.host, 1, Reach.UNABLE, "could not look") for w in words))
+        if words:
+            self.submit(*(WitnessSaid(now_ms(), host, lost.id, w.host, 1, Reach.UNABLE, "could not look") for w in words))
 
     def submit(self, *events: Event) -> None:
         self.do(self.decider.submit(list(events)))

@@ -25,8 +25,6 @@ POLICY = """
 actions:
   collect_evidence: {}
   run_command: {}
-  run_ansible: {}
-  reboot_host: {}
   restart_unit: {units: ["*"], except: [ssh.service, "systemd-*"]}
   clear_directory: {}
   clear_journal: {}
