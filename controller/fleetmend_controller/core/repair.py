@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import alone, permits, proof, standing, storms
+from . import alone, draining, lost, permits, proof, standing, storms
 from .effects import Verdict, Why
 from .ending import end, freed, give_up, reconsider
 from .events import EvidenceConfirmed, Observed, OrderEnded
@@ -21,7 +21,7 @@ from .model import (
     Status,
     WaitStep,
 )
-from .orders import ask_check, record_end, record_late_end
+from .orders import POWER_CYCLE, REBOOT, ask_check, record_end, record_late_end, resend
 from .permission import RECHECK_MS, ask_anew, hold_for_storm, try_step
 from .transitions import Trigger
 from .turn import Turn
@@ -30,6 +30,8 @@ from .turn import Turn
 LOOKS_MAX = 3
 # A fault that the agent calls gone is looked at again after this time at the latest.
 GONE_RECHECK_MS = 5_000
+# Later than any boot lasts.
+NOT_IN_THIS_BOOT_MS = 2**53
 
 _OUTCOME_WHY = {
     Outcome.DONE: Why.ACTION_DONE,
@@ -44,11 +46,16 @@ _REFUSAL_WHY = {"fault_gone": Why.FAULT_GONE, "executor_unreachable": Why.EXECUT
 def consider(turn: Turn, incident: Incident) -> None:
     """Decide what to do about a waiting incident now."""
     host = turn.fleet.hosts[incident.subject.host]
+    if not lost.is_judged(turn, incident):
+        return
     if incident.run is None and incident.status is Status.OK:
         end(turn, incident, Trigger.RECOVERED, Why.WENT_AWAY, f"{incident.subject.check} says ok again")
         return
     playbook = _playbook(turn, incident, host)
-    if incident.phase is Phase.OPEN and incident.run is None:
+    if playbook is None and incident.inquiry is not None:
+        lost.tell(turn, incident)
+        return
+    if incident.run is None and (incident.phase is Phase.OPEN or (incident.inquiry is not None and not incident.noted)):
         limit = playbook.limits.storm if playbook is not None else None
         storms.note(turn, incident, limit or turn.policy.storm)
     if playbook is None:
@@ -104,6 +111,8 @@ def order_ended(turn: Turn, incident: Incident, event: OrderEnded) -> None:
     if incident.run is not None:
         ran = Why.RAN if event.outcome is Outcome.DONE else why
         end(turn, incident, Trigger.RECOVERED, ran, f"{incident.summary}: {event.outcome.value}")
+    elif incident.order.action in ("drain", "undrain"):
+        _drain_step(turn, incident, incident.order.action, event)
     elif event.outcome in (Outcome.DONE, Outcome.UNKNOWN):
         _acted(turn, incident, event.boot, event.ended_clock_ms)
     elif incident.order.cost is Cost.HARMLESS or event.outcome is Outcome.FAILED:
@@ -117,6 +126,19 @@ def order_ended(turn: Turn, incident: Incident, event: OrderEnded) -> None:
         _back_to_gates(turn, incident, Trigger.RETRY)
     else:
         give_up(turn, incident, Trigger.GIVEN_UP, why, f"the host refused {event.order}: {event.detail}")
+
+
+def _drain_step(turn: Turn, incident: Incident, action: str, event: OrderEnded) -> None:
+    if event.outcome is Outcome.DONE:
+        draining.done_by_step(turn, incident, action)
+        _next_step(turn, incident, Trigger.NEXT, Why.STEPS_EXHAUSTED, f"the last step, {action}, is done and proves nothing")
+        return
+    if action == "drain":
+        # It may be drained all the same; it is given back when the incident ends.
+        draining.done_by_step(turn, incident, action)
+    give_up(
+        turn, incident, Trigger.GIVEN_UP, Why.DRAIN_FAILED, f"cannot {action} the host: {event.detail}; the repair stops here"
+    )
 
 
 def storm_tick(turn: Turn, incident: Incident) -> None:
@@ -149,8 +171,39 @@ def order_lost(turn: Turn, incident: Incident, text: str) -> None:
         return
     rebooted = host.boot != order.boot
     clock_ms = 0 if rebooted else turn.now_ms + host.clock_offset_ms
-    event = OrderEnded(turn.now_ms, host.id, order.id, Outcome.UNKNOWN, "", text, host.boot, clock_ms, clock_ms)
+    # Another boot is what these actions are for: it tells their end better than any word that was lost on the way.
+    outcome = Outcome.DONE if rebooted and order.action in (REBOOT, POWER_CYCLE) else Outcome.UNKNOWN
+    event = OrderEnded(turn.now_ms, host.id, order.id, outcome, "", text, host.boot, clock_ms, clock_ms)
     order_ended(turn, incident, event)
+
+
+def host_back(turn: Turn, incident: Incident, host: Host, rebooted: bool) -> None:
+    """A lost host is heard again. With another boot after a power cycle, that is the proof."""
+    cycled = incident.order is not None and incident.order.action == POWER_CYCLE and rebooted
+    if cycled and incident.phase in (Phase.ORDERED, Phase.RUNNING):
+        order_lost(turn, incident, f"{host.name} is up with another boot")
+    if not cycled or incident.phase is not Phase.PROVING:
+        end(turn, incident, Trigger.RECOVERED, Why.HOST_BACK, f"{host.name} is back")
+        return
+    if incident.book is not None:
+        standing.proved(turn, incident, incident.book)
+    end(turn, incident, Trigger.PROVED, Why.HEALED, f"{POWER_CYCLE} healed it: {host.name} is back with another boot")
+
+
+def host_rebooted(turn: Turn, incident: Incident, host: Host) -> None:
+    """A host has another boot while an order of this incident is out or being proved."""
+    order = incident.order
+    if order is None:
+        return
+    if order.action == REBOOT:
+        turn.say(incident, Why.HOST_REBOOTED, f"{host.name} is up with another boot; now its check must say ok")
+    if incident.phase is Phase.PROVING:
+        ask_check(turn, incident)
+    elif order.here:
+        # The controller does it, whatever the host does meanwhile.
+        resend(turn, incident)
+    else:
+        order_lost(turn, incident, f"{host.name} rebooted while {order.id} was out")
 
 
 def proof_observed(turn: Turn, incident: Incident, event: Observed) -> None:
@@ -227,6 +280,9 @@ def _acted(turn: Turn, incident: Incident, boot: str, ended_clock_ms: int) -> No
         return
     turn.move(incident, Trigger.ENDED)
     release_host(turn, incident)
+    if incident.order is not None and incident.order.action == REBOOT and boot == incident.order.boot:
+        # What the old boot still says proves nothing: the reboot comes after the order's end.
+        ended_clock_ms = NOT_IN_THIS_BOOT_MS
     proof.begin(turn, incident, step.prove, boot, ended_clock_ms)
     host = turn.fleet.hosts[incident.subject.host]
     if incident.order is not None and incident.order.permit and boot == host.boot:
