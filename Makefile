@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
+export SEED SEEDS
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -11,6 +12,8 @@ STAMP := $(VENV)/.setup-$(shell sha256sum pyproject.toml | cut -c1-16)
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
 BUF := node_modules/.bin/buf
 HOSTS ?= 3
+SEED ?=
+SEEDS ?=
 STAY ?=
 FAULTS ?= $(wildcard ../shared/faults.yaml)
 ONLY ?=
@@ -63,8 +66,8 @@ types: setup ## mypy --strict
 	$(BIN)/mypy
 	$(BIN)/mypy -p deploy.demo -p deploy.grafana
 
-sim: setup ## Run the seeded simulation of whole fleets
-	$(PYTEST) -n auto --timeout=900 tests/simulation
+sim: setup ## Run the seeded simulation of whole fleets (SEEDS=20000 for a night, SEED=7 prints the timeline of one)
+	$(PYTEST) --timeout=900 $(if $(SEED),-n0 -q -s tests/simulation/test_swarm.py,-n auto tests/simulation)
 
 coverage: setup ## Statements and branches of the decision core that tests and simulation reach; fails below 98 %
 	@rm -f .coverage

@@ -101,7 +101,7 @@ class Agent:
         self._executor = ExecutorClient(settings.executor_socket)
         self.host.look = self._executor.looking(self._loop)
         self._alone = alone.Alone(self._alone_desk(presence), self._state_dir, self._boot_id, settings.alone_after_ms)
-        self._orders = orders.Orders(self._executor, self._orders_desk())
+        self._orders = orders.Orders(self._executor, self._orders_desk(), orders.refused_in(self.outbox))
         self._witness = Witness(self.host, lambda said: self.link.answer(pb.LinkRequest(probed=said)), self._now_ms)
         self.link = link.Link(self._channel, self.outbox, self._link_desk())
         self._schedule = Schedule(int(chance() * (1 << 30)))
@@ -145,10 +145,9 @@ class Agent:
         self._stopped.set()
 
     async def _shut_down(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._snapshot_timer is not None:
-            self._snapshot_timer.cancel()
+        for timer in (self._timer, self._snapshot_timer):
+            if timer is not None:
+                timer.cancel()
         boots.end(self.host, self._settings.state_dir, self._boot)
         self._pressure.stop()
         self._mounts.stop()
@@ -258,7 +257,7 @@ class Agent:
         self.link.wake()
 
     def _snapshot_soon(self) -> None:
-        """A check completed for the first time: what it does not name any more is gone, and only a snapshot says so."""
+        """A check can say of everything how it is: what it does not name any more is gone, and only a snapshot says so."""
         if self._snapshot_timer is None:
             self._snapshot_timer = self._loop.call_later(SNAPSHOT_DELAY_S, self._snapshot)
 
@@ -329,7 +328,8 @@ class Agent:
 
     def _look_again(self) -> None:
         """What was bad while nobody listened is looked at anew: the controller does not act on old evidence."""
-        sick = {watch.spec.name for watch, _, subject in self.runner.subjects() if subject.confirmed.status is not Status.OK}
+        bad = (watch.spec.name for watch, _, subject in self.runner.subjects() if subject.confirmed.status is not Status.OK)
+        sick = dict.fromkeys(bad)
         for name in sick:
             self.runner.start(name, by_signal=True)
         if sick:

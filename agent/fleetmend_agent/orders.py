@@ -1,14 +1,15 @@
 """Orders on their way from the controller to the executor and back. The agent carries them; it can neither make nor change one.
 
 An order that this process is still carrying is not carried twice. Whatever is lost on the way is asked for again: the ledger of
-the executor runs each order at most once and repeats its outcome.
+the executor runs each order at most once and repeats its outcome. Of what the agent itself refused the ledger knows nothing, so
+the agent remembers it: once the controller was told that an order will not run, it may give another, and both must not run.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,11 +18,14 @@ from fleetmend.v1 import link_pb2 as pb
 from .checks import Status
 from .executor_client import AnswerLost, ExecutorRefused, ExecutorUnreachable, SealedOutcome
 from .log import LOG
+from .outbox import Outbox
 
 ORDERS_MAX = 64
 UNREACHABLE_TRIES = 3
 RETRY_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 LOST_TRIES_MAX = 120
+REFUSED_MAX = 1000
+_SCAN_RECORDS, _SCAN_BYTES = 200, 1 << 20
 
 # The executor recorded nothing and says that a later delivery may run.
 _PASSING = frozenset({"busy", "ledger_unavailable", "not_enrolled", "state_unavailable"})
@@ -57,10 +61,12 @@ class Desk:
 class Orders:
     """The orders under way."""
 
-    def __init__(self, executor: Executor, desk: Desk) -> None:
+    def __init__(self, executor: Executor, desk: Desk, refused: Iterable[tuple[str, str]] = ()) -> None:
+        """`refused`: orders (id, word) that an earlier life of the agent refused, and the controller may not know it yet."""
         self._executor = executor
         self._desk = desk
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._refused: dict[str, str] = dict(refused)
 
     @property
     def busy(self) -> bool:
@@ -70,6 +76,9 @@ class Orders:
     def take(self, order: pb.SealedOrder) -> None:
         """Takes an order on, unless it is being carried already."""
         if order.order_id in self._tasks:
+            return
+        if order.order_id in self._refused:
+            self._refuse(order, self._refused[order.order_id], "it was refused before, and stays so")
             return
         if len(self._tasks) >= ORDERS_MAX:
             LOG.warning("cannot take order %s: %d are under way; the controller will send it again", order.order_id, ORDERS_MAX)
@@ -146,9 +155,23 @@ class Orders:
 
     def _refuse(self, order: pb.SealedOrder, word: str, detail: str) -> None:
         LOG.warning("order %s not handed over: %s: %s", order.order_id, word, detail)
+        self._refused[order.order_id] = word
+        while len(self._refused) > REFUSED_MAX:
+            del self._refused[next(iter(self._refused))]
         self._desk.outcome(
             pb.OrderOutcome(order_id=order.order_id, agent_refusal=word, detail=detail, ended_clock_ms=self._desk.clock_ms())
         )
+
+
+def refused_in(outbox: Outbox) -> Iterator[tuple[str, str]]:
+    """The orders whose refusal waits in an outbox for the controller."""
+    after = 0
+    while records := outbox.pending(after, _SCAN_RECORDS, _SCAN_BYTES):
+        for _, data in records:
+            outcome = pb.Record.FromString(data).outcome
+            if outcome.agent_refusal:
+                yield outcome.order_id, outcome.agent_refusal
+        after = records[-1][0]
 
 
 def _was_withdrawn(outcome: SealedOutcome) -> bool:

@@ -2,12 +2,16 @@
 
 A record is written before it is sent, so that it survives the death of this process: the page cache outlives us. It does not
 outlive a power cut, so a new boot begins a new outbox (new id, numbers from 1) and carries over what was left: no number is
-ever used for two records. Full means that the oldest segment goes, counted. A full disk means bounded memory, and `trouble`.
+ever used for two records. Full means that the oldest segment goes, counted. A full disk means bounded memory, and `trouble`;
+a process that dies then leaves numbers behind that no file holds, so its successor begins a new outbox, too. How far the
+controller has it is written down beside the records, so that few come twice; if that is lost, they do.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import struct
 import zlib
 from array import array
@@ -22,7 +26,11 @@ RECORD_BYTES_MAX = 512 * 1024
 MEMORY_BYTES_MAX = 1 << 20
 
 _MAGIC = b"FMOB1\n"
+# On the folder of an outbox: numbers were given that no file in it holds. A mode changes in place, however full the disk is.
+_IN_MEMORY = stat.S_ISVTX
 _FRAME = struct.Struct(">II")
+_ACKED_FILE = "acked"
+_ACKED = struct.Struct(">QI")
 
 
 @dataclass(slots=True)
@@ -87,10 +95,16 @@ class Outbox:
             while self._memory:
                 self._write(*self._memory[0])
                 self._memory_bytes -= len(self._memory.popleft()[1])
+            if self._segments[-1].next_seq != self._next_seq:
+                # Numbers that were given and acknowledged while the disk was full: only a file's name remembers them.
+                self._create(self._next_seq)
         except OSError as error:
             self.trouble = f"cannot write the outbox in {self._directory}: {error.strerror or error}; keeping records in memory"
+            self._mark(_IN_MEMORY)
             self._bound_memory()
             return False
+        if self.trouble:
+            self._mark(0)
         self.trouble = ""
         return True
 
@@ -110,6 +124,7 @@ class Outbox:
         if not self.acked_seq < seq < self._next_seq:
             return
         self.acked_seq = seq
+        self._write_acked()
         while self._memory and self._memory[0][0] <= seq:
             self._memory_bytes -= len(self._memory.popleft()[1])
         while len(self._segments) > 1 and self._segments[1].first_seq <= seq + 1:
@@ -126,18 +141,31 @@ class Outbox:
             os.close(self._fd)
             self._fd = -1
 
+    def _write_acked(self) -> None:
+        """In place: a full disk takes it, too."""
+        number = struct.pack(">Q", self.acked_seq)
+        with contextlib.suppress(OSError):
+            fd = os.open(self._directory / _ACKED_FILE, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.pwrite(fd, number + struct.pack(">I", zlib.crc32(number)), 0)
+            finally:
+                os.close(fd)
+
+    def _mark(self, mark: int) -> None:
+        with contextlib.suppress(OSError):
+            self._directory.chmod(0o700 | mark)
+
     def _begin(self, directory: Path, boot_id: str) -> tuple[Path, str]:
         """Goes on with the outbox of this boot, or begins one and moves into it what others left behind."""
         left = [path for path in directory.iterdir() if path.is_dir()] if directory.is_dir() else []
         earlier = sorted(left, key=lambda path: path.stat().st_mtime_ns)
-        if len(earlier) == 1 and earlier[0].name.partition("@")[2] == boot_id and self._resume(earlier[0]):
+        if len(earlier) == 1 and _may_go_on(earlier[0], boot_id) and self._resume(earlier[0]):
             return earlier[0], earlier[0].name.partition("@")[0]
         outbox_id = os.urandom(16).hex()
         self._directory = directory / f"{outbox_id}@{boot_id}"
         for path in earlier:
-            for segment in _scan(path):
-                for record in _records(segment):
-                    self.append(record)
+            for record in _unacknowledged(path):
+                self.append(record)
         if self.flush():
             for path in earlier:
                 _remove(path)
@@ -151,7 +179,7 @@ class Outbox:
             self.dropped_total += later.first_seq - earlier.next_seq
         self._segments.extend(found)
         self._next_seq = found[-1].next_seq
-        self.acked_seq = found[0].first_seq - 1
+        self.acked_seq = max(found[0].first_seq - 1, min(_read_acked(directory), self._next_seq - 1))
         self._fd = os.open(found[-1].path, os.O_WRONLY | os.O_CLOEXEC)
         os.ftruncate(self._fd, found[-1].end)
         return True
@@ -222,6 +250,11 @@ def _remove(directory: Path) -> None:
     directory.rmdir()
 
 
+def _may_go_on(directory: Path, boot_id: str) -> bool:
+    """Whether an outbox is of this boot, and its files hold every number that was given."""
+    return directory.name.partition("@")[2] == boot_id and not directory.stat().st_mode & _IN_MEMORY
+
+
 def _scan(directory: Path) -> list[_Segment]:
     """The readable segments of an outbox, oldest first. Damage ends a segment where it begins."""
     found: list[_Segment] = []
@@ -249,10 +282,27 @@ def _index(segment: _Segment) -> bool:
     return True
 
 
-def _records(segment: _Segment) -> Iterator[bytes]:
+def _records(segment: _Segment) -> Iterator[tuple[int, bytes]]:
     for seq in range(segment.first_seq, segment.next_seq):
         if (record := _read_record(segment, seq)) is not None:
-            yield record
+            yield seq, record
+
+
+def _unacknowledged(directory: Path) -> Iterator[bytes]:
+    """What the controller does not have yet of an outbox."""
+    acked = _read_acked(directory)
+    for segment in _scan(directory):
+        yield from (record for seq, record in _records(segment) if seq > acked)
+
+
+def _read_acked(directory: Path) -> int:
+    """Up to which number the controller had the records of an outbox; 0 if that is not known."""
+    try:
+        data = (directory / _ACKED_FILE).read_bytes()
+        seq, crc = _ACKED.unpack(data)
+    except (OSError, struct.error):
+        return 0
+    return int(seq) if crc == zlib.crc32(data[:8]) else 0
 
 
 def _read_record(segment: _Segment, seq: int) -> bytes | None:

@@ -45,7 +45,7 @@ class Pulse:
         return message
 
     def snapshot(self) -> pb.Snapshot:
-        """Every subject with its settled status, and the checks that have completed a run."""
+        """Every subject with its settled status, and the checks of which none is missing."""
         wall_ms = self.host.wall_ms()
         observations = []
         for watch, _, subject in self.runner.subjects():
@@ -53,7 +53,7 @@ class Pulse:
             message = wire.observation(observed, wall_ms)
             message.status = wire.status(subject.confirmed.status or Status.UNKNOWN)
             observations.append(message)
-        return wire.snapshot(observations, [name for name, watch in self.runner.watches.items() if watch.completed])
+        return wire.snapshot(observations, [name for name, watch in self.runner.watches.items() if watch.settled])
 
     def stats(self) -> pb.AgentStats:
         """What the agent itself costs, its children not counted."""

@@ -85,6 +85,7 @@ class Watch:
     problem: str = ""
     subjects: dict[str, Subject] = field(default_factory=dict)
     completed: bool = False
+    judged: bool = False
     task: asyncio.Task[None] | None = None
     stray: asyncio.Future[Any] | None = None
     again: bool = False
@@ -92,6 +93,11 @@ class Watch:
     asking: frozenset[str] = frozenset()
     memory: dict[str, Any] = field(default_factory=dict)
     paths: frozenset[str] = frozenset()
+
+    @property
+    def settled(self) -> bool:
+        """Whether it names everything that it knows: what was seen bad once, and is not confirmed yet, is not gone."""
+        return self.completed and all(subject.confirmed.status is not None for subject in self.subjects.values())
 
 
 def guarded(call: Callable[[], Any]) -> Outcome:
@@ -131,11 +137,11 @@ class Runner:
         host: Host,
         workers: Workers,
         report: Callable[[Observed], None],
-        first_completed: Callable[[], None] = lambda: None,
+        first_settled: Callable[[], None] = lambda: None,
         refreshers: Mapping[str, Callable[[], Awaitable[None]]] | None = None,
         load: Callable[[str], Check] | None = None,
     ) -> None:
-        """`report` takes what must be told; `first_completed` is called when a check completed for the first time.
+        """`report` takes what must be told; `first_settled` is called when a check can say of everything how it is.
 
         `refreshers`, by signal name, bring a table kept by events up to date before a fresh run; they may raise OSError.
         `load` finds a check by its type, as `load_check` does.
@@ -143,7 +149,7 @@ class Runner:
         self._host = host
         self._workers = workers
         self._report = report
-        self._first_completed = first_completed
+        self._first_settled = first_settled
         self._load = load or load_check
         self._refreshers = dict(refreshers or {})
         self.watches: dict[str, Watch] = {}
@@ -365,9 +371,10 @@ class Runner:
             results[key] = bounded(_gone(key) if complete else Result(Status.UNKNOWN, outcome.problem, key))
         for key, result in results.items():
             self._settle(watch, key, result, sampled_ms, key in asked)
-        if complete and not watch.completed:
-            watch.completed = True
-            self._first_completed()
+        watch.completed = watch.completed or complete
+        if watch.settled and not watch.judged:
+            watch.judged = True
+            self._first_settled()
 
     def _settle(self, watch: Watch, key: str, result: Result, sampled_ms: int, requested: bool) -> None:
         gone = result.finding.get("gone") is True

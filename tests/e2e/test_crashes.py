@@ -94,8 +94,9 @@ def test_an_executor_killed_while_an_action_runs_never_runs_it_again(world, brok
     host.executor.kill()
     host.executor.start()
     # The ledger has its beginning and nothing else: nobody can say how it ended. The command itself outlives the executor
-    # here, so the check proves that it helped, and there is no second try.
-    shown = watch.until("healed", fleet.healed)
+    # here, so the service is well again; nobody gets the credit, and there is no second try.
+    shown = watch.until("well again", fleet.ended)
+    assert shown["incident"]["why"] == "recovered_unsure"
     assert broken.answers()
     assert [attempt["outcome"] for attempt in shown["attempts"]] == ["unknown"]
     (order,) = set(fleet.begun_orders(host)) - set(known)

@@ -115,7 +115,9 @@ class Fleet:
         """What a person does after a test that failed half-way: everything runs again, nothing is broken, nobody is cut off."""
         for name in self.agents:
             self.must("heal", name)
-            self.shell(name, "rm -f /run/till-broken; systemctl start shop.service till.service kiosk.service srv-cache.mount")
+            self.shell(name, "rm -f /run/till-broken; systemctl start srv-cache.mount")
+            # What lay on a file system in memory went with it.
+            self.shell(name, "systemctl restart shop-data.service; systemctl start shop.service till.service kiosk.service")
 
     # -- what is on disk --
 

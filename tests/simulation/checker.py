@@ -1,67 +1,79 @@
-"""The watchers: what must never happen, and what must have happened at the end. Their books trust no index of the core."""
+"""The watchers: what must never happen, and what must have happened at the end."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fleetmend_controller.core import invariants
 from fleetmend_controller.core.effects import (
     PROVED,
     Acknowledged,
-    ActionEnded,
+    ApprovalWanted,
     Closed,
-    Grant,
     PermitSpent,
+    PhaseChanged,
     SendOrder,
     SendPermits,
     Step,
     Why,
 )
-from fleetmend_controller.core.events import Acknowledge, Event, EvidenceConfirmed, Observed, OrderEnded, Woken
-from fleetmend_controller.core.gates.fleet_budget import allowance
-from fleetmend_controller.core.gates.paused import scopes
-from fleetmend_controller.core.model import Cost, Fleet, Order, Phase, Status, Subject
-from fleetmend_controller.core.permits import PERMITS_MAX
-from fleetmend_controller.core.policy import Policy
-from fleetmend_controller.store import codec
+from fleetmend_controller.core.events import Acknowledge, AlertSaid, Event, EvidenceConfirmed, Observed, Woken
+from fleetmend_controller.core.matching import substitute
+from fleetmend_controller.core.model import (
+    ActionStep,
+    Ceiling,
+    Cost,
+    Fleet,
+    Incident,
+    Order,
+    Phase,
+    Playbook,
+    Status,
+    Storm,
+    Subject,
+    Trust,
+)
+from fleetmend_controller.core.permits import is_permit
+from fleetmend_controller.core.policy import MatchAnswer, Policy
 
-from .guard import Guard
+from . import bound, sweep, twin
+from .books import Books, Case
+from .outside import ALERT
+from .watch.gates import WATCHES, Asked
+from .watch.hands import Hands
+from .watch.storms import Storms
 
 if TYPE_CHECKING:
-    from .server import Server
+    from .host import Part, Record, Server
     from .world import World
 
-STAY_OK_MS = 5_000
+# The whole fleet is looked through after so many events that led to something, what they touched after each.
+SWEEP_EVENTS = 100
+# Within this time a fault is known, if host, link and controller stay up: the poll, and reports again and again.
+FOUND_MS = 300_000
+# So many repairs in a row that were not proved cost trust.
+UNPROVED_MAX = 3
+# A journal up to here is also read back from its first row at the end.
+REREAD_ROWS_MAX = 3_000
+
+
+JOURNALLED = {
+    "started": "OrderStarted",
+    "ended": "OrderEnded",
+    "permit began": "PermitUsed",
+    "permit ended": "OrderEnded",
+}
 
 
 class Violation(AssertionError):
     """A promise was broken; the text names seed, time and promise."""
 
 
-@dataclass(slots=True)
-class Books:
-    """What the checkers noted. Clocks of samples and ends are (boot, boot clock)."""
-
-    issued: dict[str, Order] = field(default_factory=dict)
-    effects: dict[str, int] = field(default_factory=dict)
-    ends: dict[str, int] = field(default_factory=dict)
-    evidence_ms: dict[Subject, int] = field(default_factory=dict)
-    status: dict[Subject, Status] = field(default_factory=dict)
-    ended_at: dict[str, tuple[str, int]] = field(default_factory=dict)
-    oks: dict[Subject, list[tuple[str, int]]] = field(default_factory=dict)
-    seq: dict[str, int] = field(default_factory=dict)
-    of_host: dict[str, list[int]] = field(default_factory=dict)
-    first_bad_ms: dict[Subject, int] = field(default_factory=dict)
-    tries: dict[Subject, list[int]] = field(default_factory=dict)
-    epoch_seen: dict[str, int] = field(default_factory=dict)
-    running: dict[str, str] = field(default_factory=dict)
-    permits: dict[str, tuple[str, str]] = field(default_factory=dict)
-    alone: dict[str, tuple[str, str, str, int]] = field(default_factory=dict)
-    spent: dict[str, int] = field(default_factory=dict)
-    healed: int = 0
-    healed_alone: int = 0
-    events: int = 0
+def _only_by_role(playbook: Playbook) -> Playbook:
+    """With the one label whose groups every version bounds."""
+    limits = replace(playbook.limits, fleet=replace(playbook.limits.fleet, also=()))
+    return replace(playbook, limits=limits)
 
 
 class Checker:
@@ -70,255 +82,296 @@ class Checker:
     def __init__(self, world: World) -> None:
         self.world = world
         self.books = Books()
-        self.guard = Guard(self)
+        self.effects: dict[str, int] = {}
+        self.running: dict[str, str] = {}
+        self.by: dict[str, Playbook] = {}
+        self.epochs: dict[str, int] = {}
+        self.hands = Hands(self)
+        self._generous: Policy | None = None
+        self._storms: Storms | None = None
+        self._since_sweep = 0
 
     def fail(self, promise: str) -> None:
         """End the run with the seed that shows it."""
         raise Violation(f"seed {self.world.seed} at {self.world.time.now_ms} ms: {promise}")
 
-    def before(self, fleet: Fleet, event: Event) -> None:
-        """Note what the event brings, as the core will see it: history and doubles do not count as evidence."""
-        self.books.events += 1
-        self.guard.before(fleet, event)
-        if isinstance(event, EvidenceConfirmed):
-            self._saw_bad(Subject(event.host, event.check, event.key), event.at_ms - (event.clock_ms - event.sampled_clock_ms))
-        elif isinstance(event, Observed):
-            host = fleet.hosts.get(event.host)
-            if host is not None and event.seq > self.books.seq.get(event.host, 0):
-                self.books.seq[event.host] = event.seq
-                if host.boot == event.boot:
-                    self._observed(event)
-        elif isinstance(event, OrderEnded):
-            self.books.ended_at.setdefault(event.order, (event.boot, event.ended_clock_ms))
+    @property
+    def generous(self) -> Policy:
+        """All versions of the rules in one: what none of them allows is wrong whichever is in force."""
+        if self._generous is None:
+            policies = self.world.brain.policies
+            most = Ceiling(100, max(p.ceiling.at_least for p in policies), max(p.ceiling.at_most for p in policies))
+            books = tuple(_only_by_role(playbook) for policy in policies for playbook in policy.playbooks)
+            of = [policy.storm for policy in policies] + [b.limits.storm for b in books if b.limits.storm is not None]
+            storm = Storm("role", max(s.percent for s in of), min(s.within_ms for s in of), max(s.hosts for s in of))
+            self._generous = replace(policies[0], playbooks=books, ceiling=most, storm=storm)
+        return self._generous
+
+    @property
+    def storms(self) -> Storms:
+        """Made when the rules of the world are known."""
+        if self._storms is None:
+            self._storms = Storms(self.books, self.generous.storm)
+        return self._storms
+
+    def before(self, event: Event) -> None:
+        """Note what the event brings."""
+        self.books.note(event)
 
     def after(self, fleet: Fleet, policy: Policy, event: Event, step: Step) -> None:
-        """Every invariant of the fleet, and every effect against the books. What led to nothing broke nothing."""
+        """Every effect against the books, and the invariants of what it touched. What led to nothing broke nothing."""
         if not step.effects and not step.reasons and isinstance(event, Observed | EvidenceConfirmed | Woken):
             return
+        # That somebody was quiet for long enough is said at whatever comes next.
+        if self.books.doubled and (step.effects or any(r.why is not Why.FLAPPING_OVER for r in step.reasons)):
+            self.fail(f"{type(event).__name__} {event} was taken before, and leads to something again")
         if isinstance(event, Acknowledge) and any(not isinstance(effect, Acknowledged) for effect in step.effects):
             self.fail(f"that {event.by} took {event.incident} led to {step.effects}")
-        wrong = invariants.broken(fleet, policy)
-        if wrong:
-            self.fail(f"after {type(event).__name__}: {wrong[0]}")
+        if isinstance(event, AlertSaid):
+            self._said(event, step)
+        self._trust(step)
         for effect in step.effects:
-            if isinstance(effect, SendOrder) and effect.order.id not in self.books.issued:
+            if isinstance(effect, Closed):
+                self._closed(event, effect)
+            new = isinstance(effect, SendOrder) and effect.order.id not in self.books.issued
+            self.books.note_effect(event, effect)
+            text = "" if isinstance(effect, Closed) else self.storms.watch(event, effect)
+            if text:
+                self.fail(text)
+            if new and isinstance(effect, SendOrder):
                 self._issued(fleet, policy, effect.order)
+            elif isinstance(effect, ApprovalWanted):
+                self._asked(fleet, effect)
             elif isinstance(effect, SendPermits):
-                self._given(fleet, effect)
+                self.hands.give(fleet, policy, effect)
             elif isinstance(effect, PermitSpent):
-                self._spent(effect.order)
-            elif isinstance(effect, Closed) and effect.why in PROVED:
-                self.books.healed_alone += effect.why is Why.HEALED_ALONE
-                self._healed(effect)
-            elif isinstance(effect, ActionEnded):
-                self.books.ends[effect.order] = self.books.ends.get(effect.order, 0) + 1
-                if self.books.ends[effect.order] > 1:
-                    self.fail(f"{effect.order} ended twice")
-        self.guard.after(fleet, policy, step)
+                self._spent(fleet, effect.order)
+        self._sweep(fleet, event, step)
+
+    def _said(self, event: AlertSaid, step: Step) -> None:
+        """What was over before is no fault when it is said late."""
+        subject = Subject(event.host, event.check, event.key)
+        late = event.status is Status.CRIT and event.starts_ms < self.books.alerts_over_ms.get(subject, 0)
+        opened = any(isinstance(e, PhaseChanged) and e.before is None and e.subject == subject for e in step.effects)
+        if late and opened:
+            self.fail(f"an alert about {event.key} of {event.host} opens an incident, and was over before")
+
+    def _trust(self, step: Step) -> None:
+        """A playbook whose proofs fail one after the other may do less from then on, if it may do anything."""
+        for incident_id in self.books.note_reasons(step.reasons, step.effects):
+            self.books.demote(self.by[incident_id])
+        for name, count in self.books.unproved.items():
+            if count >= UNPROVED_MAX and self.books.lowered.get(name) is not Trust.OBSERVE:
+                self.fail(f"{name} keeps its trust after {count} repairs that were not proved")
+
+    def was_away(self, now_ms: int) -> None:
+        """The controller stood still, or its clock was set: what it knew from before is no evidence."""
+        self.books.doubt_ms = max(self.books.doubt_ms, now_ms)
+
+    def _sweep(self, fleet: Fleet, event: Event, step: Step) -> None:
+        self._since_sweep += 1
+        if self._since_sweep >= max(SWEEP_EVENTS, 2 * len(fleet.hosts)):
+            self.sweep(fleet)
+            return
+        wrong = sweep.broken(fleet, step)
+        if wrong:
+            self.fail(f"after {type(event).__name__}: {wrong}")
+
+    def sweep(self, fleet: Fleet) -> None:
+        """Every invariant of the whole fleet."""
+        self._since_sweep = 0
+        wrong = invariants.broken(fleet, self.generous, (*invariants.ALWAYS, invariants.budgets_are_kept))
+        if wrong:
+            self.fail(wrong[0])
+
+    # Orders, from the gates to the end.
+
+    def _issued(self, fleet: Fleet, policy: Policy, order: Order) -> None:
+        """An order is given: it has an open incident, its playbook's step and parameters, and no gate against it."""
+        case, incident = self.books.cases.get(order.incident), fleet.incidents.get(order.incident)
+        if case is None or case.phase is not Phase.ORDERED or incident is None:
+            self.fail(f"{order.id} without an open incident")
+            return
+        playbook = incident.run or self._match(policy, fleet, incident)
+        if playbook is None or playbook != (incident.run or incident.book):
+            self.fail(f"{order.id} by {incident.playbook}, the rules in force say {playbook and playbook.name}")
+            return
+        step = playbook.steps[incident.step]
+        if not isinstance(step, ActionStep) or (step.action, step.cost) != (order.action, order.cost):
+            self.fail(f"{order.id} is not step {incident.step} of {playbook.name}")
+            return
+        self.by[order.incident] = playbook
+        asked = Asked(self.books, order, case, playbook, step, policy, self.generous.storm)
+        for watch in WATCHES.values():
+            text = watch(asked)
+            if text:
+                self.fail(f"{order.id} {text}")
+        self._count(order, case, playbook)
+
+    def _spent(self, fleet: Fleet, order: Order) -> None:
+        """A host did something alone, and its playbook answers for it."""
+        self.hands.spend(order)
+        incident = fleet.incidents.get(order.incident)
+        if incident is not None and incident.order is order and incident.book is not None:
+            self.by[order.incident] = incident.book
+
+    @staticmethod
+    def _match(policy: Policy, fleet: Fleet, incident: Incident) -> Playbook | None:
+        host = fleet.hosts[incident.subject.host]
+        for playbook in policy.playbooks:
+            condition = policy.conditions.get(playbook.name)
+            fits = condition is None or condition(host, incident).answer is MatchAnswer.YES
+            if playbook.answers(incident.subject.check, incident.check_type) and fits:
+                return playbook
+        return None
+
+    def _count(self, order: Order, case: Case, playbook: Playbook) -> None:
+        if order.cost is not Cost.HARMLESS:
+            self.books.tries.setdefault(case.tried, []).append(self.books.now_ms)
+            self.books.acted.setdefault((order.host, playbook.name), []).append(self.books.now_ms)
+
+    def _asked(self, fleet: Fleet, effect: ApprovalWanted) -> None:
+        """Remember what is shown to people with this digest."""
+        incident = fleet.incidents[effect.incident]
+        playbook = incident.run or incident.book
+        step = playbook.steps[incident.step] if playbook is not None else None
+        if playbook is None or not isinstance(step, ActionStep):
+            self.fail(f"people are asked for {effect.order}, which no step would give")
+            return
+        shown = (playbook.name, step.action, substitute(step, incident), step.cost)
+        self.books.contents[effect.order, effect.what] = shown
 
     def effect(self, server: Server, order: Order, epoch: int) -> None:
         """An action begins on a host: at most once, in time, on the right boot, from the newest decider, alone."""
-        b = self.books
-        b.effects[order.id] = b.effects.get(order.id, 0) + 1
-        if b.effects[order.id] > 1:
-            self.fail(f"{order.id} ran {b.effects[order.id]} times on {server.id}")
-        if order.id not in b.issued:
+        self.effects[order.id] = self.effects.get(order.id, 0) + 1
+        if self.effects[order.id] > 1:
+            self.fail(f"{order.id} ran {self.effects[order.id]} times on {server.id}")
+        if order.id not in self.books.issued:
             self.fail(f"{order.id} runs although it was never journalled")
+        if order.id in self.books.words or any(r.order == order.id and r.kind == "ended" for r in server.outbox):
+            self.fail(f"{order.id} runs although its end was told already")
         if order.boot != server.boot or server.clock_ms() > order.expires_clock_ms:
             self.fail(f"{order.id} runs after its expiry or on another boot")
-        if epoch < b.epoch_seen.get(server.id, 0):
-            self.fail(f"{order.id} of epoch {epoch} runs after epoch {b.epoch_seen[server.id]} commanded {server.id}")
-        b.epoch_seen[server.id] = max(epoch, b.epoch_seen.get(server.id, 0))
+        if epoch < self.epochs.get(server.id, 0):
+            self.fail(f"{order.id} of epoch {epoch} runs after epoch {self.epochs[server.id]} commanded {server.id}")
+        self.epochs[server.id] = epoch
         if order.cost is Cost.HARMLESS:
             return
-        if server.id in b.running:
-            self.fail(f"{order.id} runs on {server.id} while {b.running[server.id]} does")
-        b.running[server.id] = order.id
-
-    def alone(self, server: Server, permit: str, held: SendPermits, epoch: int, grant: Grant) -> None:
-        """A host begins something without an order: by a permit, once, in time, within its budget, and nothing beside it."""
-        b, now_ms = self.books, server.clock_ms()
-        if permit in b.alone:
-            self.fail(f"{permit} was used twice on {server.id}")
-        if b.permits.get(permit) != (server.id, grant.playbook):
-            self.fail(f"{permit} is used on {server.id} although it was never given")
-        if held.boot != server.boot or now_ms >= held.expires_clock_ms:
-            self.fail(f"{permit} is used after its expiry or on another boot")
-        if epoch < b.epoch_seen.get(server.id, 0):
-            self.fail(f"{permit} of epoch {epoch} is used after epoch {b.epoch_seen[server.id]} commanded {server.id}")
-        if server.linked or self.world.time.now_ms - server.away_since_ms < 10_000:
-            self.fail(f"{permit} is used although a controller could be asked")
-        recent = [
-            u for u in b.alone.values() if u[:3] == (server.id, grant.playbook, server.boot) and now_ms - u[3] < grant.window_ms
-        ]
-        if len(recent) >= PERMITS_MAX:
-            self.fail(f"{permit} is one too many on {server.id}: {len(recent)} were used")
-        if server.id in b.running:
-            self.fail(f"{permit} is used on {server.id} while {b.running[server.id]} runs")
-        b.epoch_seen[server.id] = max(epoch, b.epoch_seen.get(server.id, 0))
-        b.alone[permit] = (server.id, grant.playbook, server.boot, now_ms)
-        b.running[server.id] = permit
-
-    def alone_finished(self, server: Server, permit: str) -> None:
-        """What a host did without an order is over."""
-        if self.books.running.get(server.id) == permit:
-            del self.books.running[server.id]
+        if server.id in self.running:
+            self.fail(f"{order.id} runs on {server.id} while {self.running[server.id]} does")
+        self.running[server.id] = order.id
 
     def finished(self, server: Server, order: Order) -> None:
         """The action's effect is over."""
-        if self.books.running.get(server.id) == order.id:
-            del self.books.running[server.id]
+        if self.running.get(server.id) == order.id:
+            del self.running[server.id]
 
     def powered_off(self, server: Server) -> None:
         """Nothing runs on a machine that is off."""
-        self.books.running.pop(server.id, None)
+        self.running.pop(server.id, None)
+
+    def acknowledged(self, server: Server, records: list[Record]) -> None:
+        """What an agent may forget is in the journal."""
+        for record in records:
+            kind = JOURNALLED.get(record.kind, "")
+            if kind and (kind, record.order) not in self.books.spoken:
+                self.fail(f"{server.id} may forget that {record.order} {record.kind}, and the journal does not hold it")
+
+    def _closed(self, event: Event, effect: Closed) -> None:
+        text = self.storms.watch(event, effect)
+        if text:
+            self.fail(text)
+        if effect.why in PROVED:
+            self._healed(effect)
+
+    # Proof.
+
+    def _healed(self, effect: Closed) -> None:
+        """The action is known to have run, and two OK samples came after it, the second at least the watch time after."""
+        case = self.books.cases[effect.incident]
+        alone = effect.why is Why.HEALED_ALONE
+        orders = [order for order in self.books.of_case.get(effect.incident, []) if is_permit(order) is alone]
+        end = self.books.words.get(orders[-1]) if orders else None
+        if end is None or end.outcome != "done":
+            self.fail(f"{effect.incident} is called healed, and the end of {orders[-1:]} is {end}")
+            return
+        boots = self.books.boots[case.subject.host]
+        later = boots[boots.index(end.boot) :]
+        clocks: dict[str, list[int]] = {}
+        for boot, clock_ms in self.books.oks.get(effect.subject, []):
+            if boot in later and (boot != end.boot or clock_ms > end.clock_ms):
+                clocks.setdefault(boot, []).append(clock_ms)
+        if all(max(each) - min(each) < self.world.stay_ok_ms for each in clocks.values()):
+            self.fail(f"{effect.incident} is called healed without proof: action ended at {end}, ok at {clocks}")
+        self._no_other_check_fails(case, end.boot, end.clock_ms)
+
+    def _no_other_check_fails(self, case: Case, boot: str, clock_ms: int) -> None:
+        """From one failure to another is no recovery."""
+        if case.tried == case.subject:
+            return
+        for subject, result in self.books.results.items():
+            same = subject.host == case.subject.host and subject.key == case.tried.key and subject != case.subject
+            if same and result.status.value == "crit" and result.boot == boot and result.clock_ms > clock_ms:
+                self.fail(f"{case.id} is called healed while {subject.check} of {subject.key} fails since the action")
+
+    # Replay, and the end.
 
     def same_fleet(self, before: Fleet, after: Fleet) -> None:
         """The journal gives exactly the fleet that the process held."""
-        held, replayed = codec.encode(before), codec.encode(after)
-        if held != replayed:
-            parts = [name for name in held if held[name] != replayed[name]]
+        parts = twin.differing(before, after)
+        if parts:
             self.fail(f"replay differs from memory in {parts}")
-
-    def liveness_ms(self) -> int:
-        """Within this time of calm every incident must end: the longest back-off, proofs, order deadlines, rechecks."""
-        return 4 * 3_600_000
 
     def at_rest(self) -> None:
         """After the calm: nothing is half done, what is sick is known, what is well is not called sick."""
         brain = self.world.brain
-        for incident in brain.fleet.incidents.values():
-            if incident.phase is not Phase.ESCALATED:
-                self.fail(f"{incident.id} is {incident.phase.value}, waits for {incident.holds or incident.wake_ms}")
+        self.sweep(brain.fleet)
+        waiting = bound.waits_for(brain.fleet)
+        if waiting:
+            self.fail(f"{len(waiting)} incidents have not ended in all that calm:\n  " + "\n  ".join(waiting))
         for server in self.world.servers.values():
-            for unit in server.units:
-                subject = Subject(server.id, "unit_failed", unit)
-                known = subject in brain.fleet.by_subject or subject in brain.fleet.symptom_of
-                if unit in server.bad and not known:
-                    self.fail(f"{unit} on {server.id} is sick and nobody knows")
-                if unit not in server.bad and known and not self.world.swarm.unknown:
-                    self.fail(f"{unit} on {server.id} is well and still has an incident")
-                alert = Subject(server.id, "alert:UnitDown", unit)
-                if unit not in server.bad and (alert in brain.fleet.by_subject or alert in brain.fleet.symptom_of):
-                    self.fail(f"the alert about {unit} on {server.id} is over and still has an incident")
-        for permit in self.books.alone:
-            if self.books.spent.get(permit, 0) != 1:
-                self.fail(f"{permit} was used and told of {self.books.spent.get(permit, 0)} times")
-        self.same_fleet(brain.fleet, brain.replayed(whole=True))
+            for part in server.parts:
+                self._known(server, part)
+        self.hands.at_rest()
+        # Of what a host did alone beside an order of ours nobody waits for the end.
+        open_orders = [o for o in self.books.issued if o not in self.books.ends and not is_permit(o)]
+        if open_orders:
+            self.fail(f"{open_orders} have no end")
+        doubled = [o for o, count in self.books.ends.items() if count > 1 or o not in self.books.issued]
+        if doubled:
+            self.fail(f"{doubled} ended twice, or were never given")
 
-    def _given(self, fleet: Fleet, given: SendPermits) -> None:
-        host = fleet.hosts[given.host]
-        for grant in given.grants:
-            paused = [p for p in fleet.pauses.values() if p.scope in scopes(host, grant.playbook)]
-            if any(p.until_ms is None or p.until_ms > fleet.now_ms for p in paused):
-                self.fail(f"{given.host} gets permits although it is paused")
-            for permit in grant.permits:
-                self.books.permits[permit] = (given.host, grant.playbook)
-                if permit in self.books.spent:
-                    self.fail(f"{permit} is given again although it was used")
+    def at_peace(self) -> None:
+        """After people repaired everything: nothing is open any more, and the journal tells the same."""
+        brain = self.world.brain
+        left = [f"{i.id} ({i.subject.host} {i.subject.check} {i.subject.key})" for i in brain.fleet.incidents.values()]
+        if left:
+            self.fail(f"all is well, and {', '.join(left)} are open")
+        self.sweep(brain.fleet)
+        self.same_fleet(brain.fleet, brain.memory.replayed())
+        if len(brain.memory.journal) <= REREAD_ROWS_MAX:
+            self.same_fleet(brain.fleet, brain.memory.replayed_from_text())
 
-    def _spent(self, order: Order) -> None:
-        b = self.books
-        b.spent[order.id] = b.spent.get(order.id, 0) + 1
-        if b.spent[order.id] > 1:
-            self.fail(f"{order.id} counts {b.spent[order.id]} times")
-        if order.id not in b.alone:
-            self.fail(f"{order.id} counts although it was never used")
-        b.issued[order.id] = order
+    def expect(self, server: Server, part: Part) -> None:
+        """A part just broke: if nothing comes between, the controller knows it within a bound."""
+        brain, since_ms = self.world.brain, self.world.time.now_ms
+        self.world.time.after(FOUND_MS, self._found, server, part, since_ms, (server.session, brain.life))
 
-    def _saw_bad(self, subject: Subject, sampled_ms: int) -> None:
-        self.books.first_bad_ms.setdefault(subject, sampled_ms)
-        self.books.evidence_ms[subject] = max(sampled_ms, self.books.evidence_ms.get(subject, 0))
+    def _found(self, server: Server, part: Part, since_ms: int, before: tuple[int, int]) -> None:
+        brain = self.world.brain
+        heard = server.linked and brain.up and before == (server.session, brain.life) and brain.troubled_ms < since_ms
+        if heard and server.sick_since.get(part.name) == since_ms and not self._knows(server, part):
+            self.fail(f"{part.name} on {server.id} is sick for {FOUND_MS} ms, and the controller takes it for well")
 
-    def _observed(self, event: Observed) -> None:
-        subject = Subject(event.host, event.check, event.key)
-        self.books.status[subject] = event.status
-        if event.status is Status.CRIT:
-            self._saw_bad(subject, event.at_ms - (event.clock_ms - event.sampled_clock_ms))
-        elif event.status is Status.OK:
-            self.books.first_bad_ms.pop(subject, None)
-            self.books.oks.setdefault(subject, []).append((event.boot, event.sampled_clock_ms))
+    def _knows(self, server: Server, part: Part) -> list[Subject]:
+        fleet = self.world.brain.fleet
+        subjects = (Subject(server.id, check, part.name) for check, _ in part.checks)
+        return [s for s in subjects if s in fleet.by_subject or s in fleet.symptom_of]
 
-    def _issued(self, fleet: Fleet, policy: Policy, order: Order) -> None:
-        b = self.books
-        b.issued[order.id] = order
-        incident = fleet.incidents.get(order.incident)
-        host = fleet.hosts[order.host]
-        if incident is None or incident.phase is not Phase.ORDERED:
-            self.fail(f"{order.id} without an open incident")
-            return
-        scopes = {"global", f"host:{host.id}", f"playbook:{incident.playbook}"} | {
-            f"group:{k}={v}" for k, v in host.labels.items()
-        }
-        for pause in fleet.pauses.values():
-            if pause.scope in scopes and (pause.until_ms is None or pause.until_ms > fleet.now_ms):
-                self.fail(f"{order.id} although {pause.scope} is paused")
-        if host.lost_since_ms is not None:
-            self.fail(f"{order.id} on a lost host")
-        if incident.run is None:
-            self._evidence(fleet, policy, order)
-        if order.cost is not Cost.HARMLESS:
-            self._budget(fleet, policy, order)
-            self._tries(fleet, policy, order)
-
-    def _evidence(self, fleet: Fleet, policy: Policy, order: Order) -> None:
-        subject = Subject(order.host, order.check, order.key)
-        age_ms = fleet.now_ms - self.books.evidence_ms.get(subject, 0)
-        if age_ms > policy.evidence_max_age_ms:
-            self.fail(f"{order.id} on evidence that is {age_ms} ms old")
-        lasted_ms = fleet.now_ms - self.books.first_bad_ms.get(subject, fleet.now_ms)
-        if lasted_ms < policy.playbooks[0].for_ms:
-            self.fail(f"{order.id} after {lasted_ms} ms of fault, {policy.playbooks[0].for_ms} asked for")
-        if self.books.status.get(subject) is not Status.CRIT:
-            self.fail(f"{order.id} although the newest result is {self.books.status.get(subject)}")
-
-    def _budget(self, fleet: Fleet, policy: Policy, order: Order) -> None:
-        incident = fleet.incidents[order.incident]
-        role = fleet.hosts[order.host].labels.get("role", "")
-        busy = {
-            i.subject.host
-            for i in fleet.incidents.values()
-            if i.id != order.incident
-            and i.phase in (Phase.ORDERED, Phase.RUNNING, Phase.PROVING)
-            and fleet.hosts[i.subject.host].labels.get("role", "") == role
-            and (i.order is None or i.order.cost is not Cost.HARMLESS)
-        }  # fmt: skip
-        budget = incident.run.limits.fleet if incident.run else policy.playbooks[0].limits.fleet
-        if order.host not in busy and len(busy) >= allowance(fleet, budget, role):
-            self.fail(f"{order.id} is one too many: {sorted(busy)} of role {role} are in work")
-
-    def _tries(self, fleet: Fleet, policy: Policy, order: Order) -> None:
-        incident = fleet.incidents[order.incident]
-        if incident.run is not None:
-            return
-        limit = policy.playbooks[0].limits.attempts
-        times = self.books.tries.setdefault(incident.subject, [])
-        recent = [t for t in times if t > fleet.now_ms - limit.window_ms]
-        if len(recent) >= limit.max:
-            self.fail(f"{order.id} is try {len(recent) + 1} within the window, limit {limit.max}")
-        if recent and fleet.now_ms - recent[-1] < limit.backoff_ms * limit.factor ** (len(recent) - 1):
-            self.fail(f"{order.id} comes {fleet.now_ms - recent[-1]} ms after try {len(recent)}")
-        times.append(fleet.now_ms)
-        rate = policy.playbooks[0].limits.per_host
-        of_host = self.books.of_host.setdefault(order.host, [])
-        of_host.append(fleet.now_ms)
-        if sum(1 for t in of_host if t > fleet.now_ms - rate.window_ms) > rate.count:
-            self.fail(f"{order.id} is one too many on {order.host}: {rate.count} within {rate.window_ms} ms")
-
-    def _healed(self, effect: Closed) -> None:
-        """Two OK samples after the action's end, the second at least the watch time after the first."""
-        self.books.healed += 1
-        ended = [
-            self.books.ended_at[o]
-            for o, order in self.books.issued.items()
-            if order.incident == effect.incident and o in self.books.ended_at
-        ]
-        oks = self.books.oks.get(effect.subject, [])
-        if not ended:
-            # No word of the order ever came: its end is the deadline, which only the core knows.
-            return
-        boot, clock_ms = ended[-1]
-        after = [sampled for of_boot, sampled in oks if of_boot == boot and sampled > clock_ms]
-        later = [of_boot for of_boot, _ in oks if of_boot != boot]
-        if not later and (not after or after[-1] - after[0] < STAY_OK_MS):
-            self.fail(f"{effect.incident} is called healed without proof: action ended at {clock_ms}, ok at {after}")
+    def _known(self, server: Server, part: Part) -> None:
+        fleet, alert = self.world.brain.fleet, Subject(server.id, ALERT, part.name)
+        known = self._knows(server, part)
+        if server.is_sick(part.name) and not known:
+            self.fail(f"{part.name} on {server.id} is sick and nobody knows")
+        if not server.is_sick(part.name) and (known or alert in fleet.by_subject or alert in fleet.symptom_of):
+            self.fail(f"{part.name} on {server.id} is well and still has an incident")

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from fleetmend_controller.core import alerts, alone, ending, fleet, orders, permission, proof, repair, storms
+from fleetmend_controller.core import alerts, alone, ending, fleet, orders, permission, permits, proof, repair, standing, storms
 from fleetmend_controller.core.effects import Escalated, Why
 from fleetmend_controller.core.gates import approval, fleet_budget
 from fleetmend_controller.core.model import Status
 from fleetmend_controller.core.transitions import Trigger
+
+from .policies import GATES
 
 Patch = tuple[Any, str, Callable[..., Any]]
 
@@ -21,7 +23,9 @@ Patch = tuple[Any, str, Callable[..., Any]]
 class Flaw:
     """One defect: `world` is switched on in the simulated processes, `patches` replace pieces of the core.
 
-    `swarm` are the dangers under which it shows soon; every other danger is as the seed draws it.
+    It must be caught in the worlds that the standard seeds draw. The few that show too rarely there name the dangers under
+    which they do (`swarm`, every other danger is as drawn), and why. Worlds that lack what it `needs` are left out: it cannot
+    show there.
     """
 
     name: str
@@ -29,6 +33,8 @@ class Flaw:
     world: str = ""
     patches: tuple[Patch, ...] = ()
     swarm: tuple[tuple[str, Any], ...] = ()
+    why: str = ""
+    needs: str = ""
 
 
 @contextmanager
@@ -42,6 +48,30 @@ def broken_by(flaw: Flaw) -> Iterator[None]:
     finally:
         for patch in reversed(active):
             patch.stop()
+
+
+# Orders of one host must cross a change of deciders: much is sick at once, nothing holds it, who decides often stands still.
+CROSSING = (
+    ("hosts", 8), ("units", 3), ("fault_every_ms", 40_000), ("duration_ms", 1_200_000), ("controller_crash_every_ms", 600_000),
+    ("delay_ms", 3_000), ("action_ms", 50), ("loss", 0.4), ("dies", 0.0), ("stands_still", 0.3), ("rules", 0), ("cursed", 0.2),
+    ("storms", False), ("reload_every_ms", 0), ("pause_every_ms", 0), ("window_every_ms", 0), ("presence_every_ms", 0),
+    ("cut_every_ms", 0), ("reboot_every_ms", 0), ("partition_every_ms", 0), ("agent_crash_every_ms", 0),
+)  # fmt: skip
+# Hosts are often alone, what they are told is often lost, and the controller dies often.
+CUT_OFF = (
+    ("hosts", 3), ("units", 3), ("fault_every_ms", 40_000), ("duration_ms", 1_800_000), ("controller_crash_every_ms", 60_000),
+    ("loss", 0.5), ("cut_off_every_ms", 60_000), ("alone", True), ("permit_ttl_ms", 3_600_000), ("rules", 2),
+    ("reload_every_ms", 0), ("storms", False), ("window_every_ms", 0), ("presence_every_ms", 0), ("pause_every_ms", 0),
+)  # fmt: skip
+# Disks are full now and then, and words of that are long on their way.
+REFUSING = (
+    ("hosts", 8), ("units", 3), ("fault_every_ms", 40_000), ("duration_ms", 1_200_000), ("delay_ms", 3_000), ("loss", 0.4),
+    ("disk_full_every_ms", 60_000), ("partition_every_ms", 60_000), ("reload_every_ms", 0), ("pause_every_ms", 0),
+    ("window_every_ms", 0), ("cut_every_ms", 0), ("storms", False),
+)  # fmt: skip
+_REAL_HOLD = orders.hold_budget
+_REAL_CONSIDER = repair.consider
+_REAL_USED = alone.used
 
 
 def _no_budget(*_: object) -> None:
@@ -61,69 +91,20 @@ def _release_early(turn: Any, incident: Any, host: Any, by: str) -> None:
     incident.groups = ()
 
 
-# Much goes wrong at once in a small fleet, and the controller dies often.
-BUSY = (
-    ("hosts", 3),
-    ("units", 3),
-    ("fault_every_ms", 20_000),
-    ("duration_ms", 600_000),
-    ("storms", False),
-    ("approvals", False),
-)
-# Many hosts fall sick together, and stay so until people come.
-STORMY = (
-    *BUSY,
-    ("hosts", 20),
-    ("units", 1),
-    ("mass_fault", True),
-    ("storms", True),
-    ("fault_every_ms", 300_000),
-    ("flap", 0.0),
-)
-ASKED = (*BUSY, ("approvals", True), ("hosts", 8), ("reload_every_ms", 0))
-WIDE = (*BUSY, ("hosts", 20), ("units", 1), ("reload_every_ms", 100_000), ("mass_fault", True))
-DEADLY = (*BUSY, ("controller_crash_every_ms", 20_000), ("delay_ms", 3_000), ("action_ms", 50))
-# A lost report stays lost: no restart of agent or host tells the fault again.
-ONCE = (*DEADLY, ("hosts", 20), ("agent_crash_every_ms", 0), ("reboot_every_ms", 0), ("flap", 0.0), ("unknown", 0.0))
-
-_REAL_HOLD = orders.hold_budget
-_REAL_CONSIDER = repair.consider
-
-
 def _any_ok_proves(turn: Any, incident: Any, step: Any, event: Any) -> Any:
     return proof.ProofAnswer.PROVED if event.status is Status.OK else proof.ProofAnswer.OPEN
 
 
-def _forget_attempt(turn: Any, host: Any, incident: Any, playbook: Any) -> None:
-    """Forget to count a try."""
+def _open(*_: object) -> Any:
+    return proof.ProofAnswer.OPEN
 
 
-def _leave_what_is_taken(turn: Any, incident: Any) -> None:
-    """Take an acknowledgement for an order to do nothing."""
-    if not incident.taken_by:
-        _REAL_CONSIDER(turn, incident)
+def _nothing(*_: object) -> None:
+    """Forget to count a try, to give up, to lower trust."""
 
 
-# Hosts are often alone, their agents die, and what is broken is often cursed.
-CUT_OFF = (
-    *(("hosts", 3), ("units", 3), ("fault_every_ms", 20_000), ("duration_ms", 1_800_000), ("partition_every_ms", 60_000)),
-    *(("agent_crash_every_ms", 60_000), ("cursed", 0.2), ("action_ms", 2_000), ("flap", 0.0), ("unknown", 0.0)),
-)
-
-
-def _counts_again(turn: Any, event: Any) -> None:
-    """Forget which permits were told of."""
-    host = turn.fleet.hosts.get(event.host)
-    if host is not None:
-        host.permits.used.pop(event.permit, None)
-    _REAL_USED(turn, event)
-
-
-_REAL_USED = alone.used
-
-
-def _none(*_: object) -> dict[Any, int]:
-    """Count nobody."""
+def _nobody(*_: object) -> dict[Any, int]:
+    """Count nobody as sick."""
     return {}
 
 
@@ -137,6 +118,35 @@ def _credit(turn: Any, incident: Any, *_: object) -> None:
     ending.end(turn, incident, Trigger.PROVED, Why.HEALED, "healed")
 
 
+def _leave_what_is_taken(turn: Any, incident: Any) -> None:
+    """Take an acknowledgement for an order to do nothing."""
+    if not incident.taken_by:
+        _REAL_CONSIDER(turn, incident)
+
+
+def _counts_again(turn: Any, event: Any) -> None:
+    """Forget which permits were told of."""
+    host = turn.fleet.hosts.get(event.host)
+    if host is not None:
+        host.permits.used.pop(event.permit, None)
+    _REAL_USED(turn, event)
+
+
+def _no(*_: object) -> bool:
+    """Nothing is late."""
+    return False
+
+
+def _hour(turn: Any, _host: Any) -> int:
+    """Whatever is announced."""
+    return int(turn.now_ms) + 3_600_000
+
+
+def _ask_nobody(*_: object) -> list[Any]:
+    """No gate is asked before a host gets permits."""
+    return []
+
+
 def _plenty(*_: object) -> int:
     """No ceiling."""
     return 1_000
@@ -147,93 +157,108 @@ def _page_again(turn: Any, incident: Any, outbreak: Any, difference: Any = ()) -
     turn.do(Escalated(incident.id, incident.subject, "ann", "page", Why.STORM, "storm"))
 
 
-FLAWS: tuple[Flaw, ...] = (
+# Every gate there is: one that nobody watches fails the test.
+SKIPPED = tuple(Flaw(f"gate:{gate.name}", f"nobody asks: {gate.question}", f"gate:{gate.name}") for gate in GATES)
+
+IN_THE_CORE: tuple[Flaw, ...] = (
+    Flaw("budget_not_taken", "an order takes no place in the budget", patches=((orders, "hold_budget", _no_budget),)),
+    Flaw("budget_after_the_fact", "the budget is given back at once", patches=((orders, "hold_budget", _release_early),)),
+    Flaw("ceiling_ignored", "the whole fleet at once", patches=((fleet_budget, "fleet_allowance", _plenty),)),
+    Flaw("attempts_not_counted", "a try is not counted", patches=((orders, "count_order", _nothing),)),
+    Flaw("old_results_prove", "a result from before the action counts", patches=((proof, "_counts", lambda *_: True),)),
+    Flaw("one_ok_proves", "the first OK ends the watch", patches=((proof, "judge", _any_ok_proves),)),
     Flaw(
-        "late_alerts_believed",
-        "that an alert fires is believed although it is over",
-        patches=((alerts, "_is_late", lambda *_: False),),
-        swarm=BUSY,
+        "symptoms_ignored",
+        "healed while another check fails",
+        patches=((proof, "spoiler", lambda *_: ""), (proof, "spoiled", _open)),
+    ),
+    Flaw("unknown_is_credited", "an order without word heals", patches=((repair, "_recovered", _credit),)),
+    Flaw("doubles_taken", "a record that was seen already counts again", patches=((fleet, "is_new", lambda *_: True),)),
+    Flaw("late_word_taken", "nobody gives up on an order without word", patches=((repair, "order_overdue", _nothing),)),
+    Flaw(
+        "late_alerts_believed", "that an alert fires counts after its end", patches=((alerts, "_is_late", _no),), needs="alerts"
+    ),
+    Flaw("taken_means_left_alone", "what a person took is not healed", patches=((repair, "consider", _leave_what_is_taken),)),
+    Flaw(
+        "permits_for_nothing",
+        "no gate is asked before a permit is given",
+        patches=((permits, "_ask", _ask_nobody),),
+        needs="alone",
     ),
     Flaw(
-        "taken_means_left_alone",
-        "an incident that a person took is not healed",
-        patches=((repair, "consider", _leave_what_is_taken),),
-        swarm=BUSY,
+        "permits_into_maintenance",
+        "permits last into announced maintenance",
+        patches=((permits, "_expires_ms", _hour),),
+        needs="alone",
     ),
-    Flaw("storm_ignored", "repairs go on in a storm", "gate:storm", swarm=STORMY),
-    Flaw("storm_over_too_soon", "a storm ends while all are sick", patches=((storms, "_sick", _none),), swarm=STORMY),
-    Flaw("storm_paged_again", "a storm pages more than once", patches=((storms, "tell", _page_again),), swarm=STORMY),
-    Flaw("floor_ignored", "a group goes below its floor", "gate:minimum_healthy", swarm=WIDE),
-    Flaw("ceiling_ignored", "the whole fleet at once", patches=((fleet_budget, "fleet_allowance", _plenty),), swarm=WIDE),
-    Flaw("approval_ignored", "nobody needs to approve", "gate:approval", swarm=ASKED),
+    Flaw(
+        "uses_counted_twice", "a use that is told again counts again", patches=((alone, "used", _counts_again),), needs="alone"
+    ),
+    Flaw("uses_not_counted", "what a host did alone is no try", patches=((alone, "count_order", _nothing),), needs="alone"),
+    Flaw(
+        "uses_hold_no_budget",
+        "what a host does alone takes no place",
+        patches=((alone, "hold_budget", _nothing),),
+        needs="alone",
+    ),
+    Flaw("never_demoted", "a playbook that fails and fails keeps its trust", patches=((standing, "failed", _nothing),)),
+    Flaw("storm_over_too_soon", "a storm ends while all are sick", patches=((storms, "_sick", _nobody),)),
+    Flaw("storm_paged_again", "a storm pages more than once", patches=((storms, "tell", _page_again),)),
     Flaw(
         "approval_by_name_only",
         "a yes is for whatever the order does by then",
         patches=((approval, "digest", _same), (permission, "digest", _same)),
-        swarm=ASKED,
     ),
-    Flaw("one_person_is_two", "a person counts once a role", patches=((approval, "person", lambda by: by),), swarm=ASKED),
-    Flaw("unknown_is_credited", "an order without word heals", patches=((repair, "_recovered", _credit),), swarm=DEADLY),
-    Flaw("pause_ignored", "healing goes on although it is paused", "gate:paused", swarm=(*BUSY, ("pause_every_ms", 100_000))),
-    Flaw("stale_evidence", "orders on old or unknown evidence", "gate:evidence_fresh"),
-    Flaw(
-        "blips_acted_on",
-        "orders before the fault lasted long enough",
-        "gate:fault_duration",
-        swarm=(*BUSY, ("reload_every_ms", 100_000)),
-    ),
-    Flaw("two_at_once", "two disruptive actions on one host", "gate:one_at_a_time"),
-    Flaw("no_back_off", "tries without limit or pause", "gate:attempts", swarm=(*BUSY, ("cursed", 0.2))),
-    Flaw("host_rate_ignored", "a playbook acts on one host without bound", "gate:per_host"),
-    Flaw("budget_ignored", "too many hosts of a group at once", "gate:fleet_budget"),
-    Flaw("budget_not_taken", "an order takes no place in the budget", patches=((orders, "hold_budget", _no_budget),)),
-    Flaw("budget_after_the_fact", "the budget is given back at once", patches=((orders, "hold_budget", _release_early),)),
-    Flaw("attempts_not_counted", "a try is not counted", patches=((orders, "count_order", _forget_attempt),)),
-    Flaw("old_results_prove", "a result from before the action counts", patches=((proof, "_counts", lambda *_: True),)),
-    Flaw("one_ok_proves", "the first OK ends the watch", patches=((proof, "judge", _any_ok_proves),)),
-    Flaw(
-        "doubles_taken",
-        "a record that was seen already counts again",
-        patches=((fleet, "is_new", lambda *_: True),),
-        swarm=(*BUSY, ("doubled", 0.3), ("flap", 0.3), ("delay_ms", 3_000)),
-    ),
-    Flaw("late_word_taken", "nobody gives up on an order without word", patches=((repair, "order_overdue", lambda *_: None),)),
-    Flaw("ledger_ignored", "the executor runs an order that it knows", "ledger_ignored", swarm=DEADLY),
+    Flaw("one_person_is_two", "a person counts once a role", patches=((approval, "person", lambda by: by),)),
+)
+IN_THE_PROCESSES: tuple[Flaw, ...] = (
+    Flaw("ledger_ignored", "the executor runs an order that it knows", "ledger_ignored"),
     Flaw(
         "epoch_not_checked",
         "an order of a deposed decider runs",
         "epoch_not_checked",
-        # People order beside playbooks: an order of before and one of now meet on a host.
-        swarm=(*DEADLY, ("loss", 0.2), ("hosts", 8), ("reload_every_ms", 0), ("run_every_ms", 5_000)),
+        swarm=CROSSING,
+        why="ledger and expiry stop nearly all of those orders before their epoch is looked at",
+    ),
+    Flaw("permit_used_twice", "a permit runs although the ledger knows it", "permit_ledger_ignored", needs="alone"),
+    Flaw(
+        "permit_expiry_unchecked",
+        "a permit is used after its end",
+        "permit_expiry_unchecked",
+        swarm=(*CUT_OFF, ("permit_ttl_ms", 60_000)),
+        why="permits last longer than hosts are cut off in most worlds, so that healing alone is seen in them",
+        needs="alone",
     ),
     Flaw(
-        "expiry_not_checked",
-        "an order runs after its time or on another boot",
-        "expiry_not_checked",
-        swarm=(*DEADLY, ("reboot_every_ms", 200_000)),
+        "permit_budget_unchecked",
+        "more permits of a playbook are used than its limit allows",
+        "permit_budget_unchecked",
+        needs="alone",
     ),
-    Flaw("permit_used_twice", "a permit runs although the ledger knows it", "permit_ledger_ignored", swarm=CUT_OFF),
-    Flaw("permit_expiry_unchecked", "a permit is used after its end", "permit_expiry_unchecked", swarm=CUT_OFF),
     Flaw(
         "permit_of_a_deposed_one",
         "a permit is used after a newer controller commanded",
         "permit_epoch_unchecked",
-        swarm=(*CUT_OFF, ("controller_crash_every_ms", 20_000), ("loss", 0.5), ("delay_ms", 3_000)),
-    ),
-    Flaw(
-        "permits_while_paused",
-        "a host that is paused gets permits",
-        "gate:paused",
-        swarm=(*CUT_OFF, ("pause_every_ms", 60_000)),
-    ),
-    Flaw(
-        "uses_counted_twice",
-        "a use that is told again counts again",
-        patches=((alone, "used", _counts_again),),
         swarm=CUT_OFF,
+        why="every new decider sends its permits at once: they must be lost, its orders not, and the host cut off then",
+        needs="alone",
     ),
-    Flaw("acknowledged_too_early", "a report is acknowledged before the journal holds it", "early_ack", swarm=ONCE),
-    Flaw("effect_before_commit", "an order leaves before the journal holds it", "effect_before_commit", swarm=DEADLY),
-    Flaw("timers_not_journalled", "a wake-up is not in the journal", "timers_not_journalled", swarm=DEADLY),
-    Flaw("not_resent", "an unacknowledged record is not sent again", "not_resent", swarm=(*BUSY, ("loss", 0.2))),
+    Flaw("permit_beside_people", "a permit is used while somebody is at work", "people_unseen", needs="alone"),
+    Flaw("expiry_not_checked", "an order runs after its time or on another boot", "expiry_not_checked"),
+    Flaw(
+        "refusal_forgotten",
+        "the agent hands on what it has refused",
+        "refusal_forgotten",
+        swarm=REFUSING,
+        why="a full disk must come free in the seconds between an order's refusal and the journal's knowing of it",
+    ),
+    Flaw("acknowledged_too_early", "a report is acknowledged before the journal holds it", "early_ack"),
+    Flaw("effect_before_commit", "an order leaves before the journal holds it", "effect_before_commit"),
+    Flaw("effect_after_refusal", "an order leaves although the journal took no row", "effect_after_refusal"),
+    Flaw("never_doubts", "the controller does not notice that it was away", "never_doubts"),
+    Flaw("timers_not_journalled", "a wake-up is not in the journal", "timers_not_journalled"),
+    Flaw("timers_lost", "a wake-up is never set", "timers_lost"),
+    Flaw("never_polls", "what a signal missed is never looked at", "never_polls"),
+    Flaw("not_resent", "an unacknowledged record is not sent again", "not_resent"),
 )
+FLAWS = (*SKIPPED, *IN_THE_CORE, *IN_THE_PROCESSES)

@@ -4,204 +4,165 @@ from __future__ import annotations
 
 import random
 
-from fleetmend_controller.core.effects import SendPermits
-from fleetmend_controller.core.model import Order
+from fleetmend_controller.core.model import Phase
 
+from .bound import liveness_ms, storm_ms
 from .brain import Brain
 from .checker import Checker
 from .clockwork import Clockwork
+from .gateway import SILENT_MS
+from .host import DISK, JOB, ODD, Part, Server, unit
+from .nature import Nature
+from .network import Network
 from .outside import Outside
-from .people import People
-from .server import Record, Server
-from .swarm import Swarm, draw
+from .people import REPAIR_MS_MAX, People
+from .policies import STAY_OK_MS
+from .swarm import Swarm, of_seed
+from .timeline import Timeline
+from .trouble import Trouble
 
 HEARTBEAT_MS = 10_000
-# In the calm nothing happens on a healthy host: its heartbeats are told less often to save time, within the limit of silence.
-CALM_BEAT_MS = 25_000
-SILENT_MS = 30_000
-RESEND_MS = 10_000
-
-
-class Network:
-    """Loses, delays, doubles and reorders."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-
-    def _fates(self) -> list[int]:
-        w = self.world
-        if w.calm:
-            return [1]
-        if w.rng.random() < w.swarm.loss:
-            return []
-        copies = 2 if w.rng.random() < w.swarm.doubled else 1
-        return [w.rng.randint(1, w.swarm.delay_ms) for _ in range(copies)]
-
-    def to_controller(self, server: Server, records: list[Record]) -> None:
-        """A report; what is in flight when a partition begins arrives or not like any other."""
-        sent_clock, boot = server.clock_ms(), server.boot
-        for delay in self._fates():
-            self.world.time.after(delay, lambda: self.world.brain.report(server, records, sent_clock, boot))
-
-    def ack(self, server: Server, seq: int) -> None:
-        """The controller's acknowledgement."""
-        for delay in self._fates():
-            self.world.time.after(delay, lambda: server.acked(seq))
-
-    def order(self, server: Server, order: Order, epoch: int) -> None:
-        """An order on its way to a host."""
-        # A decider that stalls between commit and send is late by more than the network: until the next one commands already.
-        late = 1 if self.world.calm else self.world.rng.choice((1, 1, 1, 8))
-        for delay in self._fates():
-            self.world.time.after(delay * late, lambda: None if server.partitioned else server.receive_order(order, epoch))
-
-    def permits(self, server: Server, given: SendPermits, epoch: int) -> None:
-        """A set of permits on its way to a host; with its stream it is lost."""
-        for delay in self._fates():
-            self.world.time.after(delay, lambda: server.hands.take(given, epoch) if server.linked and server.agent_up else None)
-
-    def check(self, server: Server, unit: str) -> None:
-        """A wish for a fresh result."""
-        for delay in self._fates():
-            self.world.time.after(delay, lambda: None if server.partitioned else server.look(unit, requested=True))
+# Where a host has nothing but held incidents, its evidence is renewed just often enough to stay fresh; in large worlds less
+# often: there it is fresh again some time after what held them is over.
+HELD_BEAT_MS = 25_000
+QUIET_BEAT_MS = 120_000
+RELINK_MS = 5_000
+# How long an agent that comes up together with everything else has to say so.
+SETTLE_MS = 120_000
 
 
 class World:
     """Everything of one seed. `flaw` names a deliberate defect that the checkers must catch."""
 
-    def __init__(self, seed: int, flaw: str = "", swarm: Swarm | None = None) -> None:
+    def __init__(self, seed: int, flaw: str = "", swarm: Swarm | None = None, timeline: Timeline | None = None) -> None:
         self.seed = seed
         self.flaw = flaw
+        self.timeline = timeline
         self.rng = random.Random(seed)
-        self.swarm = swarm or draw(self.rng)
+        self.swarm = swarm or of_seed(seed, self.rng)
+        self.stay_ok_ms = STAY_OK_MS
         self.time = Clockwork()
         self.calm = False
         self.network = Network(self)
         self.checker = Checker(self)
-        units = tuple(f"u{n}.service" for n in range(self.swarm.units))
-        self.servers = {
-            f"h-{n}": Server(self, f"h-{n}", units, booted_ms=self.time.now_ms - 50_000) for n in range(self.swarm.hosts)
-        }
+        self.nature = Nature(self)
         self.people = People(self)
+        self.trouble = Trouble(self)
+        self.outside = Outside(self)
+        self.servers = {server.id: server for server in map(self._server, range(self.swarm.hosts))}
+        self.everyone = list(self.servers.values())
         self.brain = Brain(self)
-        self.outside = Outside(self, seed)
+
+    def _server(self, number: int) -> Server:
+        roles = max(4, self.swarm.hosts // 40)
+        place = number % roles
+        labels = {"role": "db" if place == 3 else "web" if place < 3 else f"web{place}", "rack": f"r{number % 7 % 3}"}
+        parts: list[Part] = [unit(f"u{n}.service", symptoms=n == self.swarm.units - 1) for n in range(self.swarm.units)]
+        if self.swarm.units > 1:
+            parts += [DISK, JOB, ODD]
+        drift_ppm = self.rng.randint(-self.swarm.drift_ppm, self.swarm.drift_ppm)
+        server = Server(self, f"h-{number}", labels, tuple(parts), drift_ppm, booted_ms=self.time.now_ms - 50_000)
+        self.nature.on(server)
+        return server
 
     def faulty(self, flaw: str) -> bool:
         """Whether this world carries the named defect."""
         return self.flaw == flaw
 
+    def say(self, text: str) -> None:
+        """A line of the timeline, if anybody reads one."""
+        if self.timeline is not None:
+            self.timeline.say(self.time.now_ms, text)
+
     def run(self) -> None:
         """Safety under faults first, then calm, in which everything must end."""
+        for server in self.everyone:
+            server.look_at_all()
         self.brain.start(first=True)
-        self.people.begin()
-        for server in self.servers.values():
-            self._link(server)
-            self._every(self.swarm.fault_every_ms, lambda s=server: self._break(s))
-            self._every(self.swarm.partition_every_ms, lambda s=server: self._partition(s))
-            self._every(self.swarm.agent_crash_every_ms, lambda s=server: self._crash_agent(s))
-            self._every(self.swarm.reboot_every_ms, lambda s=server: self._reboot(s))
-            self._beat(server)
-        self._every(self.swarm.controller_crash_every_ms, self.brain.crash)
-        self._every(self.swarm.pause_every_ms, self.brain.pause_something)
-        self._every(self.swarm.reload_every_ms, self.brain.reload)
-        self._every(self.swarm.run_every_ms, self.brain.run_something)
-        self.outside.begin()
-        if self.swarm.mass_fault:
-            self.time.after(self.swarm.duration_ms // 2, lambda: [self._break(s) for s in self.servers.values()])  # type: ignore[func-returns-value]
+        self.trouble.begin()
         self.time.run_until(self.time.now_ms + self.swarm.duration_ms)
         self._calm_down()
 
     def _calm_down(self) -> None:
         self.calm = True
-        self.brain.calm()
-        for server in self.servers.values():
-            server.partitioned = False
-        self.time.run_until(self.time.now_ms + self.checker.liveness_ms())
-        for server in self.servers.values():
-            server.look_at_all()
-        self.time.run_until(self.time.now_ms + 120_000)
+        self.say("calm: nothing more breaks, the network is good, people resume everything")
+        if not self.brain.up:
+            self.brain.start()
+        self.trouble.calm()
+        self.people.calm()
+        self._pass(liveness_ms(self.brain.policies, self.people.holds_ms, REPAIR_MS_MAX))
         self.checker.at_rest()
+        self.people.repair_all()
+        self._pass(max(storm_ms(policy) for policy in self.brain.policies))
+        self.checker.at_peace()
 
-    def _every(self, mean_ms: int, act) -> None:
-        if not mean_ms:
+    def _pass(self, ms: int) -> None:
+        """Let time go by, and have everybody look at everything at the end of it."""
+        self.time.run_until(self.time.now_ms + ms)
+        for server in self.everyone:
+            server.look_at_all()
+        self.time.run_until(self.time.now_ms + SETTLE_MS)
+
+    # Links and heartbeats. A heartbeat that says nothing new is a fact of time: who is linked was heard now.
+
+    def link(self, server: Server) -> None:
+        """Hello, if there is somebody to say it to."""
+        if server.linked or not (server.reachable and self.brain.up):
             return
+        server.linked = True
+        server.session += 1
+        server.heard_ms = self.time.now_ms
+        self.brain.gateway.connected(server)
 
-        def fire() -> None:
-            if self.calm:
-                return
-            act()
-            self.time.after(self.rng.randint(1, 2 * mean_ms), fire)
+    def relink(self) -> None:
+        """The controller is there again: agents come back one after the other."""
+        for server in self.everyone:
+            self.time.after(1 if self.calm else self.rng.randint(1, RELINK_MS), self.link, server)
 
-        self.time.after(self.rng.randint(1, 2 * mean_ms), fire)
+    def unlink(self, server: Server) -> None:
+        """A stream ends."""
+        if server.linked:
+            server.linked = False
+            server.heard_ms = self.time.now_ms
+            self.time.after(SILENT_MS, self.brain.gateway.unheard, server)
 
-    def _break(self, server: Server) -> None:
-        if not server.up:
-            return
-        unit = self.rng.choice(server.units)
-        server.bad.add(unit)
-        if self.rng.random() < self.swarm.cursed:
-            server.cursed.add(unit)
-        self.time.after(self.rng.randint(1, 1_000), lambda: server.look(unit))
-        if self.rng.random() < self.swarm.flap:
-            self.time.after(self.rng.randint(100, 20_000), lambda: self.recover(server, unit))
+    def attend(self, server: Server, first_ms: int = HEARTBEAT_MS) -> None:
+        """Something is going on at this host: from now on each of its heartbeats counts, until all is quiet again."""
+        if first_ms < HEARTBEAT_MS:
+            self.time.after(first_ms, self._tell, server)
+        if not server.attended:
+            server.attended = True
+            self.time.after(HEARTBEAT_MS, self._beat, server)
 
-    def recover(self, server: Server, unit: str) -> None:
-        """A unit is well again, by itself or by a person."""
-        server.bad.discard(unit)
-        server.cursed.discard(unit)
-        server.look(unit)
-
-    def _partition(self, server: Server) -> None:
-        if server.partitioned:
-            return
-        server.partitioned = True
-        server.linked = False
-        self.time.after(self.rng.randint(1_000, 120_000), lambda: self._heal(server))
-
-    def _heal(self, server: Server) -> None:
-        server.partitioned = False
-        self._link(server)
-
-    def _crash_agent(self, server: Server) -> None:
-        if server.up and server.agent_up:
-            server.crash_agent(lambda: self._agent_back(server))
-
-    def _agent_back(self, server: Server) -> None:
-        if server.up:
-            server.agent_up = True
-            server.hands.ask_executor()
-            self._link(server)
-
-    def _reboot(self, server: Server) -> None:
-        if not server.up:
-            return
-
-        def back() -> None:
-            server.up = server.agent_up = True
-            server.boot_number += 1
-            server.booted_ms = self.time.now_ms
-            server.bad &= server.cursed
-            server.hands.ask_executor()
-            self._link(server)
-
-        server.reboot(back)
-
-    def _link(self, server: Server) -> None:
-        if server.up and server.agent_up and not server.partitioned and self.brain.up:
-            server.linked = True
-            self.brain.connected(server)
+    def _tell(self, server: Server) -> None:
+        """One heartbeat, with the poll before it."""
+        if server.reachable and self.brain.up and server.linked:
+            server.look_at_all()
+            self.brain.gateway.heartbeat(server)
 
     def _beat(self, server: Server) -> None:
-        """Heartbeats, the poll, resends and reconnects, all on one beat."""
-        if server.up and server.agent_up and not server.partitioned and self.brain.up:
-            if not server.linked:
-                self._link(server)
-            self.brain.heartbeat(server)
-            server.look_at_all()
+        """A heartbeat with the poll before it, and the resend of what is not acknowledged."""
+        pace_ms = 0
+        if server.reachable and self.brain.up and server.linked:
+            self._tell(server)
             if not self.faulty("not_resent"):
                 server.send()
-        if not server.linked:
-            for wait_ms in (0, 2_500, 5_000, 7_500):
-                self.time.after(wait_ms, server.hands.tick)
-        idle = self.calm and not server.bad and not server.outbox
-        self.time.after(CALM_BEAT_MS if idle else HEARTBEAT_MS, lambda: self._beat(server))
+            pace_ms = self._pace_ms(server)
+        server.attended = bool(pace_ms)
+        if pace_ms:
+            self.time.after(pace_ms, self._beat, server)
+
+    def _pace_ms(self, server: Server) -> int:
+        """When the next heartbeat can matter; 0 when none does before something happens."""
+        if server.outbox or "unknown" in server.told.values():
+            return HEARTBEAT_MS
+        fleet, pace_ms = self.brain.fleet, 0
+        for incident_id in fleet.by_host.get(server.id, {}):
+            incident = fleet.incidents[incident_id]
+            if incident.phase is Phase.ESCALATED:
+                continue
+            blind = any(hold.startswith(("evidence_fresh:", "observer:")) for hold in incident.holds)
+            if incident.phase is not Phase.HELD or blind or not incident.holds:
+                return HEARTBEAT_MS
+            pace_ms = QUIET_BEAT_MS if self.swarm.quiet else HELD_BEAT_MS
+        return pace_ms

@@ -25,9 +25,9 @@ def heard(fleet: Fleet, event: AlertSaid, now_ms: int) -> bool:
         _forget_old(fleet, now_ms)
     said_ms = event.said_ms
     if known is not None and known.firing is fires:
-        # Of what fires the newest word counts, of an episode that is over the first.
-        same = event.ends_ms <= known.ended_ms
-        said_ms = max(said_ms, known.said_ms) if fires else known.said_ms if same else said_ms
+        # Of what fires the newest word counts, of what is over the first that tells of this end.
+        newer_end = not fires and event.ends_ms > known.ended_ms
+        said_ms = said_ms if newer_end else max(said_ms, known.said_ms) if fires else known.said_ms
     expires_ms = event.ends_ms if fires else 0
     fleet.alerts[subject] = Alert(fires, said_ms, event.starts_ms, ended_ms, expires_ms, dict(event.finding), event.summary)
     return True

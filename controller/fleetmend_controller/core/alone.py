@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from . import fleet as members
-from . import permits
+from . import permits, storms
 from .allowance import Used
 from .effects import ActionEnded, PermitSpent, Why
 from .events import Observed, OrderEnded, PermitUsed
@@ -54,6 +54,9 @@ def used(turn: Turn, event: PermitUsed) -> None:
         return
     incident = _incident(turn, host, event)
     book, index, step = _by_which(turn, event)
+    if incident.phase is Phase.OPEN:
+        # Nobody has heard of it so far; many that heal the same alone may have one cause like any others.
+        storms.note(turn, incident, book.limits.storm or turn.policy.storm)
     started_ms = event.at_ms - max(0, event.clock_ms - event.started_clock_ms)
     order = _order(turn, incident, event, book, step, started_ms)
     host.permits.used[event.permit] = Used(incident.id, event.playbook, started_ms)

@@ -28,12 +28,12 @@ def is_new(host: Host, outbox: str, seq: int) -> bool:
 
 def enrol(turn: Turn, event: HostEnrolled) -> None:
     """Add a host, or give a known one new labels."""
-    host = turn.fleet.hosts.get(event.host)
-    # In one order, however they were written: a replay reads them sorted.
+    # The journal does not keep the order of labels, and groups are entered in it.
     labels = dict(sorted(event.labels.items()))
+    host = turn.fleet.hosts.get(event.host)
     if host is None:
         turn.fleet.hosts[event.host] = Host(event.host, event.name, labels, event.at_ms)
-        _count(turn.fleet, event.labels, 1)
+        _count(turn.fleet, labels, 1)
         return
     open_here = [turn.fleet.incidents[i] for i in turn.fleet.by_host.get(host.id, {})]
     for incident in open_here:

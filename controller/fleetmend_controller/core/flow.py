@@ -78,7 +78,15 @@ def _observed(turn: Turn, event: Observed) -> None:
     elif event.status is Status.CRIT:
         _fault_seen(turn, event)
     elif subject in turn.fleet.symptom_of and event.status is Status.OK:
-        drop_symptom(turn, subject)
+        _symptom_gone(turn, subject)
+
+
+def _symptom_gone(turn: Turn, subject: Subject) -> None:
+    """Where only the symptom was still sick, its incident has nothing left: its own check said OK before and will not again."""
+    incident = drop_symptom(turn, subject)
+    if incident.phase is Phase.ESCALATED and incident.status is Status.OK and not incident.symptoms:
+        text = f"{subject.check} says ok again, as {incident.subject.check} does; not healed by Fleetmend"
+        ending.end(turn, incident, Trigger.RECOVERED, Why.HEALED_BY_PERSON, text)
 
 
 def _fault_seen(turn: Turn, event: Observed) -> None:

@@ -169,10 +169,11 @@ def add_symptom(turn: Turn, incident: Incident, event: Observed) -> None:
         turn.say(incident, Why.SAME_TARGET, f"{event.check} sees the same fault: {event.summary}")
 
 
-def drop_symptom(turn: Turn, subject: Subject) -> None:
-    """A symptom recovered."""
+def drop_symptom(turn: Turn, subject: Subject) -> Incident:
+    """A symptom recovered; the incident that it belonged to."""
     incident = turn.fleet.incidents[turn.fleet.symptom_of.pop(subject)]
     incident.symptoms.pop(subject)
+    return incident
 
 
 def escalate(

@@ -155,13 +155,20 @@ def waiting_incidents_will_be_woken(fleet: Fleet, _policy: Policy) -> list[str]:
 
 
 def budgets_are_kept(fleet: Fleet, policy: Policy) -> list[str]:
-    """No group has more hosts in work than the most generous playbook over its label allows, nor the fleet than its ceiling."""
+    """No group has more hosts in work than the most generous playbook over its label allows, nor the fleet than its ceiling.
+
+    What hosts do alone takes a place, but nobody could ask whether there is one.
+    """
     wrong = []
-    for (label, value), hosts in fleet.in_flight.items():
+    holding = [i for i in fleet.incidents.values() if i.groups]
+    ours = {i.subject.host for i in holding if i.order is None or not i.order.permit}
+    alone = {i.subject.host for i in holding} - ours
+    in_work = {group: [host for host in hosts if host not in alone] for group, hosts in fleet.in_flight.items()}
+    for (label, value), hosts in in_work.items():
         budgets = [budget for budget in policy.budgets if label in budget.labels]
         if budgets and len(hosts) > max(allowance(fleet, b, value, label) for b in budgets):
             wrong.append(f"{label}={value}: {len(hosts)} hosts in work")
-    everywhere = len(fleet.in_flight.get(EVERYBODY, {}))
+    everywhere = len(in_work.get(EVERYBODY, ()))
     if everywhere > fleet_allowance(fleet, policy):
         wrong.append(f"the whole fleet: {everywhere} hosts in work")
     return wrong

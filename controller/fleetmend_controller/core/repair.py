@@ -120,7 +120,8 @@ def order_ended(turn: Turn, incident: Incident, event: OrderEnded) -> None:
     elif why is Why.FAULT_GONE:
         _fault_gone(turn, incident)
     elif incident.order.permit:
-        # The host would not do it alone; whether it obeys an order the gates decide.
+        # The host would not do it alone; whether it obeys an order the gates decide, by the rules as they are now.
+        incident.policy = ""
         _back_to_gates(turn, incident, Trigger.RETRY)
     elif event.outcome is Outcome.EXPIRED or why is Why.EXECUTOR_UNREACHABLE:
         _back_to_gates(turn, incident, Trigger.RETRY)

@@ -97,6 +97,10 @@ class Decider:
         self._performer.on_compare = self._cohorts.compare
         self._tasks: list[asyncio.Task[None]] = []
         self._in_work: list[_Work] = []
+        # Set while the fleet in memory holds nothing that is not durable: what is told of it may be relied upon (host_state).
+        self._durable = asyncio.Event()
+        self._durable.set()
+        self._asking = 0
         self.died = asyncio.Event()
         self._subscribers: dict[int, asyncio.Queue[PhaseChanged]] = {}
 
@@ -163,7 +167,8 @@ class Decider:
         return True
 
     async def host_state(self, host: str, outbox: str) -> HostState:
-        """What is held about a host."""
+        """What is held about a host, and is durable: an agent forgets the records up to what it is told here."""
+        await self._until_durable()
         known = self.fleet.hosts.get(host)
         if known is None:
             return HostState(False, 0, {})
@@ -210,6 +215,14 @@ class Decider:
     def unsubscribe(self, key: int) -> None:
         """End a subscription."""
         self._subscribers.pop(key, None)
+
+    async def _until_durable(self) -> None:
+        self._asking += 1
+        try:
+            while not self._durable.is_set():
+                await self._durable.wait()
+        finally:
+            self._asking -= 1
 
     def _grows_old(self, subject: Subject, limit_ms: int) -> bool:
         incident_id = self.fleet.by_subject.get(subject)
@@ -261,6 +274,7 @@ class Decider:
             except (StoreUnavailable, sa.exc.SQLAlchemyError) as error:
                 await self._journal_failed(group, error)
                 continue
+            self._durable.set()
             for step in steps:
                 self._performer.perform(step)
             self._timer_changed.set()
@@ -271,11 +285,15 @@ class Decider:
             if self._head.seq - self._snapshot_seq >= SNAPSHOT_ROWS:
                 with contextlib.suppress(StoreUnavailable):
                     await self._snapshot()
+            if self._asking:
+                # Who asks for what is durable gets a turn before the next group is decided upon.
+                await asyncio.sleep(0)
 
     async def _decide_and_commit(self, group: list[_Work]) -> list[Step]:
         entries: list[Entry] = []
         steps: list[Step] = []
         new_rules: list[RuleSet] = []
+        self._durable.clear()
         for work in group:
             entries.extend(work.rows)
             if work.rules is not None:
@@ -319,6 +337,10 @@ class Decider:
         for work in group:
             if not work.done.done():
                 work.done.set_exception(unavailable)
+        with contextlib.suppress(StoreUnavailable, sa.exc.SQLAlchemyError):
+            # At once: who asks meanwhile must not hear of what was only decided in memory.
+            await self._store.read(self._recover)
+            self._durable.set()
         while not self.writable:
             await asyncio.sleep(PROBE_EVERY_S)
             await self._probe()
@@ -373,6 +395,7 @@ class Decider:
         try:
             await self._store.write(commit)
             await self._store.read(self._recover)
+            self._durable.set()
         except (StoreUnavailable, sa.exc.SQLAlchemyError) as error:
             self.failure = str(error)
             return

@@ -144,18 +144,25 @@ class Translator:
         sampled = bounds.clock_ms(said.sampled_clock_ms)
         last = done.statuses.get(subject, known.get(subject, Status.OK))
         finding = bounds.finding(said.finding)
-        if status is Status.OK and finding.get("gone") is True:
+        # From before the last boot it is history: it must not pass for what is known now, or what follows seems nothing new.
+        current = boot == sent.boot
+        if current and status is Status.OK and finding.get("gone") is True:
             done.gone.append(subject)
+        elif current and subject in done.gone:
+            # It is back, by a later record of the same reports.
+            done.gone.remove(subject)
         if status is last and not said.requested:
             # Remembered even if nothing changed: the exposition shows every subject.
-            done.statuses[subject] = status
-            if status is not Status.OK:
+            if current:
+                done.statuses[subject] = status
+            if current and status is not Status.OK:
                 done.evidence[subject] = Evidence(boot, sampled)
             return
         if last is Status.OK and status is not Status.OK and _count_sick(known, done) >= SICK_MAX:
             done.rejected.append(Rejected("too_many_subjects", f"{SICK_MAX} subjects are sick already"))
             return
-        done.statuses[subject] = status
+        if current:
+            done.statuses[subject] = status
         done.events.append(
             Observed(
                 at_ms=sent.at_ms,
@@ -189,6 +196,8 @@ class Translator:
                 present.add((observation.check, observation.key))
             except bounds.Malformed as error:
                 done.rejected.append(Rejected("malformed", str(error)))
+        if boot != sent.boot:
+            return
         complete = set(said.checks)
         speaking = complete | {check for check, _ in present}
         for subject in sorted({*known, *held_sick} - present):

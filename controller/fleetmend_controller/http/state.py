@@ -97,7 +97,14 @@ def _budgets(fleet: Fleet, policy: Policy) -> tuple[Budget, ...]:
             limits[(by, value)] = min(limits.get((by, value), budget.at_most), allowance(fleet, budget, value, by))
     limits[EVERYBODY] = fleet_allowance(fleet, policy)
     return tuple(
-        Budget(label, value, len(fleet.in_flight.get((label, value), ())), len(fleet.waiting.get((label, value), ())), limit)
+        # A label without a name would be none in Prometheus: the whole fleet is its own group there.
+        Budget(
+            label or EVERYBODY[1],
+            value,
+            len(fleet.in_flight.get((label, value), ())),
+            len(fleet.waiting.get((label, value), ())),
+            limit,
+        )
         for (label, value), limit in sorted(limits.items())
         if value or (label, value) in fleet.in_flight or (label, value) in fleet.waiting
     )

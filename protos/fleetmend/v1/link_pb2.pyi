@@ -67,6 +67,7 @@ class _ProbeResult:
 class _ProbeResultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ProbeResult.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PROBE_RESULT_UNSPECIFIED: _ProbeResult.ValueType  # 0
+    """Never sent; whoever reads it takes it for unable."""
     PROBE_RESULT_REACHED: _ProbeResult.ValueType  # 1
     """It answered: the port is open or refuses, or an echo came back."""
     PROBE_RESULT_NO_ANSWER: _ProbeResult.ValueType  # 2
@@ -74,9 +75,11 @@ class _ProbeResultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ProbeResu
     PROBE_RESULT_UNABLE: _ProbeResult.ValueType  # 3
     """It could not be tried from here: no route, not permitted."""
 
-class ProbeResult(_ProbeResult, metaclass=_ProbeResultEnumTypeWrapper): ...
+class ProbeResult(_ProbeResult, metaclass=_ProbeResultEnumTypeWrapper):
+    """What one try at one address came to."""
 
 PROBE_RESULT_UNSPECIFIED: ProbeResult.ValueType  # 0
+"""Never sent; whoever reads it takes it for unable."""
 PROBE_RESULT_REACHED: ProbeResult.ValueType  # 1
 """It answered: the port is open or refuses, or an echo came back."""
 PROBE_RESULT_NO_ANSWER: ProbeResult.ValueType  # 2
@@ -113,7 +116,9 @@ class LinkRequest(_message.Message):
         """Inventory that changed."""
 
     @_builtins.property
-    def probed(self) -> Global___Probed: ...
+    def probed(self) -> Global___Probed:
+        """What this host saw of a neighbour."""
+
     def __init__(
         self,
         *,
@@ -172,9 +177,13 @@ class LinkResponse(_message.Message):
         """The last message; the stream ends after it."""
 
     @_builtins.property
-    def permits(self) -> Global___SealedPermits: ...
+    def permits(self) -> Global___SealedPermits:
+        """The permits of this host, whole: they replace those that it had."""
+
     @_builtins.property
-    def probe(self) -> Global___Probe: ...
+    def probe(self) -> Global___Probe:
+        """A question whether this host reaches a neighbour that fell silent."""
+
     def __init__(
         self,
         *,
@@ -319,7 +328,9 @@ class Record(_message.Message):
         """An order began."""
 
     @_builtins.property
-    def permit_use(self) -> Global___PermitUse: ...
+    def permit_use(self) -> Global___PermitUse:
+        """A permit that the host used while nobody could be asked."""
+
     def __init__(
         self,
         *,
@@ -572,9 +583,11 @@ class PermitUse(_message.Message):
     PAYLOAD_FIELD_NUMBER: _builtins.int
     MAC_FIELD_NUMBER: _builtins.int
     permit_id: _builtins.str
+    """Which permit of the set was used."""
     permit: _builtins.str
     """What it was used for, as the executor noted it: canonical JSON text, the same as `permit` in the outcome. At the beginning only."""
     started_clock_ms: _builtins.int
+    """When it began, on the host's CLOCK_BOOTTIME, in milliseconds."""
     payload: _builtins.bytes
     """Canonical JSON text of the outcome (see fleetmend/seal.py), exactly as sealed. At the end only."""
     mac: _builtins.bytes
@@ -1037,7 +1050,9 @@ class SealedPermits(_message.Message):
     PAYLOAD_FIELD_NUMBER: _builtins.int
     MAC_FIELD_NUMBER: _builtins.int
     payload: _builtins.bytes
+    """Canonical JSON text of the sealed set."""
     mac: _builtins.bytes
+    """HMAC-SHA256 of the payload under the key of the host."""
     def __init__(
         self,
         *,
@@ -1136,6 +1151,7 @@ class Probed(_message.Message):
     CONTROL_TRIES_FIELD_NUMBER: _builtins.int
     UNABLE_FIELD_NUMBER: _builtins.int
     probe_id: _builtins.str
+    """That of the Probe which this answers."""
     unable: _builtins.str
     """Why nothing was tried; empty otherwise."""
     @_builtins.property
@@ -1174,9 +1190,11 @@ class ProbeTry(_message.Message):
     TOOK_MS_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     address: _builtins.str
+    """The address that was tried, as the Probe names it."""
     port: _builtins.int
     """0: an ICMP echo."""
     result: Global___ProbeResult.ValueType
+    """What came of it."""
     took_ms: _builtins.int
     """How long it took."""
     detail: _builtins.str

@@ -7,14 +7,15 @@ import asyncio
 from fleetmend.v1 import link_pb2 as pb
 from fleetmend_agent.checks import Status
 from fleetmend_agent.executor_client import AnswerLost, ExecutorRefused, ExecutorUnreachable, SealedOutcome
-from fleetmend_agent.orders import LOST_TRIES_MAX, ORDERS_MAX, UNREACHABLE_TRIES, Desk, Orders
+from fleetmend_agent.orders import LOST_TRIES_MAX, ORDERS_MAX, REFUSED_MAX, UNREACHABLE_TRIES, Desk, Orders, refused_in
+from fleetmend_agent.outbox import Outbox
 
 ORDER = pb.SealedOrder(order_id="ord-1-1", payload=b"{}", mac=b"m", check="units", key="a.service")
 DONE = SealedOutcome("ord-1-1", b'{"outcome":"done"}', b"mac")
 
 
 class World:
-    def __init__(self, *script, latest=Status.CRIT):
+    def __init__(self, *script, latest=Status.CRIT, refused=()):
         self.script = list(script)
         self.handed_over, self.withdrawn = [], []
         self.started, self.outcomes, self.asked, self.slept = [], [], [], []
@@ -28,7 +29,7 @@ class World:
             clock_ms=lambda: 77,
             sleep=self.sleep,
         )
-        self.orders = Orders(self, desk)
+        self.orders = Orders(self, desk, refused)
 
     async def sleep(self, seconds):
         self.slept.append(seconds)
@@ -177,6 +178,55 @@ def test_what_the_executor_will_not_take_is_told_with_its_word():
             ("unreadable", "bad_seal: its seal does not match"),
             ("unreadable", "cannot read the order: its text is not UTF-8"),
         ]
+
+    scenario(test)
+
+
+def test_what_was_refused_stays_refused():
+    """The controller may have given another order by the time that the executor is back: both must not run."""
+
+    async def test():
+        world = World(*[ExecutorUnreachable("gone")] * UNREACHABLE_TRIES, DONE)
+        world.orders.take(ORDER)
+        await world.settle()
+        world.orders.take(ORDER)
+        await world.settle()
+        assert len(world.handed_over) == UNREACHABLE_TRIES
+        assert [outcome.agent_refusal for outcome in world.outcomes] == ["executor_unreachable"] * 2
+        other = pb.SealedOrder(order_id="ord-1-2", payload=b"{}", mac=b"m")
+        world.orders.take(other)
+        await world.settle()
+        assert world.outcomes[-1].payload == DONE.payload
+
+    scenario(test)
+
+
+def test_a_refusal_that_waits_in_the_outbox_outlives_the_agent(tmp_path):
+    async def test():
+        outbox = Outbox(tmp_path, "boot", 1 << 20)
+        refusal = pb.OrderOutcome(order_id="ord-1-1", agent_refusal="executor_unreachable")
+        for record in (pb.Record(observation=pb.Observation(check="c")), pb.Record(outcome=refusal)):
+            outbox.append(record.SerializeToString())
+        world = World(DONE, refused=refused_in(outbox))
+        world.orders.take(ORDER)
+        await world.settle()
+        assert world.handed_over == []
+        assert world.outcomes[0].agent_refusal == "executor_unreachable"
+        outbox.ack(2)
+        assert list(refused_in(outbox)) == []
+        outbox.close()
+
+    scenario(test)
+
+
+def test_the_agent_remembers_a_bounded_number_of_refusals():
+    async def test():
+        world = World(DONE)
+        for number in range(REFUSED_MAX + 5):
+            world.orders.take(pb.SealedOrder(order_id=f"ord-{number}-1", payload=b"\xff", mac=b"m"))
+            await world.settle()
+        assert len(world.orders._refused) == REFUSED_MAX
+        assert "ord-0-1" not in world.orders._refused
 
     scenario(test)
 

@@ -97,6 +97,23 @@ def test_a_change_waits_for_its_confirmation():
     asyncio.run(main())
 
 
+def test_what_waits_for_its_confirmation_is_not_gone():
+    """A new life of the agent sees a fault once: a snapshot that left it out, of a complete check, would call it gone."""
+
+    async def main():
+        world = World(script("disk", {"/": OK, "/srv": CRIT}, {"/": OK, "/srv": CRIT}, {"/": OK, "/srv": CRIT, "/new": CRIT}))
+        world.configure(confirm_bad=2)
+        watch = world.runner.watches["disk"]
+        await world.run("disk")
+        assert (watch.completed, watch.settled, world.completed) == (True, False, 0)
+        await world.run("disk")
+        assert (watch.settled, world.completed) == (True, 1)
+        await world.run("disk")
+        assert (watch.settled, world.completed) == (False, 1)
+
+    asyncio.run(main())
+
+
 def test_the_sample_is_as_old_as_the_beginning_of_its_run():
     async def main():
         async def slow(context):

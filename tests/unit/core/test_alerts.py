@@ -278,3 +278,17 @@ def test_an_alert_that_still_fires_spoils_no_proof_by_the_agent_s_own_check():
     t.wait(5_000)
     t.seen(Status.OK, "a.service")
     assert [closed.why.value for closed in t.closed] == ["healed"]
+
+
+def test_an_end_that_is_heard_before_its_beginning_makes_that_beginning_late():
+    """Also a quarter of an hour after the alert's last end: that was another one."""
+    t = line(playbook())
+    t.fires()
+    t.ends()
+    t.now_ms += LATE_MS - 1_000
+    again_ms = t.now_ms - 60_000
+    t.starts_ms = again_ms
+    t.ends()
+    t.now_ms += 60_000
+    t.fires(starts_ms=again_ms)
+    assert t.fleet.incidents == {}

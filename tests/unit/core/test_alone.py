@@ -279,3 +279,26 @@ def test_what_a_host_healed_alone_does_not_keep_it_counted_for_a_storm():
     line.seen(Status.OK)
     assert {closed.why.value for closed in line.closed} == {"went_away", "healed_alone"}
     assert line.fleet.fresh_bad == {}
+
+
+def test_many_hosts_that_healed_the_same_alone_are_a_storm_like_any_others():
+    line = Alone(hosts=12)
+    line.wait(60_000)
+    permits = {given.host: given.grants[0].permits[0] for given in line.sets}
+    for number in range(1, 8):
+        host = f"h-{number}"
+        line.used(permits[host], host=host)
+    assert "unit_failed" in line.fleet.outbreaks
+
+
+def test_what_a_host_would_not_do_is_not_ordered_by_rules_that_are_gone():
+    line = Alone()
+    line.wait(60_000)
+    permit = line.granted[0]
+    line.policy = replace(policy(playbook(check="other")), digest="p2")
+    line.seen(Status.CRIT)
+    assert line.only.phase is Phase.ESCALATED
+    line.used(permit, sealed=True)
+    line.over(permit, Outcome.REFUSED, refusal="undeclared")
+    assert line.orders == []
+    assert line.only.phase is Phase.ESCALATED

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from fleetmend_controller.core.effects import ApprovalWanted, Why
+from fleetmend_controller.core.effects import ApprovalWanted, Verdict, Why
 from fleetmend_controller.core.events import Approve, Deny, Paused, PolicyLoaded, Resumed
 from fleetmend_controller.core.gates.approval import digest
 from fleetmend_controller.core.model import Approval, Cost, Phase, Status, Trust
@@ -167,3 +167,33 @@ def test_evidence_that_grew_old_under_another_hold_has_its_own_time():
     assert t.only.phase is Phase.HELD, "it is held for twenty minutes, but blind for forty seconds"
     t.wait(evidence_ms + 599_999 - t.now_ms, fresh=False)
     assert t.escalated == []
+
+
+def told(t: Timeline, *whys: Why) -> list[tuple[str, str, object]]:
+    return [(r.text, r.gate, r.verdict) for s in t.steps for r in s.reasons if r.why in whys]
+
+
+def test_every_answer_is_told_and_the_question_says_until_when():
+    t = Timeline(policy(playbook(steps=(KILL,), approval=Approval(people=2, within_ms=600_000))))
+    of_pid(t, 1)
+    (wanted,) = t.all(ApprovalWanted)
+    assert wanted.until_ms == t.now_ms + 600_000
+    t.approve("ord-1-1", "ann")
+    t.approve("ord-1-1", "ann")
+    t.approve("ord-1-1", "bob", "0123456789abcdef")
+    t.feed(Deny(t.now_ms, "ord-1-1", "cat", "not now"))
+    stale = "bob answered for ord-1-1 as it was before it changed: that does not count"
+    assert told(t, Why.APPROVED, Why.APPROVAL_CHANGED) == [("ann approved ord-1-1", "", None), (stale, "", None)]
+    no = "cat denied ord-1-1: not now"
+    assert told(t, Why.DENIED) == [(no, "approval", Verdict.REFUSE), (no, "", None)]
+
+
+def test_an_answer_about_nothing_known_or_not_waiting_is_nothing():
+    t = Timeline(policy(playbook(steps=(KILL, KILL))))
+    of_pid(t, 1)
+    what = t.only.asked_what
+    for order in ("ord-9-1", "ord-1-2", "nonsense"):
+        assert t.approve(order, "ann", what).reasons == ()
+    t.approve("ord-1-1", "ann")
+    assert t.approve("ord-1-2", "ann", what).reasons == (), "it is ordered now, and waits for nobody"
+    assert len(t.orders) == 1

@@ -98,6 +98,22 @@ def test_from_one_failure_to_another_is_no_recovery():
     assert (t.fleet.standing["restart-failed-unit"].proved, t.fleet.heals) == (0, {})
 
 
+def test_what_people_got_for_a_symptom_alone_ends_with_it():
+    """The unit itself was well since the action: its own check has nothing new to say when a person mends the rest."""
+    t = Timeline(policy(playbook(steps=(RESTART,))))
+    t.seen(Status.CRIT)
+    t.ended(t.orders[0])
+    while t.only.phase is Phase.PROVING:
+        t.seen(Status.OK)
+        t.seen(Status.CRIT, check="http_endpoint")
+        t.wait(1_000, fresh=False)
+    assert t.only.phase is Phase.ESCALATED
+    assert t.only.status is Status.OK
+    t.seen(Status.OK, check="http_endpoint")
+    assert [c.why for c in t.closed] == [Why.HEALED_BY_PERSON]
+    assert t.fleet.incidents == {}
+
+
 def test_a_service_may_take_its_time_to_answer():
     t = acted()
     t.seen(Status.OK)
@@ -203,9 +219,9 @@ def test_a_repair_goes_into_the_account_with_the_time_that_it_hid():
 
 def test_the_tenth_repair_is_told_with_all_the_time_that_was_hidden():
     t = generous()
-    t.fleet.heals[TARGET] = [Heal(t.now_ms, 60_000)] * 9
+    t.fleet.heals[TARGET] = [Heal(t.now_ms, 35_998_666)] * 9
     whole_story(t, "nginx.service", good=True)
-    text = "healed 10 times within 7 days, 9 min of fault hidden: the cause needs its owner"
+    text = "healed 10 times within 7 days, 5400 min of fault hidden: the cause needs its owner"
     assert [(e.to, e.severity, e.text) for e in t.escalated] == [("platform", "ticket", text)]
     assert [r.text for s in t.steps for r in s.reasons if r.why is Why.MASKING] == [text]
 

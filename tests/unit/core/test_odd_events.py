@@ -26,6 +26,7 @@ from fleetmend_controller.core.model import Cost, Flapping, Outcome, Phase, Stat
 from fleetmend_controller.core.policy import Match, MatchAnswer
 from fleetmend_controller.core.survey import survey
 from fleetmend_controller.core.transitions import IllegalTransition, Trigger, after
+from fleetmend_controller.store import codec
 
 from .timeline import CALM, EVIDENCE, LIMITS, RESTART, Timeline, playbook, policy
 
@@ -250,3 +251,13 @@ def test_a_harmless_step_is_no_business_of_the_limits():
     assert t.orders[0].cost is Cost.HARMLESS
     t.ended(t.orders[0])
     assert Why.STEPS_EXHAUSTED in [e.why for e in t.escalated]
+
+
+def test_the_order_of_labels_says_nothing():
+    """The journal sorts them, so a replay meets them in another order than the first time."""
+    one, other = Timeline(), Timeline()
+    for t, labels in ((one, {"role": "web", "rack": "r1"}), (other, {"rack": "r1", "role": "web"})):
+        t.feed(HostEnrolled(t.now_ms, "h-2", "web-2", labels))
+        t.feed(HostConnected(t.now_ms, "h-2", "boot-1", t.clock()))
+        t.seen(Status.CRIT, host="h-2")
+    assert codec.encode(one.fleet) == codec.encode(other.fleet)

@@ -332,6 +332,63 @@ def test_the_gateway_is_told_of_hosts_orders_and_rules_by_value(database: Path):
     run(story())
 
 
+def test_a_host_hears_only_of_what_is_durable(database: Path):
+    """An agent forgets its records up to what it is told at its hello: that must not be what a failed commit took back."""
+
+    async def story():
+        async with Running(database) as r:
+            await r.decider.submit(r.joined())
+            await r.decider.submit([r.crit(1)])
+            write, begun, go = r.store.write, asyncio.Event(), asyncio.Event()
+
+            async def slowly(job):
+                begun.set()
+                await go.wait()
+                raise StoreUnavailable("cannot write to the store: disk full")
+
+            r.store.write = slowly
+            lost = asyncio.create_task(r.decider.submit([r.crit(2, "b.service")]))
+            await begun.wait()
+            asked = asyncio.create_task(r.decider.host_state("h-1", "box"))
+            await asyncio.sleep(0.01)
+            assert not asked.done(), "a commit is under way"
+            go.set()
+            with pytest.raises(JournalUnavailable):
+                await lost
+            for state in (await asked, await r.decider.host_state("h-1", "box")):
+                assert (state.acked_seq, list(state.sick)) == (1, [("unit_failed", "a.service")])
+            assert not r.decider.writable
+            r.store.write = write
+            while not r.decider.writable:
+                await asyncio.sleep(0.05)
+            await r.decider.submit([r.crit(2, "b.service")])
+            assert (await r.decider.host_state("h-1", "box")).acked_seq == 2
+
+    run(story())
+
+
+def test_who_asks_for_what_is_durable_gets_a_turn_under_load(database: Path):
+    async def story():
+        async with Running(database) as r:
+            await r.decider.submit(r.joined())
+            stop = asyncio.Event()
+
+            async def load(first: int) -> None:
+                seq = first
+                while not stop.is_set():
+                    seq += 1
+                    await r.decider.submit([r.crit(seq, f"u{first}-{seq}.service")])
+
+            tasks = [asyncio.create_task(load(first)) for first in (0, 10_000, 20_000)]
+            async with asyncio.timeout(10):
+                for _ in range(20):
+                    await r.decider.host_state("h-1", "box")
+            stop.set()
+            await asyncio.gather(*tasks)
+
+    run(story())
+
+
 def test_audit_rows_are_part_of_the_chain(database: Path):
     async def story():
         async with Running(database) as r:

@@ -1,8 +1,11 @@
 """The small parts: silence, rates, handshakes, clocks of records."""
 
+from fleetmend.v1 import link_pb2
+from fleetmend_controller.core.model import Status
 from fleetmend_controller.gateway.handshakes import Handshakes
 from fleetmend_controller.gateway.limiter import Limiter
-from fleetmend_controller.gateway.records import Sent
+from fleetmend_controller.gateway.orders import Sealer
+from fleetmend_controller.gateway.records import Sent, Translator
 from fleetmend_controller.gateway.silence import Silence
 from fleetmend_controller.http.metrics import Metrics
 from tests.unit.gateway.world import Clock
@@ -83,3 +86,34 @@ def test_a_sample_of_an_earlier_boot_is_at_least_as_old_as_this_one():
     sent = Sent(at_ms=1_000_000, boot="now", clock_ms=40_000)
     assert sent.pair("now", 39_000) == 40_000
     assert sent.pair("before", 9_000_000) - 9_000_000 == 40_000
+
+
+def test_what_is_gone_and_back_within_the_same_reports_is_there():
+    """Else its recovery would seem nothing new, and would never be heard of."""
+    translator = Translator("h-1", "box", Sealer(bytes(32)))
+    crit = link_pb2.Observation(check="units", check_type="unit_failed", key="a.service", status=link_pb2.STATUS_CRIT)
+    records = [
+        link_pb2.Record(seq=1, boot_id="now", snapshot=link_pb2.Snapshot(checks=["units"])),
+        link_pb2.Record(seq=2, boot_id="now", observation=crit),
+    ]
+    sick = ("units", "a.service")
+    done = translator.translate(records, Sent(1_000, "now", 500), {sick: Status.CRIT}, lambda: [sick], {}, {})
+    assert [event.status for event in done.events] == [Status.OK, Status.CRIT]
+    assert (done.statuses, done.gone) == ({sick: Status.CRIT}, [])
+
+
+def test_what_an_earlier_boot_left_behind_is_history_and_not_what_is_known_now():
+    """Else the first words of the new boot would seem to say nothing new, and a recovery would never be heard of."""
+    translator = Translator("h-1", "box", Sealer(bytes(32)))
+    ok = link_pb2.Observation(check="units", check_type="unit_failed", key="a.service", status=link_pb2.STATUS_OK)
+    snapshot = link_pb2.Snapshot(observations=[ok], checks=["units"])
+    records = [
+        link_pb2.Record(seq=1, boot_id="before", observation=ok),
+        link_pb2.Record(seq=2, boot_id="before", snapshot=link_pb2.Snapshot(checks=["units"])),
+        link_pb2.Record(seq=3, boot_id="now", snapshot=snapshot),
+    ]
+    sick = ("units", "a.service")
+    done = translator.translate(records, Sent(1_000, "now", 500), {sick: Status.CRIT}, lambda: [sick], {}, {})
+    assert [(event.boot, event.status) for event in done.events] == [("before", Status.OK), ("now", Status.OK)]
+    assert done.statuses == {sick: Status.OK}
+    assert done.gone == []

@@ -77,14 +77,14 @@ def test_a_budget_shows_the_tightest_limit_of_the_playbooks():
         playbook("a", Trust.ACT, FleetBudget("role", 50, 20)), playbook("b", Trust.OBSERVE, FleetBudget("role", 20, 20))
     )
     snapshot = take(fleet, policy, NOW_MS)
-    assert snapshot.budgets == (Budget("", "fleet", 0, 0, 5), Budget("role", "web", 2, 1, 4))
+    assert snapshot.budgets == (Budget("fleet", "fleet", 0, 0, 5), Budget("role", "web", 2, 1, 4))
     assert snapshot.trust == {"a": 2, "b": 0}
 
 
 def test_hosts_without_the_label_appear_once_they_hold_budget():
     fleet = fleet_of()
     policy = policy_of(playbook("a", Trust.ACT, FleetBudget("site", 10, 5)))
-    assert [b.label for b in take(fleet, policy, NOW_MS).budgets] == [""], "only the whole fleet"
+    assert [b.label for b in take(fleet, policy, NOW_MS).budgets] == ["fleet"], "only the whole fleet"
     fleet.in_flight = {("site", ""): {"h-1": 1}}
     assert take(fleet, policy, NOW_MS).budgets[1:] == (Budget("site", "", 1, 0, 2),)
 
