@@ -91,7 +91,8 @@ class Hook:
 class Desk:
     """`rows` is durable: an order that was begun, and its end if it is known. The rest is gone with each life of the process.
 
-    `tasks` are under way, `cycling` wait for their turn at the boards; the first of them has it.
+    `tasks` are under way, `cycling` wait for their turn at the boards; the first of them has it. `calls` is what waits until
+    the hook was called for the same host.
     """
 
     world: World
@@ -101,6 +102,7 @@ class Desk:
     rows: dict[str, Outcome | None] = field(default_factory=dict)
     tasks: dict[str, None] = field(default_factory=dict)
     cycling: deque[Order] = field(default_factory=deque)
+    calls: dict[str, deque[tuple[Callable[..., None], tuple[Any, ...]]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Chance of its own."""
@@ -112,7 +114,7 @@ class Desk:
 
     def forget(self) -> None:
         """A new process."""
-        self.tasks = {}
+        self.tasks, self.calls = {}, {}
         self.cycling.clear()
 
     def recover(self) -> None:
@@ -164,7 +166,22 @@ class Desk:
             if len(self.cycling) == 1:
                 self._begin(order)
         else:
-            self._begin(order)
+            self._in_turn(order.host, self._begin, order)
+
+    def _in_turn(self, host: str, act: Callable[..., None], *args: Any) -> None:
+        """Now, or when nobody calls the hook for this host any more."""
+        if host in self.calls:
+            self.calls[host].append((act, args))
+        else:
+            self.calls[host] = deque()
+            act(*args)
+
+    def _let_go(self, host: str) -> None:
+        if self.calls[host]:
+            act, args = self.calls[host].popleft()
+            act(*args)
+        else:
+            del self.calls[host]
 
     def _begin(self, order: Order) -> None:
         brain, world = self.world.brain, self.world
@@ -215,7 +232,12 @@ class Desk:
         clock_ms = brain.now_ms() + brain.fleet.hosts[order.host].clock_offset_ms
         ended = OrderEnded(brain.now_ms(), order.host, order.id, outcome, "", "", order.boot, clock_ms, clock_ms)
         self.world.nature.ended_here(order, outcome)
-        self._submit(ended, self._over, order.id)
+        self._submit(ended, self._told, order)
+
+    def _told(self, order: Order) -> None:
+        self._over(order.id)
+        if order.action != POWER_CYCLE and order.host in self.calls:
+            self._let_go(order.host)
 
     def _over(self, key: str) -> None:
         self.tasks.pop(key, None)
@@ -229,25 +251,29 @@ class Desk:
             return
         self.tasks[key] = None
         if isinstance(wish, DrainHost):
-            self._drain(wish.order, key)
+            self._in_turn(wish.order.host, self._drain, wish.order, key)
         else:
-            self._undrain(wish.host, key, 0)
+            self._in_turn(wish.host, self._undrain, wish.host, key, 0)
 
     def _drain(self, order: Order, key: str) -> None:
         incident = self.world.brain.fleet.incidents.get(order.incident)
         if incident is None or incident.order is None or incident.order.id != order.id:
-            self._over(key)
+            self._called(order.host, key)
             return
         delay_ms, yes = self.hook.call("drain", order.host)
         self._soon(delay_ms, self._drained, order, key, yes)
 
     def _drained(self, order: Order, key: str, yes: bool) -> None:
         brain = self.world.brain
-        self._submit(Drained(brain.now_ms(), order.host, order.id, yes, ""), self._over, key)
+        self._submit(Drained(brain.now_ms(), order.host, order.id, yes, ""), self._called, order.host, key)
+
+    def _called(self, host: str, key: str) -> None:
+        self._over(key)
+        self._let_go(host)
 
     def _undrain(self, host: str, key: str, failures: int) -> None:
         if not self._is_free(host) or self.world.faulty("never_undrained"):
-            self._over(key)
+            self._called(host, key)
             return
         delay_ms, yes = self.hook.call("undrain", host)
         self._soon(delay_ms, self._undrained, host, key, 0 if yes else failures + 1)
@@ -255,13 +281,16 @@ class Desk:
     def _undrained(self, host: str, key: str, failures: int) -> None:
         told = Undrained(self.world.brain.now_ms(), host, not failures, "")
         if not failures:
-            self._submit(told, self._over, key)
-            return
-        pause_ms = min(UNDRAIN_PAUSE_MS * 2**failures, UNDRAIN_PAUSE_MS_MAX)
-        if failures == UNDRAIN_TOLD_AT:
-            self._submit(told, self._soon, pause_ms, self._undrain, host, key, failures)
+            self._submit(told, self._called, host, key)
+        elif failures == UNDRAIN_TOLD_AT:
+            self._submit(told, self._pause, host, key, failures)
         else:
-            self._soon(pause_ms, self._undrain, host, key, failures)
+            self._pause(host, key, failures)
+
+    def _pause(self, host: str, key: str, failures: int) -> None:
+        self._let_go(host)
+        pause_ms = min(UNDRAIN_PAUSE_MS * 2**failures, UNDRAIN_PAUSE_MS_MAX)
+        self._soon(pause_ms, self._in_turn, host, self._undrain, host, key, failures)
 
     def _is_free(self, host: str) -> bool:
         fleet = self.world.brain.fleet

@@ -7,7 +7,7 @@ from .ending import end, give_up
 from .events import Drained, OrderEnded, Undrained
 from .incidents import open_undrain
 from .model import Host, Incident, Order, Outcome, Phase, Subject
-from .orders import ask_fresh_time, record_end, send
+from .orders import DRAIN, ask_fresh_time, record_end, send
 from .transitions import Trigger
 from .turn import Turn
 
@@ -45,10 +45,10 @@ def failed(turn: Turn, host: Host, incident: Incident, order: Order, text: str) 
 
 def done_by_step(turn: Turn, incident: Incident, action: str) -> None:
     """A step `drain` or `undrain` of a playbook is over."""
-    incident.drained = action == "drain"
+    incident.drained = action == DRAIN
     if incident.drained:
         turn.fleet.drained[incident.subject.host] = None
-    else:
+    elif not _is_needed(turn, incident.subject.host):
         turn.fleet.drained.pop(incident.subject.host, None)
 
 
@@ -60,7 +60,9 @@ def undrained(turn: Turn, event: Undrained) -> None:
         return
     known = turn.fleet.by_subject.get(Subject(host.id, UNDRAIN_CHECK, ""))
     if event.ok:
-        turn.fleet.drained.pop(host.id, None)
+        if not _is_needed(turn, host.id):
+            # Otherwise another incident has asked for it meanwhile, and the hook hears of that next.
+            turn.fleet.drained.pop(host.id, None)
         if known is not None:
             end(turn, turn.fleet.incidents[known], Trigger.RECOVERED, Why.UNDRAINED, f"{host.name} is in service again")
         return
@@ -72,6 +74,10 @@ def undrained(turn: Turn, event: Undrained) -> None:
 
 
 def _give_back(turn: Turn, host: Host) -> None:
-    mine = (turn.fleet.incidents[i] for i in turn.fleet.by_host.get(host.id, {}))
-    if not any(incident.drained for incident in mine):
+    if not _is_needed(turn, host.id):
         turn.do(UndrainHost(host.id))
+
+
+def _is_needed(turn: Turn, host: str) -> bool:
+    """Whether an open incident wants it out of service."""
+    return any(turn.fleet.incidents[i].drained for i in turn.fleet.by_host.get(host, {}))

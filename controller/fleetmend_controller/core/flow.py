@@ -47,7 +47,7 @@ from .events import (
 from .gates.paused import scopes
 from .incidents import ACTIVE, HOST_LOST_CHECK, WAITING, add_symptom, drop_symptom, open_incident, sample_time_ms
 from .model import Fleet, Host, Incident, Pause, Phase, Status, Subject, Window
-from .orders import ask_check, overdue_ms, resend
+from .orders import ask_check, resend, wake_when_overdue
 from .policy import Policy
 from .transitions import Trigger
 from .turn import Turn
@@ -256,7 +256,7 @@ def _started(turn: Turn, event: DeciderStarted) -> None:
     lost.restarted(turn)
     for incident in turn.fleet.incidents.values():
         if incident.phase in (Phase.ORDERED, Phase.RUNNING) and incident.order is not None:
-            turn.wake(incident, overdue_ms(turn.now_ms, turn.policy.order_ttl_ms, incident.order.timeout_ms))
+            wake_when_overdue(turn, incident, incident.order)
 
 
 def _paused(turn: Turn, event: Paused) -> None:

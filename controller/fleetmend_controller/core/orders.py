@@ -11,6 +11,8 @@ from .turn import Turn
 
 # Actions after which the host has another boot: it comes by the order, it does not spoil it.
 REBOOT, POWER_CYCLE = "reboot_host", "power_cycle"
+# Steps of their own, by the hook.
+DRAIN, UNDRAIN = "drain", "undrain"
 
 # After an order's last possible end its outcome may still be on the way.
 OUTCOME_GRACE_MS = 15_000
@@ -49,9 +51,12 @@ def issue(turn: Turn, host: Host, incident: Incident, playbook: Playbook, step: 
         turn.fleet.acting.setdefault(host.id, {})[incident.id] = None
         hold_budget(turn, incident, host, playbook)
         count_order(turn, host, incident, playbook)
+    if step.drain or step.action == DRAIN:
+        # Whatever the hook answers, and whether that is heard: from now on it may hold the host.
+        incident.drained = True
+        turn.fleet.drained[host.id] = None
     turn.move(incident, Trigger.ALLOW)
-    drain_ms = DRAIN_MS_MAX if step.drain else 0
-    turn.wake(incident, overdue_ms(turn.now_ms, turn.policy.order_ttl_ms, step.timeout_ms) + drain_ms)
+    wake_when_overdue(turn, incident, order)
     turn.say(
         incident,
         Why.ORDERED,
@@ -69,7 +74,13 @@ def ask_fresh_time(turn: Turn, host: Host, incident: Incident, order: Order) -> 
     """An order that waited before it was sent gets its whole time."""
     order.expires_ms = turn.now_ms + turn.policy.order_ttl_ms
     order.expires_clock_ms = order.expires_ms + host.clock_offset_ms
-    turn.wake(incident, overdue_ms(turn.now_ms, turn.policy.order_ttl_ms, order.timeout_ms))
+    wake_when_overdue(turn, incident, order)
+
+
+def wake_when_overdue(turn: Turn, incident: Incident, order: Order) -> None:
+    """Whoever still has to drain its host has time for that before."""
+    drain_ms = DRAIN_MS_MAX if order.drain else 0
+    turn.wake(incident, overdue_ms(turn.now_ms, turn.policy.order_ttl_ms, order.timeout_ms) + drain_ms)
 
 
 def overdue_ms(now_ms: int, ttl_ms: int, timeout_ms: int) -> int:

@@ -7,6 +7,7 @@ from .effects import Verdict, Why
 from .ending import end, freed, give_up, reconsider
 from .events import EvidenceConfirmed, Observed, OrderEnded
 from .gates import storm as storm_gate
+from .gates.observer import many_lost
 from .incidents import WAITING, playbook_of, release, release_host, sample_time_ms
 from .matching import match
 from .model import (
@@ -21,7 +22,7 @@ from .model import (
     Status,
     WaitStep,
 )
-from .orders import POWER_CYCLE, REBOOT, ask_check, record_end, record_late_end, resend
+from .orders import DRAIN, POWER_CYCLE, REBOOT, UNDRAIN, ask_check, record_end, record_late_end, resend
 from .permission import RECHECK_MS, ask_anew, hold_for_storm, try_step
 from .transitions import Trigger
 from .turn import Turn
@@ -52,24 +53,27 @@ def consider(turn: Turn, incident: Incident) -> None:
         end(turn, incident, Trigger.RECOVERED, Why.WENT_AWAY, f"{incident.subject.check} says ok again")
         return
     playbook = _playbook(turn, incident, host)
-    if playbook is None and incident.inquiry is not None:
-        lost.tell(turn, incident)
-        return
-    if incident.run is None and (incident.phase is Phase.OPEN or (incident.inquiry is not None and not incident.noted)):
+    many = incident.inquiry is not None and many_lost(turn.fleet, turn.policy)
+    fresh = incident.phase is Phase.OPEN or (incident.inquiry is not None and not incident.noted)
+    # Where most seem lost people have one page for that, whatever witnesses say of each.
+    if incident.run is None and fresh and not many:
         limit = playbook.limits.storm if playbook is not None else None
         storms.note(turn, incident, limit or turn.policy.storm)
     if playbook is None:
-        _unanswered(turn, incident)
+        _unanswered(turn, incident, many)
         return
     step = _due_step(turn, incident, playbook)
     if step is not None:
         try_step(turn, host, incident, playbook, step)
 
 
-def _unanswered(turn: Turn, incident: Incident) -> None:
+def _unanswered(turn: Turn, incident: Incident, many_are_lost: bool) -> None:
     storm = storm_gate.judge(turn.fleet, incident, turn.policy.storm, turn.now_ms)
-    if storm.verdict is Verdict.HOLD:
+    if storm.why is Why.STORM or (storm.verdict is Verdict.HOLD and not many_are_lost):
         hold_for_storm(turn, incident, storm)
+        return
+    if incident.inquiry is not None:
+        lost.tell(turn, incident)
         return
     give_up(turn, incident, Trigger.REFUSE, Why.NO_PLAYBOOK, f"no playbook answers {incident.subject.check} here")
 
@@ -111,7 +115,7 @@ def order_ended(turn: Turn, incident: Incident, event: OrderEnded) -> None:
     if incident.run is not None:
         ran = Why.RAN if event.outcome is Outcome.DONE else why
         end(turn, incident, Trigger.RECOVERED, ran, f"{incident.summary}: {event.outcome.value}")
-    elif incident.order.action in ("drain", "undrain"):
+    elif incident.order.action in (DRAIN, UNDRAIN):
         _drain_step(turn, incident, incident.order.action, event)
     elif event.outcome in (Outcome.DONE, Outcome.UNKNOWN):
         _acted(turn, incident, event.boot, event.ended_clock_ms)
@@ -134,7 +138,7 @@ def _drain_step(turn: Turn, incident: Incident, action: str, event: OrderEnded) 
         draining.done_by_step(turn, incident, action)
         _next_step(turn, incident, Trigger.NEXT, Why.STEPS_EXHAUSTED, f"the last step, {action}, is done and proves nothing")
         return
-    if action == "drain":
+    if action == DRAIN:
         # It may be drained all the same; it is given back when the incident ends.
         draining.done_by_step(turn, incident, action)
     give_up(
@@ -160,8 +164,14 @@ def storm_tick(turn: Turn, incident: Incident) -> None:
 
 def order_overdue(turn: Turn, incident: Incident) -> None:
     """No word although the order must have ended: whether it had an effect is unknown."""
-    if incident.order is not None:
-        order_lost(turn, incident, f"no word about {incident.order.id} although it must have ended")
+    order = incident.order
+    if order is None:
+        return
+    if order.drain:
+        # It was never sent.
+        draining.failed(turn, turn.fleet.hosts[order.host], incident, order, "its drain hook has not answered")
+        return
+    order_lost(turn, incident, f"no word about {order.id} although it must have ended")
 
 
 def order_lost(turn: Turn, incident: Incident, text: str) -> None:
@@ -174,6 +184,9 @@ def order_lost(turn: Turn, incident: Incident, text: str) -> None:
     clock_ms = 0 if rebooted else turn.now_ms + host.clock_offset_ms
     # Another boot is what these actions are for: it tells their end better than any word that was lost on the way.
     outcome = Outcome.DONE if rebooted and order.action in (REBOOT, POWER_CYCLE) else Outcome.UNKNOWN
+    if order.drain:
+        # It waits for its host to be drained, and was never sent.
+        outcome = Outcome.EXPIRED
     event = OrderEnded(turn.now_ms, host.id, order.id, outcome, "", text, host.boot, clock_ms, clock_ms)
     order_ended(turn, incident, event)
 

@@ -6,11 +6,11 @@ After a crash a row without an end means that the deed may have been done: it is
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -66,6 +66,8 @@ class Hands:
         self._check_epoch = check_epoch
         self._hands = load(hands, "HAND", Hand)
         self._turns = {name: asyncio.Lock() for name in self._hands}
+        # A hook is called for one host at a time, or a late yes to the one call would undo the other.
+        self._hosts: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def take(self, order: Order) -> None:
@@ -110,7 +112,7 @@ class Hands:
         if hand is None:
             await self._tell(order, Done(Outcome.REFUSED, f"cannot {order.action}: this controller does not know how"))
             return
-        async with self._turns[order.action] if hand.one_at_a_time else contextlib.nullcontext():
+        async with self._turns[order.action] if hand.one_at_a_time else self._of(order.host):
             if await self._begin(order):
                 await self._submit(OrderStarted(self._now_ms(), order.host, order.id))
                 await self._end(order, await self._do(hand, order))
@@ -189,21 +191,32 @@ class Hands:
                 log.warning("cannot tell the decider of what was done to %s: %s", event.host, error)
                 await asyncio.sleep(RETRY_S)
 
+    def _of(self, host: str) -> asyncio.Lock:
+        lock = self._hosts.get(host)
+        if lock is None:
+            lock = self._hosts[host] = asyncio.Lock()
+        return lock
+
     async def _drain(self, order: Order) -> None:
-        host = self._wanted(order)
-        if host is None:
-            return
-        done = await call(self._tools, "drain", host, order.incident, order.id)
-        await self._submit(Drained(self._now_ms(), order.host, order.id, done.outcome is Outcome.DONE, done.detail))
+        async with self._of(order.host):
+            host = self._wanted(order)
+            if host is None:
+                return
+            done = await call(self._tools, "drain", host, order.incident, order.id)
+            await self._submit(Drained(self._now_ms(), order.host, order.id, done.outcome is Outcome.DONE, done.detail))
 
     async def _undrain(self, host_id: str) -> None:
         """Until the hook takes it back, people being told when it does not, or until somebody needs it drained again."""
         failures = 0
-        while (host := self._fleet().hosts.get(host_id)) is not None and self._is_free(host_id):
-            done = await call(self._tools, "undrain", host, "", f"undrain-{host_id}")
-            failures = 0 if done.outcome is Outcome.DONE else failures + 1
-            if not failures or failures == UNDRAIN_TOLD_AT:
-                await self._submit(Undrained(self._now_ms(), host_id, not failures, done.detail))
+        while True:
+            async with self._of(host_id):
+                host = self._fleet().hosts.get(host_id)
+                if host is None or not self._is_free(host_id):
+                    return
+                done = await call(self._tools, "undrain", host, "", f"undrain-{host_id}")
+                failures = 0 if done.outcome is Outcome.DONE else failures + 1
+                if not failures or failures == UNDRAIN_TOLD_AT:
+                    await self._submit(Undrained(self._now_ms(), host_id, not failures, done.detail))
             if not failures:
                 return
             log.warning("host %s is still drained: %s", host.name, done.detail)
@@ -227,3 +240,6 @@ class Hands:
         if not task.cancelled() and (error := task.exception()) is not None:
             # Its row has no end: the order becomes overdue, and what became of it stays unknown.
             log.critical("%s ended in a defect", key, exc_info=error)
+        elif not task.cancelled() and key.startswith("undrain ") and self._is_free(key.partition(" ")[2]):
+            # It became free in the moment in which this one found that it was not.
+            self.drains(UndrainHost(key.partition(" ")[2]))

@@ -69,6 +69,9 @@ def test_a_hook_that_never_answers_leaves_nothing_ordered():
     late = t.all(DrainHost)[0].order.id
     t.feed(Drained(t.now_ms, "h-1", late, True, ""))
     assert t.all(SendOrder) == []
+    assert t.all(UndrainHost) == [], "people have it, and perhaps it is drained"
+    assert [e.why for e in t.escalated] == [Why.DRAIN_FAILED]
+    t.seen(Status.OK)
     assert t.all(UndrainHost), "nobody needs it drained"
 
 
