@@ -362,9 +362,11 @@ class Server:
                 self.look(part, part.checks[0][0])
 
     def _goes_down(self, order: Order, boot: int) -> None:
-        if self.up and (boot == self.boot_number or self.world.faulty("reboots_again")):
+        if self.up and boot == self.boot_number:
             self.world.checker.lost.rebooted(self, order)
             self.world.trouble.reboot(self)
+            if self.world.faulty("reboots_again"):
+                self.world.time.after(2 * DOWN_MS[1], self._goes_down, order, boot + 1)
 
     def well(self, part: str) -> None:
         """In truth."""

@@ -10,7 +10,7 @@ from .ending import reconsider
 from .events import HostSilent, WitnessSaid
 from .gates.observer import many_lost
 from .incidents import HOST_LOST_CHECK, WAITING, escalate, open_host_lost
-from .inquiry import CONTROLLER, Inquiry, Judgement, Word, evidence_ms, independent, judge
+from .inquiry import CONTROLLER, Inquiry, Judgement, Reach, Word, evidence_ms, independent, judge
 from .model import Fleet, Host, Incident, Phase, Subject
 from .orders import REBOOT
 from .storms import FLEET, fleet_incident
@@ -59,7 +59,10 @@ def said(turn: Turn, event: WitnessSaid) -> None:
     """One witness spoke. A word of an earlier round, or of somebody who was not asked, is nothing."""
     incident = turn.fleet.incidents.get(event.incident)
     inquiry = incident.inquiry if incident is not None else None
-    if incident is None or inquiry is None or inquiry.verdict is not None or inquiry.round != event.round:
+    if incident is None or inquiry is None or inquiry.round != event.round:
+        return
+    # Too late is too late, but for who reaches a host that was called dead.
+    if inquiry.verdict is not None and (inquiry.verdict, event.reach) != (Judgement.DEAD, Reach.REACHED):
         return
     word = inquiry.of(event.witness)
     if word is None or word.reach is not None or incident.phase not in WAITING:
@@ -67,7 +70,7 @@ def said(turn: Turn, event: WitnessSaid) -> None:
     word.reach, word.said_ms, word.text = event.reach, turn.now_ms, event.text
     host = turn.fleet.hosts[incident.subject.host]
     turn.say(incident, Why.WITNESS_SAID, f"{word.name}{f' (rack {word.rack})' if word.rack else ''}: {event.text}")
-    if inquiry.all_said:
+    if inquiry.all_said or inquiry.verdict is not None:
         _conclude(turn, host, incident)
         reconsider(turn, [incident.id])
 
