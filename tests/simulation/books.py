@@ -145,6 +145,7 @@ class Books:
     words_of: dict[str, dict[str, Heard]] = field(default_factory=dict)
     cycled: dict[str, tuple[str, int]] = field(default_factory=dict)
     cycling: dict[str, str] = field(default_factory=dict)
+    verdicts: dict[str, int] = field(default_factory=dict)
     drains: dict[str, None] = field(default_factory=dict)
     alerts_over_ms: dict[Subject, int] = field(default_factory=dict)
     healed: int = 0
@@ -241,6 +242,9 @@ class Books:
                 self.withdrawn[reason.incident] = None
             elif reason.why in PROVED:
                 self.unproved[reason.playbook] = 0
+            elif reason.why is Why.HOST_JUDGED:
+                verdict = reason.text.partition(":")[0]
+                self.verdicts[verdict] = self.verdicts.get(verdict, 0) + 1
             elif reason.why is Why.TRUST_DEMOTED and reason.incident in told:
                 demoted.append(reason.incident)
         return demoted

@@ -95,7 +95,8 @@ QUIET = (
 # Hosts die one after the other, and hardly anything else happens.
 DYING = (
     *QUIET, ("hosts", 12), ("units", 1), ("fault_every_ms", 3_600_000), ("duration_ms", 7_200_000),
-    ("death_every_ms", 2_400_000), ("controller_crash_every_ms", 0), ("board_fails", 0.5), ("board_slow", 0.5), ("misled", 0.1), ("shy", 0.2), ("rules", 2),
+    ("death_every_ms", 2_400_000), ("controller_crash_every_ms", 0), ("board_fails", 0.5), ("board_slow", 0.5),
+    ("misled", 0.1), ("shy", 0.2), ("rules", 2),
 )  # fmt: skip
 # Restarts often fail, reboots come then, and faults go away by themselves meanwhile.
 REBOOTING = (

@@ -67,8 +67,8 @@ class Neighbours:
     def reset(self, server: Server) -> None:
         """By its board: off if it is on, and then it boots."""
         if server.up:
-            self.world.say(f"{server.id} is reset by its board")
             server.power_off(None)
+        self.world.say(f"{server.id} is switched on by its board")
         self.dead[server.id] = None
         self.world.time.after(self.rng.randint(*BOOT_MS), self.switch_on, server)
 

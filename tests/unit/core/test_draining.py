@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fleetmend_controller.core.effects import DrainHost, SendOrder, UndrainHost, Why
-from fleetmend_controller.core.events import Drained, HostConnected, OrderEnded, Undrained
+from fleetmend_controller.core.events import DeciderStarted, Drained, HostConnected, OrderEnded, Undrained
 from fleetmend_controller.core.model import ActionStep, Cost, Outcome, Phase, Status
+from fleetmend_controller.core.orders import DRAIN_MS_MAX
 
 from .timeline import RESTART, Timeline, playbook, policy
 
@@ -82,6 +83,39 @@ def test_a_reconnect_asks_the_hook_again_not_the_host():
     says(t, True)
     t.feed(HostConnected(t.now_ms, "h-1", "boot-1", t.clock()))
     assert (len(t.all(DrainHost)), len(t.orders)) == (2, 2)
+
+
+def test_from_its_order_on_the_hook_may_hold_it():
+    """A controller that dies while the hook is called never hears the answer."""
+    t = begun()
+    assert t.fleet.drained == {"h-1": None}
+    t.seen(Status.OK)
+    t.feed(HostConnected(t.now_ms, "h-1", "boot-2", 1_000))
+    t.seen(Status.OK, boot="boot-2")
+    assert t.fleet.incidents == {}
+    assert [u.host for u in t.all(UndrainHost)] == ["h-1"]
+
+
+def test_an_order_that_waits_for_the_hook_never_ran():
+    t = begun()
+    t.feed(HostConnected(t.now_ms, "h-1", "boot-2", 1_000))
+    assert t.only.attempts[-1].outcome is Outcome.EXPIRED
+    assert t.orders == []
+
+
+def test_the_hook_has_its_time_after_a_start_of_the_controller():
+    t = begun()
+    t.feed(DeciderStarted(t.now_ms, 2))
+    t.wait(DRAIN_MS_MAX)
+    assert t.escalated == []
+    says(t, True)
+    assert len(t.orders) == 1
+
+
+def test_a_late_yes_to_giving_back_does_not_end_what_another_needs():
+    t = begun()
+    t.feed(Undrained(t.now_ms, "h-1", True, ""))
+    assert t.fleet.drained == {"h-1": None}
 
 
 def test_it_stays_drained_while_people_have_it():

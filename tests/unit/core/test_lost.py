@@ -145,6 +145,32 @@ def test_one_that_reaches_it_outweighs_two_that_do_not():
     assert t.orders == []
 
 
+def test_who_reaches_what_was_called_dead_is_heard_though_late():
+    t = fleet(rules_=rules(NeedApproval.DESTRUCTIVE))
+    incident = lose(t)
+    first, *rest = [w.host for w in incident.inquiry.words if w.host]
+    for witness in rest:
+        say(t, incident, witness, Reach.NOT_REACHED)
+    t.wait(WAIT_MS + 1)
+    assert incident.finding["verdict"] == "dead"
+    say(t, incident, first, Reach.REACHED)
+    assert incident.finding["verdict"] != "dead"
+    assert incident.phase is Phase.ESCALATED
+    assert t.orders == []
+
+
+def test_lost_hosts_are_a_storm_whatever_witnesses_say():
+    t = fleet(("a", "b", "c") * 7, rules())
+    for number in range(1, 9):
+        all_say(t, lose(t, f"h-{number}"), Reach.REACHED)
+    t.wait(10_000)
+    assert Why.STORM in [e.why for e in t.escalated]
+    incident = lose(t, "h-9")
+    all_say(t, incident, Reach.NOT_REACHED)
+    assert incident.finding["verdict"] == "dead"
+    assert t.orders == []
+
+
 def test_witnesses_that_say_nothing_make_the_controller_suspect_itself():
     t = fleet(rules_=rules())
     incident = lose(t)

@@ -13,7 +13,7 @@ from fleetmend_controller.config import ConfigError, parse_config
 from fleetmend_controller.core.effects import DrainHost, UndrainHost
 from fleetmend_controller.core.events import Drained, Undrained
 from fleetmend_controller.core.model import Cost, Fleet, Host, Incident, Order, Outcome, Phase, Status, Subject
-from fleetmend_controller.hands import DrainHook, Tools
+from fleetmend_controller.hands import Done, DrainHook, Tools
 from fleetmend_controller.hands import _desk as desk_module
 from fleetmend_controller.hands import _drain as drain_module
 from fleetmend_controller.hands._desk import UNDRAIN_TOLD_AT, Hands
@@ -206,6 +206,36 @@ def test_a_host_that_is_needed_drained_is_not_given_back(store):
             await asyncio.sleep(0.05)
             assert (decider.events, balancer.got) == ([], [])
             await desk.stop()
+
+    asyncio.run(story())
+
+
+def test_a_hook_hears_of_one_host_one_thing_at_a_time(store, monkeypatch):
+    """A late yes to giving a host back would else undo the drain that somebody waits for."""
+    busy, heard = asyncio.Event(), []
+
+    async def slow(_tools, what, _host, _incident, _key):
+        assert not busy.is_set()
+        busy.set()
+        await asyncio.sleep(0.02)
+        busy.clear()
+        heard.append(what)
+        return Done(Outcome.DONE, "yes")
+
+    monkeypatch.setattr(desk_module, "call", slow)
+
+    async def story():
+        fleet = fleet_with(order(), drained=True)
+        desk, decider = hands(store, fleet, None)
+        desk.drains(UndrainHost("h-1"))
+        await asyncio.wait_for(busy.wait(), 10)
+        fleet.incidents["inc-7"].drained = True
+        desk.drains(DrainHost(order()))
+        while len(decider.events) < 2:
+            decider.told.clear()
+            await asyncio.wait_for(decider.told.wait(), 10)
+        assert heard == ["undrain", "drain"]
+        await desk.stop()
 
     asyncio.run(story())
 
