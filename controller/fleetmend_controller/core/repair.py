@@ -197,11 +197,23 @@ def host_back(turn: Turn, incident: Incident, host: Host, rebooted: bool) -> Non
     if cycled and incident.phase in (Phase.ORDERED, Phase.RUNNING):
         order_lost(turn, incident, f"{host.name} is up with another boot")
     if not cycled or incident.phase is not Phase.PROVING:
+        _end_of_what_is_out(turn, incident, host)
         end(turn, incident, Trigger.RECOVERED, Why.HOST_BACK, f"{host.name} is back")
         return
     if incident.book is not None:
         standing.proved(turn, incident, incident.book)
     end(turn, incident, Trigger.PROVED, Why.HEALED, f"{POWER_CYCLE} healed it: {host.name} is back with another boot")
+
+
+def _end_of_what_is_out(turn: Turn, incident: Incident, host: Host) -> None:
+    """It is not waited for: what has not begun will not, and a board that was asked already cannot be called back."""
+    order = incident.order
+    if order is None or incident.phase not in (Phase.ORDERED, Phase.RUNNING):
+        return
+    begun = incident.phase is Phase.RUNNING
+    text = f"{host.name} came back {'while it was under way' if begun else 'before it began'}"
+    outcome, clock_ms = Outcome.UNKNOWN if begun else Outcome.REFUSED, turn.now_ms + host.clock_offset_ms
+    record_end(turn, incident, OrderEnded(turn.now_ms, host.id, order.id, outcome, "", text, host.boot, clock_ms, clock_ms))
 
 
 def host_rebooted(turn: Turn, incident: Incident, host: Host) -> None:

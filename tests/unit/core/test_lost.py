@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fleetmend_controller.core.effects import AskWitness, Why
+from fleetmend_controller.core.effects import ActionEnded, AskWitness, Why
 from fleetmend_controller.core.events import (
     DeciderStarted,
     HostConnected,
@@ -312,6 +312,18 @@ def test_a_host_that_comes_back_while_others_are_asked_is_just_back():
     t.feed(HostConnected(t.now_ms, "h-1", "boot-1", t.clock()))
     assert [c.why for c in t.closed] == [Why.HOST_BACK]
     assert t.fleet.inquiries == {}
+
+
+@pytest.mark.parametrize(("begun", "outcome"), [(False, "refused"), (True, "unknown")])
+def test_a_power_cycle_that_a_host_forestalls_has_its_end(begun, outcome):
+    t = fleet(rules_=rules())
+    all_say(t, lose(t), Reach.NOT_REACHED)
+    (order,) = t.orders
+    if begun:
+        t.started(order)
+    t.feed(HostConnected(t.now_ms, "h-1", "boot-1", t.clock()))
+    assert [(e.order, e.outcome) for e in t.all(ActionEnded)] == [(order.id, outcome)]
+    assert [c.why for c in t.closed] == [Why.HOST_BACK]
 
 
 def reboot_rules():
