@@ -7,7 +7,7 @@ from .ending import end, give_up
 from .events import Drained, OrderEnded, Undrained
 from .incidents import open_undrain
 from .model import Host, Incident, Order, Outcome, Phase, Subject
-from .orders import DRAIN, ask_fresh_time, record_end, send
+from .orders import DRAIN, ask_check, ask_fresh_time, record_end, send
 from .transitions import Trigger
 from .turn import Turn
 
@@ -41,6 +41,8 @@ def failed(turn: Turn, host: Host, incident: Incident, order: Order, text: str) 
     over = OrderEnded(turn.now_ms, host.id, order.id, Outcome.FAILED, "", text, host.boot, clock_ms, clock_ms)
     record_end(turn, incident, over)
     give_up(turn, incident, Trigger.GIVEN_UP, Why.DRAIN_FAILED, f"cannot drain {host.name}: {text}; nothing was done on it")
+    # It may have become well while the hook was asked, and would not say so again.
+    ask_check(turn, incident)
 
 
 def done_by_step(turn: Turn, incident: Incident, action: str) -> None:

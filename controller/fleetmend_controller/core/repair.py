@@ -141,9 +141,9 @@ def _drain_step(turn: Turn, incident: Incident, action: str, event: OrderEnded) 
     if action == DRAIN:
         # It may be drained all the same; it is given back when the incident ends.
         draining.done_by_step(turn, incident, action)
-    give_up(
-        turn, incident, Trigger.GIVEN_UP, Why.DRAIN_FAILED, f"cannot {action} the host: {event.detail}; the repair stops here"
-    )
+    text = f"cannot {action} the host: {event.detail}; the repair stops here"
+    give_up(turn, incident, Trigger.GIVEN_UP, Why.DRAIN_FAILED, text)
+    ask_check(turn, incident)
 
 
 def storm_tick(turn: Turn, incident: Incident) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fleetmend_controller.core.effects import DrainHost, SendOrder, UndrainHost, Why
+from fleetmend_controller.core.effects import DrainHost, RequestCheck, SendOrder, UndrainHost, Why
 from fleetmend_controller.core.events import DeciderStarted, Drained, HostConnected, OrderEnded, Undrained
 from fleetmend_controller.core.model import ActionStep, Cost, Outcome, Phase, Status
 from fleetmend_controller.core.orders import DRAIN_MS_MAX
@@ -59,6 +59,7 @@ def test_a_failed_drain_stops_the_repair_and_the_host_is_given_back_when_it_is_o
     assert t.orders == []
     assert [(e.why, e.severity) for e in t.escalated] == [(Why.DRAIN_FAILED, "page")]
     assert "status 500" in t.escalated[0].text
+    assert [c.subject for c in t.all(RequestCheck)] == [t.only.subject], "it may be well by now, and would not say so again"
     t.seen(Status.OK)
     assert [u.host for u in t.all(UndrainHost)] == ["h-1"]
 
