@@ -36,6 +36,7 @@ from .signals.netlink import NetlinkSignal
 from .signals.pressure import PressureSignal
 from .signals.systemd import SystemdSignal
 from .version import version
+from .witness import Witness
 from .workers import Workers
 
 CONFIG_FILE = "config.pb"
@@ -101,6 +102,7 @@ class Agent:
         self.host.look = self._executor.looking(self._loop)
         self._alone = alone.Alone(self._alone_desk(presence), self._state_dir, self._boot_id, settings.alone_after_ms)
         self._orders = orders.Orders(self._executor, self._orders_desk(), orders.refused_in(self.outbox))
+        self._witness = Witness(self.host, lambda said: self.link.answer(pb.LinkRequest(probed=said)), self._now_ms)
         self.link = link.Link(self._channel, self.outbox, self._link_desk())
         self._schedule = Schedule(int(chance() * (1 << 30)))
 
@@ -143,10 +145,9 @@ class Agent:
         self._stopped.set()
 
     async def _shut_down(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._snapshot_timer is not None:
-            self._snapshot_timer.cancel()
+        for timer in (self._timer, self._snapshot_timer):
+            if timer is not None:
+                timer.cancel()
         boots.end(self.host, self._settings.state_dir, self._boot)
         self._pressure.stop()
         self._mounts.stop()
@@ -155,7 +156,7 @@ class Agent:
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        parts = (self.runner, self._inventory, self._orders, self._alone, self._logs)
+        parts = (self.runner, self._inventory, self._orders, self._alone, self._logs, self._witness)
         await asyncio.gather(*(part.stop() for part in parts), *tasks, return_exceptions=True)
         self._workers.close()
         self.outbox.close()
@@ -287,6 +288,7 @@ class Agent:
             config=self._take_config,
             order=self._orders.take,
             check_now=self.runner.ask,
+            probe=self._witness.take,
             lost=self._lost,
             permits=self._take_permits,
         )
@@ -349,16 +351,15 @@ class Agent:
             LOG.warning("cannot write %s: %s", WELCOME_FILE, error)
 
     def _heartbeat(self) -> None:
-        if self.link.session is not None:
-            self.link.session.want("heartbeat", lambda session: pb.LinkRequest(heartbeat=self._pulse.heartbeat(session.gauges)))
+        self.link.want("heartbeat", lambda session: pb.LinkRequest(heartbeat=self._pulse.heartbeat(session.gauges)))
 
     def _facts_changed(self, names: list[str]) -> None:
         self._changed_facts.update(names)
         self._want_facts()
 
     def _want_facts(self) -> None:
-        if self.link.session is not None and self._changed_facts:
-            self.link.session.want("facts", self._build_facts)
+        if self._changed_facts:
+            self.link.want("facts", self._build_facts)
 
     def _build_facts(self, _: link.Session) -> pb.LinkRequest:
         """One section a message: a message stays small, and the link carries something more urgent in between."""

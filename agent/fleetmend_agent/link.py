@@ -62,6 +62,7 @@ class Desk:
     check_now: Callable[[str, str], None]
     lost: Callable[[str], None]
     permits: Callable[[pb.SealedPermits], None] = lambda _: None
+    probe: Callable[[pb.Probe], None] = lambda _probe: None
 
 
 class Ended(Exception):
@@ -170,6 +171,8 @@ class Session:
                     self._desk.order(response.order)
                 case "check_now":
                     self._desk.check_now(response.check_now.check, response.check_now.key)
+                case "probe":
+                    self._desk.probe(response.probe)
                 case "config":
                     self._desk.config(response.config)
                 case "permits":
@@ -249,6 +252,15 @@ class Link:
         """There is something new in the outbox."""
         if self.session is not None:
             self.session.wake()
+
+    def want(self, kind: str, build: Build) -> None:
+        """Sends a message by the session of now (see Session.want); without one, nobody waits for it."""
+        if self.session is not None:
+            self.session.want(kind, build)
+
+    def answer(self, said: pb.LinkRequest) -> None:
+        """Answers a probe, each one by itself."""
+        self.want(f"probed {said.probed.probe_id}", lambda _: said)
 
     def rotate(self) -> None:
         """The credentials changed: move to a new channel, keeping the old one until the new one is welcomed."""

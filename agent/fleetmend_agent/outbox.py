@@ -288,6 +288,7 @@ def _records(segment: _Segment) -> Iterator[tuple[int, bytes]]:
 
 
 def _unacknowledged(directory: Path) -> Iterator[bytes]:
+    """What the controller does not have yet of an outbox."""
     acked = _read_acked(directory)
     for segment in _scan(directory):
         yield from (record for seq, record in _records(segment) if seq > acked)

@@ -5,6 +5,7 @@ An action that the file does not list does not run. A file that cannot be read, 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,11 +48,23 @@ class NamedCommand:
 
 
 @dataclass(frozen=True, slots=True)
+class AnsiblePlay:
+    """A playbook that the owner offers by name, with its variables. `program`: ansible-playbook, if it lies in an odd place."""
+
+    playbook: str
+    extra_vars: dict[str, Any] = field(default_factory=dict, hash=False)
+    timeout_s: float = 600.0
+    output_bytes_max: int = 32 * 1024
+    program: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class HostPolicy:
     """The file as values. `undeclared_units`: whether unit actions may touch units that no declaration names."""
 
     actions: dict[str, Constraint] = field(default_factory=dict)
     commands: dict[str, NamedCommand] = field(default_factory=dict)
+    ansible: dict[str, AnsiblePlay] = field(default_factory=dict)
     protected: tuple[str, ...] = ()
     undeclared_units: bool = False
 
@@ -70,7 +83,7 @@ def load(path: str) -> HostPolicy:
 def parse(raw: bytes, name: str) -> HostPolicy:
     """The policy in a YAML text; `name` is how errors call it."""
     document = _document(raw, name)
-    _only(document, {"actions", "commands", "protected", "undeclared"}, name)
+    _only(document, {"actions", "commands", "ansible", "protected", "undeclared"}, name)
     undeclared = document.get("undeclared", "refuse")
     if undeclared not in {"refuse", "allow"}:
         raise PolicyError(f"cannot use {name}: undeclared must be refuse or allow, not {undeclared!r}")
@@ -79,6 +92,7 @@ def parse(raw: bytes, name: str) -> HostPolicy:
         return HostPolicy(
             {a: _constraint(given, f"{name}: actions.{a}") for a, given in actions.items()},
             {c: _command(given, f"{name}: commands.{c}") for c, given in commands.items()},
+            {p: _play(given, f"{name}: ansible.{p}") for p, given in _mapping(document, "ansible", name).items()},
             tuple(p if "/" not in p else check_path(p) for p in _texts(document, "protected", name)),
             undeclared_units=undeclared == "allow",
         )
@@ -141,6 +155,24 @@ def _command(given: object, where: str) -> NamedCommand:
         raise PolicyError(f"cannot use {where}: hosted must be true or false, not {str(hosted)[:80]!r}")
     timeout_s = _duration_s(given.get("timeout", "60s"), where)
     return NamedCommand(argv, timeout_s, _size(given.get("output_bytes_max", "16K"), where), hosted)
+
+
+def _play(given: object, where: str) -> AnsiblePlay:
+    if not isinstance(given, dict):
+        raise PolicyError(f"cannot use {where}: a mapping with playbook is needed")
+    _only(given, {"playbook", "extra_vars", "timeout", "output_bytes_max", "program"}, where)
+    playbook, program, variables = given.get("playbook"), given.get("program", ""), given.get("extra_vars", {})
+    for word, path in (("playbook", playbook), ("program", program or "/")):
+        if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
+            raise PolicyError(f"cannot use {where}: {word} must be an absolute path")
+    if not isinstance(variables, dict) or not all(isinstance(name, str) for name in variables):
+        raise PolicyError(f"cannot use {where}: extra_vars must be a mapping of names")
+    try:
+        json.dumps(variables)
+    except (TypeError, ValueError) as error:
+        raise PolicyError(f"cannot use {where}: extra_vars must be plain values: {error}") from error
+    timeout_s = _duration_s(given.get("timeout", "10m"), where)
+    return AnsiblePlay(str(playbook), variables, timeout_s, _size(given.get("output_bytes_max", "32K"), where), program)
 
 
 def _duration_s(value: object, where: str) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 from .actions import Refused
 from .declaration import NONE, Declaration, UnitRule
 from .globs import any_unit, base_of, is_below, is_protected, is_wild
-from .policy import Constraint, HostPolicy, NamedCommand
+from .policy import AnsiblePlay, Constraint, HostPolicy, NamedCommand
 from .units import checked_name
 
 # Nothing below these is ever cleared, whatever is declared disposable.
@@ -88,6 +88,14 @@ class HostRules:
         if command is None or (permitted and name not in permitted):
             raise Refused("not_permitted", f"cannot run command {name!r}: this host's policy file does not offer it")
         return command
+
+    def play(self, action: str, name: str) -> AnsiblePlay:
+        """The Ansible playbook that the owner offers under a name, or Refused("not_permitted")."""
+        permitted = self.constraint(action).commands
+        play = self.policy.ansible.get(name)
+        if play is None or (permitted and name not in permitted):
+            raise Refused("not_permitted", f"cannot run playbook {name!r}: this host's policy file does not offer it")
+        return play
 
     def part(self, name: str) -> Any:
         """What a section of the declarations says to this host; None when nothing is declared there."""

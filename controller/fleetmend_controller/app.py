@@ -28,6 +28,8 @@ from .gateway.gateway import Gateway, Surroundings
 from .gateway.servers import CannotListen
 from .handover.outbox import Outbox
 from .handover.sender import Sender
+from .hands import Tools
+from .hands._desk import Hands
 from .http import alertmanager
 from .http.app import program_version, serve, serve_app
 from .http.metrics import Metrics
@@ -104,6 +106,7 @@ class Parts:
     rules: RuleFiles
     sender: Sender | None
     inbox: Inbox | None
+    hands: Hands
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -139,6 +142,7 @@ def build(config: Config) -> Parts:
     decider = Decider(store, master, compile_rules, metrics, clock.now_ms, clock.CLOCK, outbox)
     sender = _sender(outbox, store, decider, metrics)
     inbox = _inbox(config, store, decider, metrics)
+    hands = _hands(config, store, decider)
     registry = Registry(store, decider, clock.now_ms, clock.wall_ms)
     tokens, operators, catalogue = Tokens(store), Operators(store), load_catalogue()
 
@@ -180,7 +184,14 @@ def build(config: Config) -> Parts:
         unplaced=lambda: inbox.unplaced if inbox is not None else (),
     )
     gateway.bind(AdminService(desk))
-    return Parts(config, store, metrics, decider, registry, gateway, rules, sender, inbox)
+    return Parts(config, store, metrics, decider, registry, gateway, rules, sender, inbox, hands)
+
+
+def _hands(config: Config, store: Store, decider: Decider) -> Hands:
+    tools = Tools(config.bmc_file, config.drain)
+    hands = Hands(store, decider, lambda: decider.fleet, tools, clock.now_ms, decider.require_active)
+    decider.do_here(hands.take, hands.drains)
+    return hands
 
 
 def _sender(outbox: Outbox | None, store: Store, decider: Decider, metrics: Metrics) -> Sender | None:
@@ -207,6 +218,7 @@ async def _run(parts: Parts, reload_wanted: asyncio.Event) -> int:
         raise RulesError(())
     await parts.registry.load()
     await parts.gateway.start()
+    parts.hands.recover()
     tasks = [
         asyncio.create_task(_reload_on_hup(parts, reload_wanted), name="reload"),
         asyncio.create_task(_watchdog(parts), name="watchdog"),
@@ -227,6 +239,7 @@ async def _run(parts: Parts, reload_wanted: asyncio.Event) -> int:
     await parts.gateway.stop()
     if parts.sender is not None:
         await parts.sender.stop()
+    await parts.hands.stop()
     await parts.decider.stop()
     for task in tasks:
         task.cancel()

@@ -10,7 +10,10 @@ from typing import Any
 import yaml
 
 from .alertmanager.settings import AlertmanagerIn, read_alertmanager
+from .gateway.looking import LOOKING, Looking, read_looking
 from .handover.routing import Notify, read_notify
+from .hands import DrainHook
+from .hands._drain import read_drain
 from .options import Address, Problems, Reader, address, duration, items, path, text, whole
 
 DEFAULT_PATH = Path("/etc/fleetmend/controller.yaml")
@@ -44,6 +47,9 @@ class Config:
     names: tuple[str, ...] = field(default=())
     notify: Notify | None = None
     alertmanager: AlertmanagerIn | None = None
+    witness: Looking = LOOKING
+    bmc_file: Path = Path("/etc/fleetmend/bmc.yaml")
+    drain: DrainHook | None = None
 
     @property
     def database_url(self) -> str:
@@ -159,4 +165,7 @@ SETTINGS: dict[str, tuple[str, Reader]] = {
     "names": ("names", _names),
     "notify": ("notify", read_notify),
     "alertmanager": ("alertmanager", read_alertmanager),
+    "witness": ("witness", read_looking),
+    "bmc_file": ("bmc_file", path),
+    "drain": ("drain", read_drain),
 }

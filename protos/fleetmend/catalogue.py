@@ -92,6 +92,7 @@ class ActionSpec:
     """One action type. `cost`: harmless, disruptive or destructive; `proved_by`: check types that can prove it.
 
     `target`: the parameter that names the one declared thing it touches, which lets it run by a permit; empty if there is none.
+    `here`: the controller does it, no host's executor; playbooks alone order it, and only on faults that it can prove.
     """
 
     name: str
@@ -101,7 +102,10 @@ class ActionSpec:
     proved_by: tuple[str, ...] = ()
     timeout_s: float = 60.0
     target: str = ""
+    here: bool = False
 
+
+HOST_LOST = "host_lost"
 
 # Alerts of Prometheus reach the controller by Alertmanager's webhook; no agent has code for them.
 TOLD = (
@@ -116,6 +120,46 @@ TOLD = (
             FieldSpec("unit", "text", "Its label unit or name, if a declaration of the host names that unit; else absent"),
         ),
         told_by="Alertmanager",
+    ),
+    CheckSpec(
+        name=HOST_LOST,
+        summary="A host's heartbeat stopped, and witnesses were asked whether it still answers",
+        finding=(
+            FieldSpec(
+                "verdict",
+                "text",
+                "dead, agent_dead, cut_off, controller_cut_off or unclear (hosts-lost.md says what each means)",
+            ),
+            FieldSpec("witnesses_missed", "integer", "Witnesses that reach another host and not this one"),
+            FieldSpec("silent_ms", "integer", "How long it has said nothing"),
+        ),
+        told_by="The controller",
+    ),
+)
+
+# What the controller does itself, because the host cannot.
+DONE_HERE = (
+    ActionSpec(
+        name="drain",
+        summary="Take the host out of service by the webhook of the controller's settings.",
+        cost="disruptive",
+        timeout_s=300.0,
+        here=True,
+    ),
+    ActionSpec(
+        name="undrain",
+        summary="Give the host back to service by the webhook of the controller's settings.",
+        cost="disruptive",
+        timeout_s=300.0,
+        here=True,
+    ),
+    ActionSpec(
+        name="power_cycle",
+        summary="Switch a dead host off and on, or on, by its BMC over Redfish.",
+        cost="destructive",
+        proved_by=(HOST_LOST,),
+        timeout_s=120.0,
+        here=True,
     ),
 )
 
@@ -287,7 +331,8 @@ def parse_catalogue(text: str) -> Catalogue:
             raise CatalogueError(f"cannot read the catalogue: it has version {document['version']!r}, not {VERSION}")
         return Catalogue(
             checks={name: _check(name, entry) for name, entry in document["checks"].items()} | {c.name: c for c in TOLD},
-            actions={name: _action(name, entry) for name, entry in document["actions"].items()},
+            actions={name: _action(name, entry) for name, entry in document["actions"].items()}
+            | {a.name: a for a in DONE_HERE},
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CatalogueError(f"cannot read the catalogue: {type(error).__name__}: {error}") from error

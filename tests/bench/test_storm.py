@@ -16,6 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from fleetmend_controller import clock
+from fleetmend_controller.core.effects import AskWitness
 from fleetmend_controller.core.events import Event, HostConnected, HostEnrolled, Observed
 from fleetmend_controller.core.gates.fleet_budget import allowance
 from fleetmend_controller.core.model import Fleet, Order, Status, Subject
@@ -42,6 +43,9 @@ class Gateway:
     def send_order(self, order: Order, epoch: int) -> None:
         assert epoch
         self.acted.add(order.host)
+
+    def ask_witness(self, wish: AskWitness) -> None:
+        """Nobody is asked."""
 
     def request_check(self, subject: Subject) -> None:
         """Nobody answers within this second."""

@@ -13,7 +13,7 @@ import fleetmend_agent.checks
 from fleetmend import registry
 from fleetmend_executor import actions, effects
 from fleetmend_executor.actions import Action, Cost, Refused, validate
-from fleetmend_executor.policy import NamedCommand
+from fleetmend_executor.policy import AnsiblePlay, NamedCommand
 from tests.unit.executor.world import rules
 
 ACTIONS = registry.load(actions, "ACTION", Action)
@@ -42,6 +42,7 @@ PARTS = {
 UNITS = {"shop.service": {}, "srv-data.mount": {"restart": "never"}}
 RULES = rules(units=UNITS, disposable=["/srv/cache/**"], parts=PARTS)
 RULES.policy.commands["tidy"] = NamedCommand(("/bin/tidy",))
+RULES.policy.ansible["tidy"] = AnsiblePlay("/srv/tidy.yaml")
 # Parameters with which each action can be planned.
 GOOD = {
     "restart_unit": {"unit": "shop.service"},
@@ -76,6 +77,8 @@ GOOD = {
     "remove_neighbour": {"interface": "eth0", "address": "192.0.2.20"},
     "apply_sysctl": {"setting": "net.core.somaxconn"},
     "set_timezone": {},
+    "run_ansible": {"play": "tidy"},
+    "reboot_host": {},
 }
 HOSTILE = [
     "--help",

@@ -105,7 +105,8 @@ def steps() -> list[tuple[Playbook, str, ActionStep]]:
         for playbook in RULES.policy.playbooks
         for check_type in (playbook.check, *playbook.also)
         for step in playbook.steps
-        if isinstance(step, ActionStep)
+        # What the controller does itself no host plans.
+        if isinstance(step, ActionStep) and not step.here
     ]
 
 

@@ -22,12 +22,14 @@ REGISTRIES = (
     "controller/fleetmend_controller/core/gates/*",
     "controller/fleetmend_controller/declarations/sections/*",
     "controller/fleetmend_controller/notify/*",
+    "controller/fleetmend_controller/hands/*",
     "controller/fleetmend_controller/store/migrations/*",
     "controller/fleetmend_controller/commands/*",
     "controller/fleetmend_cli/commands/*",
     "deploy/checks/*",
     "deploy/declarations/*",
     "deploy/playbooks/*",
+    "deploy/lab/world/etc/systemd/system/*.service.d/*",  # found by systemd itself
     "tests/fixtures/*",
     "protos/buf.yaml",  # found by buf itself
 )

@@ -12,6 +12,7 @@ from fleetmend_controller.core.effects import (
     ActionEnded,
     ApprovalWanted,
     Closed,
+    DrainHost,
     Effect,
     Escalated,
     PermitSpent,
@@ -41,9 +42,11 @@ from fleetmend_controller.core.events import (
     TrustRestored,
     WindowAdded,
     WindowRemoved,
+    WitnessSaid,
 )
 from fleetmend_controller.core.fleet import MANY_LOST_CHECK
-from fleetmend_controller.core.incidents import OPERATOR_CHECK
+from fleetmend_controller.core.incidents import HOST_LOST_CHECK, OPERATOR_CHECK
+from fleetmend_controller.core.inquiry import Reach
 from fleetmend_controller.core.model import Cost, Order, Pause, Phase, Playbook, Status, Subject, Trust, Window
 from fleetmend_controller.core.storms import STORM_CHECK
 
@@ -85,9 +88,22 @@ class End:
     clock_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a witness said in the newest round about a host, and when."""
+
+    round: int
+    at_ms: int
+    reach: Reach
+
+
 @dataclass(slots=True)
 class Books:
-    """Clocks of samples and ends are (boot, boot clock)."""
+    """Clocks of samples and ends are (boot, boot clock).
+
+    `silences` counts how often a host fell silent, `words_of` is what witnesses said in the newest round of an incident,
+    `cycled` the newest power cycle of a host and of which silence it was, `cycling` whose power cycle is not over.
+    """
 
     now_ms: int = 0
     events: int = 0
@@ -125,6 +141,12 @@ class Books:
     unproved: dict[str, int] = field(default_factory=dict)
     spoken: dict[tuple[str, str], None] = field(default_factory=dict)
     doubled: bool = False
+    silences: dict[str, int] = field(default_factory=dict)
+    words_of: dict[str, dict[str, Heard]] = field(default_factory=dict)
+    cycled: dict[str, tuple[str, int]] = field(default_factory=dict)
+    cycling: dict[str, str] = field(default_factory=dict)
+    verdicts: dict[str, int] = field(default_factory=dict)
+    drains: dict[str, None] = field(default_factory=dict)
     alerts_over_ms: dict[Subject, int] = field(default_factory=dict)
     healed: int = 0
     healed_alone: int = 0
@@ -150,6 +172,10 @@ class Books:
                 self._connected(event)
             case HostSilent():
                 self.lost[event.host] = None
+                self.silences[event.host] = self.silences.get(event.host, 0) + 1
+                self.first_bad_ms[Subject(event.host, HOST_LOST_CHECK, "")] = self.now_ms - event.silent_ms
+            case WitnessSaid():
+                self._witness(event)
             case HostEnrolled():
                 self._enrolled(event)
             case _:
@@ -184,6 +210,9 @@ class Books:
                 self._phase(event, effect)
             case SendOrder(order) if order.id not in self.issued:
                 self._issued(order)
+            case DrainHost(order) if order.id not in self.issued:
+                self.drains[order.id] = None
+                self._issued(order)
             case PermitSpent(order):
                 self._spent(event, order)
             case ActionEnded():
@@ -213,6 +242,9 @@ class Books:
                 self.withdrawn[reason.incident] = None
             elif reason.why in PROVED:
                 self.unproved[reason.playbook] = 0
+            elif reason.why is Why.HOST_JUDGED:
+                verdict = reason.text.partition(":")[0]
+                self.verdicts[verdict] = self.verdicts.get(verdict, 0) + 1
             elif reason.why is Why.TRUST_DEMOTED and reason.incident in told:
                 demoted.append(reason.incident)
         return demoted
@@ -233,6 +265,24 @@ class Books:
     def disturbed(self) -> dict[str, None]:
         """The hosts on which something disruptive is ordered, runs, or is being proved."""
         return dict.fromkeys(c.subject.host for c in self.cases.values() if c.disturbs)
+
+    def missed_ms(self, incident: str) -> dict[str, int]:
+        """Which hosts said in the newest round that they do not reach it, and when."""
+        words = self.words_of.get(incident, {})
+        return {host: word.at_ms for host, word in words.items() if host and word.reach is Reach.NOT_REACHED}
+
+    def _witness(self, event: WitnessSaid) -> None:
+        words = self.words_of.setdefault(event.incident, {})
+        newest = max((word.round for word in words.values()), default=0)
+        if event.round > newest:
+            words.clear()
+        if event.round >= newest:
+            words.setdefault(event.witness, Heard(event.round, self.now_ms, event.reach))
+
+    def cycle(self, order: Order) -> None:
+        """A power cycle was ordered."""
+        self.cycled[order.host] = (order.id, self.silences.get(order.host, 0))
+        self.cycling[order.incident] = order.host
 
     def size(self, label: str, value: str) -> int:
         """How many hosts a group has; the group of the empty value are those without the label."""
@@ -291,6 +341,8 @@ class Books:
         case = self.cases[effect.incident]
         case.phase = effect.after
         if effect.after not in ACTIVE:
+            self.cycling.pop(effect.incident, None)
+        if effect.after not in ACTIVE:
             case.disturbs = False
         elif effect.after is Phase.RUNNING and effect.before is not Phase.ORDERED:
             # The host did it alone.
@@ -334,6 +386,8 @@ class Books:
 
     def _closed(self, event: Event, effect: Closed) -> None:
         case = self.cases.pop(effect.incident)
+        self.cycling.pop(effect.incident, None)
+        self.words_of.pop(effect.incident, None)
         if effect.why in PROVED:
             self.healed += 1
             alone = effect.why is Why.HEALED_ALONE and isinstance(event, Observed)

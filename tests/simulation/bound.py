@@ -8,8 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fleetmend_controller.core.model import ActionStep, Attempts, Cost, Fleet, Incident, NeedApproval, Phase, Playbook, Trust
-from fleetmend_controller.core.orders import overdue_ms
+from fleetmend_controller.core.incidents import HOST_LOST_CHECK
+from fleetmend_controller.core.lost import WAIT_AFTER_START_MS, WAIT_MS
+from fleetmend_controller.core.model import (
+    ActionStep,
+    Attempts,
+    Cost,
+    Fleet,
+    Incident,
+    NeedApproval,
+    Phase,
+    Playbook,
+    Subject,
+    Trust,
+)
+from fleetmend_controller.core.orders import DRAIN_MS_MAX, POWER_CYCLE, overdue_ms
 from fleetmend_controller.core.permission import RECHECK_MS
 from fleetmend_controller.core.policy import Policy
 from fleetmend_controller.core.proof import ASK_AGAIN_MS
@@ -64,17 +77,31 @@ def try_ms(policy: Policy, playbook: Playbook, step: ActionStep) -> int:
         playbook.trust is not Trust.OBSERVE or playbook.approval.needed_for is not NeedApproval.NEVER
     )
     approval = playbook.approval.within_ms + RECHECK_MS if asks else 0
-    order = overdue_ms(0, policy.order_ttl_ms, step.timeout_ms)
+    # A drain that begins late has the whole time of its order before it, and the order its own after it.
+    order = overdue_ms(0, policy.order_ttl_ms, step.timeout_ms) * (2 if step.drain else 1) + (DRAIN_MS_MAX if step.drain else 0)
+    # Witnesses are asked at once, and once more when people have answered.
+    asking = WAIT_AFTER_START_MS + 2 * (WAIT_MS + RECHECK_MS) if step.action == POWER_CYCLE else 0
     proof = 0
     if step.prove is not None:
         # Until nobody can say whether it helped.
         proof = step.prove.within_ms + step.prove.stay_ok_ms + policy.stuck_ms + ASK_AGAIN_MS
-    return policy.stuck_ms + RECHECK_MS + approval + order + proof
+    return policy.stuck_ms + RECHECK_MS + asking + approval + order + proof
 
 
 def waits_for(fleet: Fleet) -> list[str]:
-    """What each incident waits for that has neither ended nor reached a person."""
-    return [_waits(fleet, i) for i in fleet.incidents.values() if i.phase is not Phase.ESCALATED]
+    """What each incident waits for that has neither ended nor reached a person.
+
+    What else a lost host has waits for the host: people have that it is lost.
+    """
+    return [
+        _waits(fleet, i) for i in fleet.incidents.values() if i.phase is not Phase.ESCALATED and not _waits_for_host(fleet, i)
+    ]
+
+
+def _waits_for_host(fleet: Fleet, incident: Incident) -> bool:
+    lost = fleet.by_subject.get(Subject(incident.subject.host, HOST_LOST_CHECK, ""))
+    told = lost is not None and lost != incident.id and fleet.incidents[lost].phase is Phase.ESCALATED
+    return told and incident.phase is Phase.HELD
 
 
 def _waits(fleet: Fleet, incident: Incident) -> str:

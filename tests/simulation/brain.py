@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 from fleetmend_controller.clock import Clock
 from fleetmend_controller.core.effects import (
     ApprovalWanted,
+    AskWitness,
     CompareHosts,
+    DrainHost,
     Escalated,
     RequestCheck,
     SendOrder,
     SendPermits,
     Step,
+    UndrainHost,
     WakeAt,
     WakeHostAt,
 )
@@ -103,11 +106,13 @@ class Brain:
         self.epoch = self.fleet.epoch + 1
         self.world.say(f"controller starts with epoch {self.epoch}")
         self.gateway.start()
+        self.world.desk.forget()
         self.take([DeciderStarted(self.now_ms(), self.epoch)])
         if first:
             self.take([PolicyLoaded(self.now_ms(), self.policy.digest, "seed")])
         self._reconcile()
         self._reset_timers()
+        self.world.desk.recover()
         self.gateway.open()
 
     def _reconcile(self) -> None:
@@ -210,6 +215,9 @@ class Brain:
             if isinstance(effect, SendPermits):
                 self.world.network.late_permits(self.world.servers[effect.host], effect, epoch)
                 continue
+            if effect.order.here:
+                # It writes a row first, and there its epoch counts.
+                continue
             self.world.say(f"a decider that stood still sends {effect.order.id} under epoch {epoch}")
             self.world.nature.sent(effect.order)
             self.world.network.late_order(self.world.servers[effect.order.host], replace(effect.order), epoch)
@@ -218,6 +226,14 @@ class Brain:
 
     def _perform(self, effect: Any) -> None:
         match effect:
+            case SendOrder(order) if order.here:
+                self.world.desk.take(replace(order))
+            case AskWitness():
+                self.world.neighbours.ask(effect)
+            case DrainHost(order):
+                self.world.desk.drains(DrainHost(replace(order)))
+            case UndrainHost():
+                self.world.desk.drains(effect)
             case SendOrder(order):
                 server = self.world.servers[order.host]
                 self.world.nature.sent(order)

@@ -11,6 +11,7 @@ from fleetmend_controller.core.effects import (
     Acknowledged,
     ApprovalWanted,
     Closed,
+    DrainHost,
     PermitSpent,
     PhaseChanged,
     SendOrder,
@@ -34,12 +35,14 @@ from fleetmend_controller.core.model import (
     Subject,
     Trust,
 )
+from fleetmend_controller.core.orders import POWER_CYCLE, REBOOT
 from fleetmend_controller.core.permits import is_permit
 from fleetmend_controller.core.policy import MatchAnswer, Policy
 
 from . import bound, sweep, twin
 from .books import Books, Case
 from .outside import ALERT
+from .watch import lost
 from .watch.gates import WATCHES, Asked
 from .watch.hands import Hands
 from .watch.storms import Storms
@@ -89,6 +92,7 @@ class Checker:
         self.by: dict[str, Playbook] = {}
         self.epochs: dict[str, int] = {}
         self.hands = Hands(self)
+        self.lost = lost.Lost(self)
         self._generous: Policy | None = None
         self._storms: Storms | None = None
         self._since_sweep = 0
@@ -135,12 +139,12 @@ class Checker:
         for effect in step.effects:
             if isinstance(effect, Closed):
                 self._closed(event, effect)
-            new = isinstance(effect, SendOrder) and effect.order.id not in self.books.issued
+            new = isinstance(effect, SendOrder | DrainHost) and effect.order.id not in self.books.issued
             self.books.note_effect(event, effect)
             text = "" if isinstance(effect, Closed) else self.storms.watch(event, effect)
             if text:
                 self.fail(text)
-            if new and isinstance(effect, SendOrder):
+            if new and isinstance(effect, SendOrder | DrainHost):
                 self._issued(fleet, policy, effect.order)
             elif isinstance(effect, ApprovalWanted):
                 self._asked(fleet, effect)
@@ -204,7 +208,7 @@ class Checker:
             return
         self.by[order.incident] = playbook
         asked = Asked(self.books, order, case, playbook, step, policy, self.generous.storm)
-        for watch in WATCHES.values():
+        for watch in (*lost.WATCHES.values(), *WATCHES.values()):
             text = watch(asked)
             if text:
                 self.fail(f"{order.id} {text}")
@@ -228,6 +232,8 @@ class Checker:
         return None
 
     def _count(self, order: Order, case: Case, playbook: Playbook) -> None:
+        if order.action == POWER_CYCLE:
+            self.books.cycle(order)
         if order.cost is not Cost.HARMLESS:
             self.books.tries.setdefault(case.tried, []).append(self.books.now_ms)
             self.books.acted.setdefault((order.host, playbook.name), []).append(self.books.now_ms)
@@ -257,6 +263,8 @@ class Checker:
         if epoch < self.epochs.get(server.id, 0):
             self.fail(f"{order.id} of epoch {epoch} runs after epoch {self.epochs[server.id]} commanded {server.id}")
         self.commanded(server, epoch)
+        if order.id in self.books.drains and server.id not in self.world.desk.hook.out:
+            self.fail(f"{order.id} runs on {server.id}, which is still in service")
         if order.cost is Cost.HARMLESS:
             return
         if server.id in self.running:
@@ -304,6 +312,13 @@ class Checker:
         case = self.books.cases[effect.incident]
         alone = effect.why is Why.HEALED_ALONE
         orders = [order for order in self.books.of_case.get(effect.incident, []) if is_permit(order) is alone]
+        last = self.books.issued.get(orders[-1]) if orders else None
+        if last is not None and last.action in (REBOOT, POWER_CYCLE):
+            text = lost.proved_by_another_boot(self.books, case, last)
+            if text:
+                self.fail(f"{effect.incident} {text}")
+            # The other boot is its end: the word of the old one may never come.
+            return
         end = self.books.words.get(orders[-1]) if orders else None
         if end is None or end.outcome != "done":
             self.fail(f"{effect.incident} is called healed, and the end of {orders[-1:]} is {end}")
@@ -343,7 +358,7 @@ class Checker:
         if waiting:
             self.fail(f"{len(waiting)} incidents have not ended in all that calm:\n  " + "\n  ".join(waiting))
         for server in self.world.servers.values():
-            for part in server.parts:
+            for part in server.parts if server.up else ():
                 self._known(server, part)
         self.hands.at_rest()
         # Of what a host did alone beside an order of ours nobody waits for the end.
@@ -360,6 +375,7 @@ class Checker:
         left = [f"{i.id} ({i.subject.host} {i.subject.check} {i.subject.key})" for i in brain.fleet.incidents.values()]
         if left:
             self.fail(f"all is well, and {', '.join(left)} are open")
+        self.lost.at_peace()
         self.sweep(brain.fleet)
         self.same_fleet(brain.fleet, brain.memory.replayed())
         if len(brain.memory.journal) <= REREAD_ROWS_MAX:

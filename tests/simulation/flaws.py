@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from fleetmend_controller.core import alerts, alone, ending, fleet, orders, permission, permits, proof, repair, standing, storms
-from fleetmend_controller.core.effects import Escalated, Why
-from fleetmend_controller.core.gates import approval, fleet_budget
+from fleetmend_controller.core import (
+    alerts,
+    alone,
+    ending,
+    fleet,
+    flow,
+    lost,
+    orders,
+    permission,
+    permits,
+    proof,
+    repair,
+    standing,
+    storms,
+)
+from fleetmend_controller.core.effects import DrainHost, Escalated, SendOrder, Why
+from fleetmend_controller.core.events import HostSilent
+from fleetmend_controller.core.gates import approval, fleet_budget, one_at_a_time
+from fleetmend_controller.core.inquiry import Judgement, Reach
 from fleetmend_controller.core.model import Status
 from fleetmend_controller.core.transitions import Trigger
 
 from .policies import GATES
 
-Patch = tuple[Any, str, Callable[..., Any]]
+Patch = tuple[Any, str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +41,7 @@ class Flaw:
 
     It must be caught in the worlds that the standard seeds draw. The few that show too rarely there name the dangers under
     which they do (`swarm`, every other danger is as drawn), and why. Worlds that lack what it `needs` are left out: it cannot
-    show there.
+    show there. `watch` is the promise about lost hosts that it breaks.
     """
 
     name: str
@@ -35,6 +51,7 @@ class Flaw:
     swarm: tuple[tuple[str, Any], ...] = ()
     why: str = ""
     needs: str = ""
+    watch: str = ""
 
 
 @contextmanager
@@ -69,9 +86,31 @@ REFUSING = (
     ("disk_full_every_ms", 60_000), ("partition_every_ms", 60_000), ("reload_every_ms", 0), ("pause_every_ms", 0),
     ("window_every_ms", 0), ("cut_every_ms", 0), ("storms", False),
 )  # fmt: skip
+QUIET = (
+    ("storms", False), ("reload_every_ms", 0), ("pause_every_ms", 0), ("window_every_ms", 0), ("presence_every_ms", 0),
+    ("cut_every_ms", 0), ("cut_off_every_ms", 0), ("reboot_every_ms", 0), ("partition_every_ms", 0), ("loss", 0.0),
+    ("agent_crash_every_ms", 0), ("journal_full_every_ms", 0), ("stall_every_ms", 0), ("wall_step_every_ms", 0),
+    ("mass_fault", False), ("clock_step", False), ("agent_death_every_ms", 0), ("island_every_ms", 0), ("alerts", False),
+)  # fmt: skip
+# Hosts die one after the other, and hardly anything else happens.
+DYING = (
+    *QUIET, ("hosts", 12), ("units", 1), ("fault_every_ms", 3_600_000), ("duration_ms", 7_200_000),
+    ("death_every_ms", 2_400_000), ("controller_crash_every_ms", 0), ("board_fails", 0.5), ("board_slow", 0.5),
+    ("misled", 0.1), ("shy", 0.2), ("rules", 2),
+)  # fmt: skip
+# Restarts often fail, reboots come then, and faults go away by themselves meanwhile.
+REBOOTING = (
+    *QUIET, ("hosts", 8), ("units", 1), ("fault_every_ms", 60_000), ("duration_ms", 1_800_000), ("death_every_ms", 0),
+    ("controller_crash_every_ms", 0), ("flap", 0.7), ("cursed", 0.0), ("action_fails", 0.5), ("action_ms", 50),
+    ("executor_crash", 0.0), ("disk_full_every_ms", 0), ("rules", 1), ("delay_ms", 50),
+)  # fmt: skip
 _REAL_HOLD = orders.hold_budget
 _REAL_CONSIDER = repair.consider
 _REAL_USED = alone.used
+_REAL_JUDGE = lost.judge
+_REAL_SILENT = lost.silent
+_REAL_NEXT = repair._next_try
+_REAL_NEEDED = approval.needed
 
 
 def _no_budget(*_: object) -> None:
@@ -155,6 +194,50 @@ def _plenty(*_: object) -> int:
 def _page_again(turn: Any, incident: Any, outbreak: Any, difference: Any = ()) -> None:
     """Page at each look."""
     turn.do(Escalated(incident.id, incident.subject, "ann", "page", Why.STORM, "storm"))
+
+
+def _one_is_enough(inquiry: Any, by_rack: bool) -> Any:
+    """Believe the first witness that cannot reach a host."""
+    verdict, text = _REAL_JUDGE(inquiry, by_rack)
+    missed = any(word.reach is Reach.NOT_REACHED for word in inquiry.words)
+    return (Judgement.DEAD if missed and verdict is Judgement.UNCLEAR else verdict), text
+
+
+def _racks_do_not_matter(inquiry: Any, _by_rack: bool) -> Any:
+    """Take two witnesses behind one switch for two."""
+    return _REAL_JUDGE(inquiry, False)
+
+
+def _restart_what_was_there(turn: Any, event: Any) -> None:
+    """Take silence for a sign that what was sick there still is."""
+    _REAL_SILENT(turn, event)
+    host = turn.fleet.hosts.get(event.host)
+    since_ms, host.lost_since_ms = host.lost_since_ms, None
+    for incident_id in list(turn.fleet.by_host.get(host.id, {})):
+        incident = turn.fleet.incidents.get(incident_id)
+        if incident is not None and incident.inquiry is None and incident.phase in repair.WAITING:
+            incident.evidence_ms = turn.now_ms
+            _REAL_CONSIDER(turn, incident)
+    host.lost_since_ms = since_ms
+
+
+def _cycle_again(turn: Any, incident: Any, why: Any, text: str) -> None:
+    """What did not work the first time may work the second."""
+    if incident.inquiry is None:
+        _REAL_NEXT(turn, incident, why, text)
+    else:
+        repair._back_to_gates(turn, incident, Trigger.RETRY)
+
+
+def _needs_no_leave(playbook: Any, step: Any, trust: Any) -> bool:
+    return step.action != orders.POWER_CYCLE and _REAL_NEEDED(playbook, step, trust)
+
+
+def _send_at_once(turn: Any, order: Any) -> None:
+    """Drain a host and disturb it, in whatever order that comes."""
+    if order.drain:
+        turn.do(DrainHost(order))
+    turn.do(SendOrder(order))
 
 
 # Every gate there is: one that nobody watches fails the test.
@@ -243,6 +326,75 @@ IN_THE_EXECUTOR: tuple[Flaw, ...] = (
         why="an order must be on its way while its host boots",
     ),
 )
+OF_THE_LOST: tuple[Flaw, ...] = (
+    Flaw(
+        "one_witness_is_enough",
+        "a host is power-cycled on the word of one",
+        patches=((lost, "judge", _one_is_enough),),
+        needs="death_every_ms",
+        watch="dead_by_two",
+    ),
+    Flaw(
+        "one_rack_is_two_witnesses",
+        "witnesses of one rack count as two",
+        patches=((lost, "judge", _racks_do_not_matter),),
+        swarm=DYING,
+        why="the witness of another rack must be silent, and in most worlds few die",
+        watch="dead_by_two",
+    ),
+    Flaw(
+        "lost_host_restarts_things",
+        "what was sick on a host that fell silent is restarted",
+        patches=((flow, "_HANDLERS", {**flow._HANDLERS, HostSilent: _restart_what_was_there}),),
+        watch="nothing_for_silence",
+    ),
+    Flaw(
+        "cycled_again",
+        "a power cycle that did not help is done again",
+        patches=((repair, "_next_try", _cycle_again),),
+        swarm=DYING,
+        why="few hosts die in most worlds, and people are asked before the second try",
+        watch="once_a_death",
+    ),
+    Flaw(
+        "cycled_without_leave",
+        "nobody is asked before a power cycle",
+        patches=((approval, "needed", _needs_no_leave),),
+        needs="death_every_ms",
+        watch="by_leave",
+    ),
+    Flaw(
+        "two_cycles_at_a_time",
+        "a second host is power-cycled before the first is back",
+        patches=((one_at_a_time, "_power_cycled", lambda *_: ""),),
+        swarm=DYING,
+        why="two hosts must be dead at one time, and people say yes to both",
+        watch="one_cycle_at_a_time",
+    ),
+    Flaw(
+        "deed_repeated_after_crash",
+        "the controller does again what it may have done",
+        "deeds_forgotten",
+        swarm=(*DYING, ("controller_crash_every_ms", 60_000), ("dies", 0.01)),
+        why="the controller must die while it acts itself, which it seldom does in most worlds",
+    ),
+    Flaw(
+        "reboot_proved_by_the_same_boot",
+        "what a host says before it goes down proves its reboot",
+        patches=((repair, "NOT_IN_THIS_BOOT_MS", 0),),
+        swarm=REBOOTING,
+        why="the fault must go away in the seconds between the order's end and the host's",
+    ),
+    Flaw(
+        "reboots_again",
+        "an order takes its host down twice",
+        "reboots_again",
+        swarm=REBOOTING,
+        why="the rules reboot what a restart did not heal, and only in one version of four",
+    ),
+    Flaw("drain_not_awaited", "a host is disturbed before it is out of service", patches=((orders, "send", _send_at_once),)),
+    Flaw("never_undrained", "a host that was drained stays so", "never_undrained"),
+)
 IN_THE_PROCESSES: tuple[Flaw, ...] = (
     Flaw("ledger_ignored", "the executor runs an order that it knows", "ledger_ignored"),
     Flaw(
@@ -293,4 +445,4 @@ IN_THE_PROCESSES: tuple[Flaw, ...] = (
     Flaw("never_polls", "what a signal missed is never looked at", "never_polls"),
     Flaw("not_resent", "an unacknowledged record is not sent again", "not_resent"),
 )
-FLAWS = (*SKIPPED, *IN_THE_CORE, *IN_THE_PROCESSES)
+FLAWS = (*SKIPPED, *IN_THE_CORE, *OF_THE_LOST, *IN_THE_PROCESSES)

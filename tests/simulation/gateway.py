@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fleetmend_controller.core.events import EvidenceConfirmed, HostConnected, HostSilent
+from fleetmend_controller.core.inquiry import Stream
 from fleetmend_controller.core.model import Phase, Status, Subject
 
 from .intake import Seen, Sent, translate
@@ -28,6 +29,7 @@ class Gateway:
         self.silent: dict[str, None] = {}
         self.seen: dict[str, Seen] = {}
         self.unannounced: dict[str, None] = {}
+        self.ended: dict[str, Stream] = {}
 
     @property
     def brain(self) -> Brain:
@@ -37,6 +39,7 @@ class Gateway:
     def start(self) -> None:
         """A new life: nobody is linked, who is lost is known from the journal, everybody has a grace to come back."""
         self.seen, self.unannounced = {}, {}
+        self.ended = {}
         for server in self.world.everyone:
             server.heard_ms = self.world.time.now_ms
         self.silent = {h.id: None for h in self.brain.fleet.hosts.values() if h.lost_since_ms is not None}
@@ -99,7 +102,8 @@ class Gateway:
             self.world.time.after(SILENT_MS - silent_ms, self.unheard, server)
             return
         self.silent[server.id] = None
-        if not self.brain.take([HostSilent(self.brain.now_ms(), server.id, silent_ms)]):
+        stream = self.ended.get(server.id, Stream.UNKNOWN)
+        if not self.brain.take([HostSilent(self.brain.now_ms(), server.id, silent_ms, stream)]):
             self.silent.pop(server.id, None)
 
     def look_for_silent(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from fleetmend_controller.core.model import Cost, Order, Outcome
+from fleetmend_controller.core.orders import REBOOT
 
 from .hands import BUSY_MS, Hands, Use
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 REPORT_RECORDS_MAX = 20
 PID_MS = 120_000
+# How long a host takes to go down once it was told to.
+DOWN_MS = (5_000, 25_000)
 # Refusals of the agent itself; of all others the ledger of the executor knows.
 AGENT_WORDS = ("executor_unreachable", "unreadable")
 
@@ -118,6 +121,7 @@ class Server:
     partitioned: bool = False
     attended: bool = False
     life: int = 0
+    offs: int = 0
     heard_ms: int = 0
     session: int = 0
     boot: str = ""
@@ -338,7 +342,10 @@ class Server:
             return
         works = world.rng.random() >= world.swarm.action_fails
         target = str(dict(order.params).get("unit") or dict(order.params).get("mount", ""))
-        if works and target not in self.cursed and order.cost is not Cost.HARMLESS:
+        if works and order.action == REBOOT:
+            # Its end is written down and on its way first.
+            world.time.after(world.rng.randint(*DOWN_MS), self._goes_down, order, boot)
+        elif works and target not in self.cursed and order.cost is not Cost.HARMLESS:
             self.mend(target)
         world.checker.finished(self, order)
         if dies:
@@ -355,6 +362,13 @@ class Server:
             if part.name == target:
                 self.look(part, part.checks[0][0])
 
+    def _goes_down(self, order: Order, boot: int) -> None:
+        if self.up and boot == self.boot_number:
+            self.world.checker.lost.rebooted(self, order)
+            self.world.trouble.reboot(self)
+            if self.world.faulty("reboots_again"):
+                self.world.time.after(2 * DOWN_MS[1], self._goes_down, order, boot + 1)
+
     def well(self, part: str) -> None:
         """In truth."""
         for sick in (self.bad, self.half, self.sick_since):
@@ -368,7 +382,7 @@ class Server:
         if part is not None and len(part.checks) > 1 and self.world.rng.random() < self.world.swarm.half_heals:
             self.half[target] = None
 
-    def crash_agent(self, back: Callable[[], None]) -> None:
+    def crash_agent(self, back: Callable[[], None] | None) -> None:
         """kill -9 of the agent: the outbox stays as far as it is on disk, everything else is forgotten."""
         self.agent_up = False
         self._forget()
@@ -376,11 +390,13 @@ class Server:
             # Numbers may have been given that no disk remembers: none of them may be used for anything else.
             self.outbox = [record for record in self.outbox if record.on_disk]
             self._begin_outbox()
-        self.world.time.after(self.world.rng.randint(100, 5_000), back)
+        if back is not None:
+            self.world.time.after(self.world.rng.randint(100, 5_000), back)
 
-    def power_off(self, back: Callable[[], None]) -> None:
-        """Off and on again: a new boot id, a new boot clock, parts well again unless cursed."""
+    def power_off(self, back: Callable[[], None] | None) -> None:
+        """Off and on again: a new boot id, a new boot clock, parts well again unless cursed. Without `back`, off for good."""
         self.up = self.agent_up = False
+        self.offs += 1
         self._forget()
         self.hands.powered_off()
         self.acting.clear()
@@ -389,7 +405,13 @@ class Server:
         self.outbox = [record for record in self.outbox[:kept] if record.on_disk]
         self.world.checker.powered_off(self)
         self.world.nature.off(self)
-        self.world.time.after(self.world.rng.randint(5_000, 90_000), back)
+        if back is not None:
+            self.world.time.after(self.world.rng.randint(5_000, 90_000), self._back, back, self.offs)
+
+    def _back(self, back: Callable[[], None], off: int) -> None:
+        """Unless somebody was faster, or took the power from it again."""
+        if not self.up and off == self.offs:
+            back()
 
     def power_on(self) -> None:
         """A new boot."""

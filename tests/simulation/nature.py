@@ -12,10 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from fleetmend_controller.core.effects import AskWitness
 from fleetmend_controller.core.events import (
     AlertSaid,
     Approve,
     DeciderStarted,
+    Drained,
     Event,
     EvidenceConfirmed,
     HostConnected,
@@ -26,7 +28,10 @@ from fleetmend_controller.core.events import (
     PermitUsed,
     PersonSeen,
     PolicyLoaded,
+    Undrained,
+    WitnessSaid,
 )
+from fleetmend_controller.core.inquiry import Reach
 from fleetmend_controller.core.model import Order, Outcome, Status, Subject
 from fleetmend_controller.core.permits import is_permit
 
@@ -79,6 +84,9 @@ class Nature:
     at_host: dict[str, str] = field(default_factory=dict)
     begun: dict[str, Begun] = field(default_factory=dict)
     shown: dict[tuple[str, str], None] = field(default_factory=dict)
+    looks: dict[tuple[str, str, int], dict[Reach, None]] = field(default_factory=dict)
+    here: dict[str, Outcome | None] = field(default_factory=dict)
+    hooked: dict[str, None] = field(default_factory=dict)
     alerts: dict[tuple[str, str, Status, int, int], None] = field(default_factory=dict)
     epoch: int = 0
     now_ms: int = 0
@@ -133,6 +141,20 @@ class Nature:
         self._must_be_on(server, f"uses {permit}")
         self.at_host.setdefault(permit, server.id)
         self.begun.setdefault(permit, Begun(server.id, server.boot, server.clock_ms()))
+
+    def witnessed(self, wish: AskWitness, reach: Reach) -> None:
+        """A witness looked."""
+        if wish.witness:
+            self._must_be_on(self.world.servers[wish.witness], "looks at a neighbour")
+        self.looks.setdefault((wish.incident, wish.witness, wish.round), {})[reach] = None
+
+    def begun_here(self, order: Order) -> None:
+        """The controller wrote down that it will do it."""
+        self.here[order.id] = None
+
+    def ended_here(self, order: Order, outcome: Outcome) -> None:
+        """And how that ended."""
+        self.here[order.id] = outcome
 
     def refuse(self, text: str) -> None:
         """End the run: nothing that it shows means anything."""
@@ -196,6 +218,8 @@ class Nature:
 
     def order_started(self, event: OrderStarted) -> None:
         """Begun where it was sent to, and after it was sent."""
+        if not event.outbox and event.order in self.here:
+            return
         self._record(event, "")
         begun = self.begun.get(event.order)
         if begun is None or begun.host != event.host:
@@ -205,6 +229,10 @@ class Nature:
 
     def order_ended(self, event: OrderEnded) -> None:
         """Ended after it began; refused only where it arrived."""
+        if not event.outbox:
+            if self.here.get(event.order) is not event.outcome:
+                self.refuse(f"the controller says that {event.order} is {event.outcome.value}: {self.here.get(event.order)}")
+            return
         begun = self.begun.get(event.order)
         if is_permit(event.order):
             # It may be told again long after, and that its end is lost, by a later boot.
@@ -237,6 +265,16 @@ class Nature:
         """Prometheus saw it."""
         if (event.host, event.key, event.status, event.starts_ms, event.ends_ms) not in self.alerts:
             self.refuse(f"an alert about {event.key} of {event.host} is {event.status.value}, and nobody saw that")
+
+    def witness(self, event: WitnessSaid) -> None:
+        """Nobody tells what nobody saw."""
+        if event.reach not in self.looks.get((event.incident, event.witness, event.round), {}):
+            self.refuse(f"{event.witness} says that {event.host} is {event.reach.value}, and never looked")
+
+    def drained(self, event: Drained | Undrained) -> None:
+        """Only a hook that was called answers."""
+        if event.host not in self.hooked:
+            self.refuse(f"a hook answers about {event.host}, and was not called")
 
     def approve(self, event: Approve) -> None:
         """Nobody approves what was shown to nobody."""
@@ -308,6 +346,9 @@ _JUDGES: dict[type, Callable[[Nature, Any], None]] = {
     OrderEnded: Nature.order_ended,
     PermitUsed: Nature.permit_used,
     AlertSaid: Nature.alert,
+    WitnessSaid: Nature.witness,
+    Drained: Nature.drained,
+    Undrained: Nature.drained,
     Approve: Nature.approve,
     PersonSeen: Nature.person,
     DeciderStarted: Nature.started,

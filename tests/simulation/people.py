@@ -18,6 +18,7 @@ from fleetmend_controller.core.events import (
     WindowAdded,
     WindowRemoved,
 )
+from fleetmend_controller.core.incidents import HOST_LOST_CHECK
 from fleetmend_controller.core.model import Window
 from fleetmend_controller.core.storms import STORM_CHECK
 
@@ -129,6 +130,8 @@ class People:
             time.after(rng.randint(MINUTE_MS, REPAIR_MS_MAX), self.repair_type, effect.subject.key)
         elif effect.why is Why.TRUST_DEMOTED and rng.random() < 0.7:
             time.after(rng.randint(MINUTE_MS, REPAIR_MS_MAX), self._restore, effect.incident)
+        elif effect.subject.check == HOST_LOST_CHECK and effect.subject.host in self.world.servers:
+            self.world.neighbours.people_come(self.world.servers[effect.subject.host])
         elif effect.subject.host in self.world.servers and rng.random() < 0.3:
             time.after(rng.randint(MINUTE_MS, REPAIR_MS_MAX), self.repair, effect.subject.host, effect.subject.key)
 
@@ -155,6 +158,8 @@ class People:
         """By hand, everything that checks of this type call sick; of an alert, the units that it is about."""
         check_type = "unit_failed" if check_type == ALERT else check_type
         for server in self.world.everyone:
+            if check_type == HOST_LOST_CHECK:
+                self.world.neighbours.switch_on(server)
             for part in server.parts:
                 if any(kind == check_type for _, kind in part.checks):
                     self.repair(server.id, part.name)

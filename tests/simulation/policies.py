@@ -8,6 +8,8 @@ import fleetmend_controller.core.gates as gate_folder
 from fleetmend import registry
 from fleetmend_controller.calendar import next_start, window_end
 from fleetmend_controller.core.gates import Gate, allow
+from fleetmend_controller.core.incidents import HOST_LOST_CHECK
+from fleetmend_controller.core.inquiry import Judgement
 from fleetmend_controller.core.model import (
     ActionStep,
     Approval,
@@ -29,6 +31,7 @@ from fleetmend_controller.core.model import (
     Trust,
     WaitStep,
 )
+from fleetmend_controller.core.orders import POWER_CYCLE, REBOOT
 from fleetmend_controller.core.policy import DEFAULT_STORM, Match, MatchAnswer, Policy, Reach, ReachOf
 
 from .swarm import Swarm
@@ -44,6 +47,10 @@ CLEAR = ActionStep("clear_directory", (("mount", "{finding.mount}"), ("keep", "n
 THIN = ActionStep("clear_directory", (("mount", "{finding.mount}"), ("keep", "some")), Cost.DESTRUCTIVE, PROOF, 30_000)
 RERUN = ActionStep("restart_unit", (("unit", "{finding.what}"),), Cost.DISRUPTIVE, PROOF, 30_000)
 EVIDENCE = ActionStep("collect_evidence", (("unit", "{finding.unit}"),), Cost.HARMLESS, None, 10_000)
+DRAINED = replace(RESTART, drain=True)
+DRAIN = ActionStep("drain", (), Cost.DISRUPTIVE, None, 120_000, here=True)
+BOOT = ActionStep(REBOOT, (), Cost.DESTRUCTIVE, Proof(200_000, STAY_OK_MS), 30_000)
+CYCLE = ActionStep(POWER_CYCLE, (), Cost.DESTRUCTIVE, Proof(300_000, 1_000), 30_000, here=True)
 # A share that no group reaches.
 NEVER_STORM = Storm("role", 100_000, 300_000, hosts=1_000_000)
 
@@ -66,6 +73,12 @@ def is_database(host: Host, _incident: Incident) -> Match:
     return Match(MatchAnswer.YES if host.labels.get("role") == "db" else MatchAnswer.NO, "role")
 
 
+def is_dead(_host: Host, incident: Incident) -> Match:
+    """The condition of every power cycle."""
+    dead = incident.finding.get("verdict") == Judgement.DEAD.value
+    return Match(MatchAnswer.YES if dead else MatchAnswer.NO, "verdict")
+
+
 def units(_host: Host) -> Reach:
     """What hosts may answer alone."""
     return Reach(("unit_failed",), "{}")
@@ -84,24 +97,28 @@ def books() -> dict[str, tuple[Playbook, ...]]:
     """The versions. Each has another way to heal units and disks."""
     return {
         "p1": (
-            book("restart", "unit_failed", TIGHT, EVIDENCE, RESTART, WaitStep(20_000), RESTART),
+            book("restart", "unit_failed", TIGHT, EVIDENCE, RESTART, WaitStep(20_000), DRAINED),
             book("clear", "filesystem_space", TIGHT, CLEAR, approval=TWO),
+            book("cycle", HOST_LOST_CHECK, TIGHT, CYCLE, trust=Trust.SUGGEST, approval=ONE),
             WATCH,
         ),
         "p2": (
-            book("restart-db", "unit_failed", FLOORED, RESTART, approval=ONE_FOR_ALL),
-            book("restart", "unit_failed", FLOORED, RESTART, for_ms=2_000, approval=NOBODY),
+            book("restart-db", "unit_failed", FLOORED, DRAINED, approval=ONE_FOR_ALL),
+            book("restart", "unit_failed", FLOORED, RESTART, BOOT, for_ms=2_000, approval=NOBODY),
             book("clear", "filesystem_space", LOOSE, CLEAR, approval=NOBODY),
+            book("cycle", HOST_LOST_CHECK, LOOSE, CYCLE, for_ms=120_000, approval=ONE),
             WATCH,
         ),
         "p3": (
             book("restart", "unit_failed", FREE, RESTART, RESTART, RESTART, approval=NOBODY),
-            book("clear", "filesystem_space", FREE, THIN, CLEAR, approval=ONE),
+            book("clear", "filesystem_space", FREE, THIN, DRAIN, CLEAR, approval=ONE),
+            book("cycle", HOST_LOST_CHECK, FREE, CYCLE, approval=ONE_FOR_ALL),
             WATCH,
         ),
         "p4": (
             book("restart", "unit_failed", LOOSE, EVIDENCE, KILL, KILL, trust=Trust.SUGGEST, approval=TWO),
-            book("clear", "filesystem_space", LOOSE, THIN, approval=TWO),
+            book("clear", "filesystem_space", LOOSE, replace(THIN, drain=True), approval=TWO),
+            book("cycle", HOST_LOST_CHECK, LOOSE, CYCLE, approval=TWO),
             WATCH,
         ),
     }
@@ -123,10 +140,11 @@ def policies(flaw: str, swarm: Swarm) -> tuple[Policy, ...]:
         gates = tuple(Gate(g.name, g.order, g.question, lambda _c: allow("skipped")) if g.name == skipped else g for g in GATES)
     storm = DEFAULT_STORM if swarm.storms else NEVER_STORM
     ceilings = {"p3": Ceiling(10, 2, 50)}
-    conditions = {"p2": {"restart-db": is_database}}
+    conditions = {name: {"cycle": is_dead} for name in books()}
+    conditions["p2"]["restart-db"] = is_database
     made = [
         Policy(
-            name, playbooks, conditions.get(name, {}), gates, storm=storm, window_end=window_end,
+            name, playbooks, conditions[name], gates, storm=storm, window_end=window_end,
             ceiling=ceilings.get(name, Ceiling(10, 5, 50)), window_start=next_start,
             alone=ALONE.get(name, {}) if swarm.alone else {}, permit_ttl_ms=swarm.permit_ttl_ms,
         )

@@ -28,6 +28,9 @@ class Swarm:
     a whole. `rules` is the version of the playbooks that is in force first. `alone`: hosts may heal while no controller can be
     asked, by permits that last for `permit_ttl_ms`. `alerts`: Prometheus watches, too; `take_every_ms`: people take incidents.
     `real`: agents, executors and controller are the product's own; `confirm`: their checks need two results in a row.
+
+    Hosts die for good, lose their agents for long and become islands in those mean times to each host. `shy` is how often a
+    witness says nothing, `misled` how often it does not reach what is there. The controller acts by boards and hooks.
     """
 
     hosts: int
@@ -76,6 +79,14 @@ class Swarm:
     alerts_name_units: bool = False
     take_every_ms: int = 0
     cut_off_every_ms: int = 0
+    death_every_ms: int = 0
+    agent_death_every_ms: int = 0
+    island_every_ms: int = 0
+    shy: float = 0.0
+    misled: float = 0.0
+    board_fails: float = 0.0
+    board_slow: float = 0.0
+    hook_fails: float = 0.0
 
 
 def draw(rng: random.Random) -> Swarm:
@@ -212,6 +223,27 @@ def draw_real(rng: random.Random) -> Swarm:
     )
 
 
+def with_neighbours(swarm: Swarm, rng: random.Random) -> Swarm:
+    """What hosts are to each other, and the controller's own hands; drawn apart, so that all else of a seed stays as it was."""
+    days = 10 * DAY_MS
+
+    def sometimes(low: int, high: int) -> int:
+        return 0 if rng.random() < 0.5 else days if swarm.quiet else rng.randint(low, high)
+
+    return replace(
+        swarm,
+        death_every_ms=sometimes(600_000, 3_600_000),
+        agent_death_every_ms=sometimes(600_000, 3_600_000),
+        island_every_ms=sometimes(300_000, 1_800_000),
+        shy=rng.choice((0.0, 0.2, 0.6)),
+        misled=rng.choice((0.0, 0.0, 0.2)),
+        board_fails=rng.choice((0.0, 0.3)),
+        board_slow=rng.choice((0.0, 0.2)),
+        hook_fails=rng.choice((0.0, 0.3, 0.6)),
+    )
+
+
 def of_seed(seed: int, rng: random.Random) -> Swarm:
     """The dangers of a seed whose processes are simulated, too."""
-    return draw_quiet(rng) if seed % QUIET_EVERY == QUIET_EVERY - 1 else draw(rng)
+    drawn = draw_quiet(rng) if seed % QUIET_EVERY == QUIET_EVERY - 1 else draw(rng)
+    return with_neighbours(drawn, random.Random(f"dangers among neighbours {seed}"))

@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from fleetmend_controller.core.lost import WAIT_AFTER_START_MS, WAIT_MS
 from fleetmend_controller.core.model import Attempts
+from fleetmend_controller.core.orders import DRAIN_MS_MAX
 from fleetmend_controller.core.storms import PAGE_WAIT_MS
 
 from .bound import back_off_ms, liveness_ms, playbook_ms, storm_ms, try_ms, waits_for
 from .checker import Violation
-from .policies import policies
+from .policies import CYCLE, RESTART, policies
 from .swarm import Swarm
 from .world import World
 
@@ -33,6 +35,12 @@ def test_the_bound_grows_with_each_limit_that_it_is_made_of():
     for patient in (replace(policy, stuck_ms=2 * policy.stuck_ms), replace(policy, order_ttl_ms=2 * policy.order_ttl_ms)):
         assert playbook_ms(patient, BOOK) > base
     assert liveness_ms(POLICIES, 60_000, 0) == liveness_ms(POLICIES, 0, 0) + 60_000
+
+
+def test_draining_and_witnesses_take_their_time():
+    assert try_ms(POLICIES[1], BOOK, replace(RESTART, drain=True)) >= try_ms(POLICIES[1], BOOK, RESTART) + DRAIN_MS_MAX
+    as_if_not = replace(CYCLE, action="restart_unit")
+    assert try_ms(POLICIES[1], BOOK, CYCLE) >= try_ms(POLICIES[1], BOOK, as_if_not) + WAIT_AFTER_START_MS + 2 * WAIT_MS
 
 
 def test_the_pauses_are_the_longest_that_a_few_tries_can_meet():

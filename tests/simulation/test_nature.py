@@ -6,18 +6,23 @@ from collections.abc import Callable
 
 import pytest
 
+from fleetmend_controller.core.effects import AskWitness
 from fleetmend_controller.core.events import (
     AlertSaid,
     Approve,
     DeciderStarted,
+    Drained,
     EvidenceConfirmed,
     HostConnected,
     HostSilent,
     Observed,
+    OrderEnded,
     OrderStarted,
     PermitUsed,
     PolicyLoaded,
+    WitnessSaid,
 )
+from fleetmend_controller.core.inquiry import Reach
 from fleetmend_controller.core.model import Order, Outcome, Status
 
 from .host import Record, Server
@@ -250,6 +255,29 @@ def a_host_that_is_off_heals_alone(world: World) -> None:
 def an_alert_fires_that_nobody_saw(world: World) -> None:
     now_ms = world.brain.now_ms()
     world.brain.take([AlertSaid(now_ms, "h-0", ALERT, UNIT, Status.CRIT, {}, "it is down", now_ms, now_ms, 0)])
+
+
+@impossible
+def a_witness_says_what_it_never_saw(world: World) -> None:
+    world.nature.witnessed(AskWitness("inc-1", "h-0", "h-1", "h-2", 1), Reach.REACHED)
+    world.brain.take([WitnessSaid(world.brain.now_ms(), "h-0", "inc-1", "h-1", 1, Reach.NOT_REACHED, "")])
+
+
+@impossible
+def a_witness_looks_and_is_off(world: World) -> None:
+    world.neighbours.die(world.servers["h-1"])
+    world.nature.witnessed(AskWitness("inc-1", "h-0", "h-1", "h-2", 1), Reach.NOT_REACHED)
+
+
+@impossible
+def the_controller_ends_what_it_never_began(world: World) -> None:
+    now_ms = world.brain.now_ms()
+    world.brain.take([OrderEnded(now_ms, "h-0", "ord-1-1", Outcome.DONE, "", "", "h-0-boot-1", 1, 1)])
+
+
+@impossible
+def a_hook_answers_that_nobody_called(world: World) -> None:
+    world.brain.take([Drained(world.brain.now_ms(), "h-0", "ord-1-1", True, "")])
 
 
 @impossible

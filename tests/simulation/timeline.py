@@ -9,13 +9,16 @@ from dataclasses import fields
 from fleetmend_controller.core.effects import (
     ActionEnded,
     ApprovalWanted,
+    AskWitness,
     Closed,
+    DrainHost,
     Effect,
     Escalated,
     PhaseChanged,
     Reason,
     SendOrder,
     Step,
+    UndrainHost,
     Verdict,
 )
 from fleetmend_controller.core.events import Event, EvidenceConfirmed
@@ -88,6 +91,12 @@ def _effects(effects: tuple[Effect, ...]) -> Iterator[str]:
                 params = " ".join(f"{name}={value}" for name, value in order.params)
                 until = f"{order.expires_clock_ms} of {order.boot}"
                 yield f"order {order.id} to {order.host}: {order.action} {params}, until {until}"
+            case AskWitness():
+                yield f"{effect.witness or 'the controller'} is asked about {effect.host}, round {effect.round}"
+            case DrainHost(order):
+                yield f"{order.host} is to be drained for {order.id}"
+            case UndrainHost(host):
+                yield f"{host} is to be given back"
             case PhaseChanged():
                 yield f"{effect.incident} {effect.subject.host}/{effect.subject.key} is {effect.after.value}"
             case Escalated():

@@ -29,8 +29,11 @@ class Trouble:
             (swarm.fault_every_ms, self.break_something),
             (swarm.partition_every_ms, self._partition),
             (swarm.agent_crash_every_ms, self._crash_agent),
-            (swarm.reboot_every_ms, self._reboot),
+            (swarm.reboot_every_ms, self.reboot),
             (swarm.disk_full_every_ms, self._fill_disk),
+            (swarm.death_every_ms, world.neighbours.die),
+            (swarm.agent_death_every_ms, world.neighbours.kill_agent),
+            (swarm.island_every_ms, world.neighbours.isolate),
         ):
             self._every(-(-mean_ms // swarm.hosts), self._somewhere, act)
         for mean_ms, happens in (
@@ -165,22 +168,25 @@ class Trouble:
     def _crash_agent(self, server: Server) -> None:
         if server.up and server.agent_up:
             self.world.say(f"{server.id} agent dies")
-            server.crash_agent(lambda: self._agent_back(server))
+            server.crash_agent(lambda: self.agent_back(server))
 
-    def _agent_back(self, server: Server) -> None:
-        if server.up:
+    def agent_back(self, server: Server) -> None:
+        """An agent starts again on a host that is on."""
+        if server.up and not server.agent_up:
             server.agent_up = True
             server.look_at_all()
             server.hands.ask_executor()
             server.hands.stir()
             self.world.link(server)
 
-    def _reboot(self, server: Server) -> None:
+    def reboot(self, server: Server) -> None:
+        """A host goes off and on again."""
         if server.up:
             self.world.say(f"{server.id} goes off")
-            server.power_off(lambda: self._booted(server))
+            server.power_off(lambda: self.booted(server))
 
-    def _booted(self, server: Server) -> None:
+    def booted(self, server: Server) -> None:
+        """A host that was off is on."""
         server.power_on()
         self.world.say(f"{server.id} is up again as {server.boot}")
         server.look_at_all()
@@ -190,6 +196,7 @@ class Trouble:
     def calm(self) -> None:
         """No partition lasts, and every disk has space again."""
         self.world.brain.free_disk()
+        self.world.neighbours.calm()
         for server in self.world.everyone:
             server.free_disk()
             if server.partitioned:

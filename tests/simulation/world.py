@@ -11,9 +11,11 @@ from .bound import liveness_ms, storm_ms
 from .brain import Brain
 from .checker import Checker
 from .clockwork import Clockwork
+from .desk import Desk
 from .gateway import SILENT_MS
 from .host import DISK, JOB, ODD, Part, Server, unit
 from .nature import Nature
+from .neighbours import Neighbours
 from .network import Network
 from .outside import Outside
 from .people import REPAIR_MS_MAX, People
@@ -50,6 +52,8 @@ class World:
         self.people = People(self)
         self.trouble = Trouble(self)
         self.outside = Outside(self)
+        self.neighbours = Neighbours(self)
+        self.desk = Desk(self)
         self.servers = {server.id: server for server in map(self.make_server, range(self.swarm.hosts))}
         self.everyone = list(self.servers.values())
         self.brain: Any = self.make_brain()
@@ -120,6 +124,7 @@ class World:
         self.people.calm()
         self._pass(liveness_ms(self.brain.policies, self.people.holds_ms, REPAIR_MS_MAX))
         self.checker.at_rest()
+        self.neighbours.wake_all()
         self.people.repair_all()
         self._pass(max(storm_ms(policy) for policy in self.brain.policies))
         self.checker.at_peace()
@@ -152,6 +157,7 @@ class World:
         if server.linked:
             server.linked = False
             server.heard_ms = self.time.now_ms
+            self.brain.gateway.ended[server.id] = self.neighbours.how_it_ended(server)
             self.time.after(SILENT_MS, self.brain.gateway.unheard, server)
 
     def attend(self, server: Server, first_ms: int = HEARTBEAT_MS) -> None:

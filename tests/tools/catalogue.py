@@ -94,6 +94,8 @@ def page(known: catalogue.Catalogue) -> str:
         text = f"{action.summary.rstrip('.')}. Cost: {action.cost}; proved by {proofs}; at most {action.timeout_s:g} s."
         if action.target:
             text += f" May run by a permit: it touches one `{action.target}`."
+        if action.here:
+            text += " Done by the controller, as a step of a playbook."
         lines += [f"### {action.name}", "", text, ""]
         lines += _table(("parameter", "kind", "default", "meaning"), [_param_row(param) for param in action.params])
     return "\n".join(lines).rstrip("\n") + "\n"
@@ -101,7 +103,11 @@ def page(known: catalogue.Catalogue) -> str:
 
 def _pace(check: catalogue.CheckSpec) -> str:
     if check.told_by:
-        return f"{check.told_by} tells the controller of it ([notify.md](notify.md)): no agent looks, and nobody configures it."
+        page = "hosts-lost.md" if check.name == catalogue.HOST_LOST else "notify.md"
+        teller = (
+            "The controller finds out" if check.name == catalogue.HOST_LOST else f"{check.told_by} tells the controller of it"
+        )
+        return f"{teller} ([{page}]({page})): no agent looks, and nobody configures it."
     seen = f"at once by the signal `{check.signal}`, and " if check.signal else ""
     return f"Looked at {seen}every {check.every_s:g} s unless told otherwise."
 

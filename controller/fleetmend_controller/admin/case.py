@@ -107,6 +107,9 @@ def _follow(case: Case, row: StoryRow) -> None:
     for reason in row.reasons:
         if reason["why"] not in _ASIDES and case.closed_ms is None:
             case.why = reason["why"]
+        if reason["why"] == "host_judged":
+            case.finding["verdict"] = str(reason["text"]).partition(": ")[0]
+            case.summary = f"{case.summary.partition(': ')[0]}: {reason['text']}"
         if reason["why"] in ("playbook_matched", "ordered", "alone_used"):
             case.playbook = reason.get("playbook", "") or case.playbook
     for effect in row.effects:

@@ -52,7 +52,17 @@ TITLES = {
 }
 
 _TOPICS = {
-    Topic.SEEN: ("fault_seen", "same_target", "storm", "common_cause", "many_hosts_lost"),
+    Topic.SEEN: (
+        "fault_seen",
+        "same_target",
+        "storm",
+        "common_cause",
+        "many_hosts_lost",
+        "witnesses_asked",
+        "witness_said",
+        "host_judged",
+        "host_reboots",
+    ),
     Topic.PLAYBOOKS: (
         "playbook_matched",
         "playbook_other_check",
@@ -63,7 +73,7 @@ _TOPICS = {
         "no_playbook",
         "operator_request",
     ),
-    Topic.ORDER: ("ordered", "alone_used"),
+    Topic.ORDER: ("ordered", "alone_used", "drained"),
     Topic.ANSWER: (
         "action_started",
         "action_done",
@@ -74,7 +84,7 @@ _TOPICS = {
         "fault_gone",
         "executor_unreachable",
     ),
-    Topic.PROOF: ("proof_first_ok", "proof_timeout", "proof_broken"),
+    Topic.PROOF: ("host_rebooted", "proof_first_ok", "proof_timeout", "proof_broken"),
     Topic.END: (
         "healed",
         "healed_alone",
@@ -86,6 +96,9 @@ _TOPICS = {
         "host_removed",
         "steps_exhausted",
         "host_lost",
+        "drain_failed",
+        "undrain_failed",
+        "undrained",
         "storm_over",
         "trust_demoted",
         "trust_restored",

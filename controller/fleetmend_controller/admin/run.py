@@ -108,8 +108,12 @@ def may_approve_alone(who: Caller) -> bool:
 
 def read_request(desk: Desk, message: pb.RunActionRequest) -> Request:
     """Check everything that can be known before anything is asked for."""
-    if message.action not in desk.catalogue.actions:
-        known = ", ".join(sorted(desk.catalogue.actions)) or "none"
+    on_hosts = {name for name, spec in desk.catalogue.actions.items() if not spec.here}
+    if message.action in desk.catalogue.actions and message.action not in on_hosts:
+        text = f"cannot run {message.action} by hand: the controller does it as a step of a playbook, when its witnesses agree"
+        raise invalid(text)
+    if message.action not in on_hosts:
+        known = ", ".join(sorted(on_hosts)) or "none"
         raise invalid(f"cannot run {message.action!r}: there is no such action; there are {known}")
     spec = desk.catalogue.actions[message.action]
     values, errors = desk.catalogue.validate_params("action", message.action, message.params)

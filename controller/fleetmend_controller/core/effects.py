@@ -80,6 +80,16 @@ class Why(Enum):
     ACKNOWLEDGED = "acknowledged"
     ALONE_USED = "alone_used"
     HEALED_ALONE = "healed_alone"
+    WITNESSES_ASKED = "witnesses_asked"
+    WITNESS_SAID = "witness_said"
+    HOST_JUDGED = "host_judged"
+    HOST_NOT_DEAD = "host_not_dead"
+    HOST_REBOOTS = "host_reboots"
+    HOST_REBOOTED = "host_rebooted"
+    DRAINED = "drained"
+    DRAIN_FAILED = "drain_failed"
+    UNDRAINED = "undrained"
+    UNDRAIN_FAILED = "undrain_failed"
 
 
 # How an incident ends that an action of ours healed, proved by its check.
@@ -118,10 +128,35 @@ class SendOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class DrainHost:
+    """Take the order's host out of service; the order waits for it."""
+
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class UndrainHost:
+    """Give a host back to service: nothing of it is being repaired any more."""
+
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
 class RequestCheck:
     """Ask the agent for a fresh result of one subject."""
 
     subject: Subject
+
+
+@dataclass(frozen=True, slots=True)
+class AskWitness:
+    """Ask one host whether it reaches the lost `host`, and `control`, which lives; without a name, the controller itself."""
+
+    incident: str
+    host: str
+    witness: str
+    control: str
+    round: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +311,10 @@ Effect = (
     | SendOrder
     | SendPermits
     | PermitSpent
+    | DrainHost
+    | UndrainHost
     | RequestCheck
+    | AskWitness
     | WakeAt
     | WakeHostAt
     | PhaseChanged

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .inquiry import Reach, Stream
 from .model import Outcome, Params, Scalar, Status, Window
 
 
@@ -43,6 +44,41 @@ class HostSilent:
     at_ms: int
     host: str
     silent_ms: int
+    stream: Stream = Stream.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessSaid:
+    """A host that was asked says whether it reaches the lost `host`; without a name, the controller itself does."""
+
+    at_ms: int
+    host: str
+    incident: str
+    witness: str
+    round: int
+    reach: Reach
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """The hook that takes a host out of service answered, before `order` goes to it."""
+
+    at_ms: int
+    host: str
+    order: str
+    ok: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Undrained:
+    """The hook that gives a host back answered; not ok: it was tried several times, and will be again."""
+
+    at_ms: int
+    host: str
+    ok: bool
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +370,9 @@ Event = (
     | HostRemoved
     | HostConnected
     | HostSilent
+    | WitnessSaid
+    | Drained
+    | Undrained
     | Observed
     | AlertSaid
     | EvidenceConfirmed

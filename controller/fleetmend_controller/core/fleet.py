@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from .alerts import forget_host
-from .effects import Escalated, Why
-from .events import HostEnrolled, HostRemoved, HostSilent, PersonSeen
+from .effects import Why
+from .events import HostEnrolled, HostRemoved, PersonSeen
 from .gates.observer import many_lost
-from .incidents import close, count_sick, escalate, open_host_lost
+from .incidents import close, count_sick
+from .lost import MANY_LOST_CHECK
 from .model import Fleet, Host, Presence, Subject
-from .storms import FLEET, fleet_incident
+from .storms import FLEET
 from .transitions import Trigger
 from .turn import Turn
-
-MANY_LOST_CHECK = "many_hosts_lost"
 
 
 def is_new(host: Host, outbox: str, seq: int) -> bool:
@@ -61,28 +60,6 @@ def remove(turn: Turn, event: HostRemoved) -> None:
         del turn.fleet.attempts_at[key]
 
 
-def silent(turn: Turn, event: HostSilent) -> None:
-    """Heartbeats stopped. That is an incident of its own and never a reason to restart anything: a person is told."""
-    host = turn.fleet.hosts.get(event.host)
-    if host is None or host.lost_since_ms is not None:
-        return
-    host.lost_since_ms = turn.now_ms - event.silent_ms
-    turn.fleet.lost[host.id] = None
-    incident = open_host_lost(turn, host, event.silent_ms)
-    many = many_lost(turn.fleet, turn.policy)
-    if many and Subject(FLEET, MANY_LOST_CHECK, "") not in turn.fleet.by_subject:
-        share = f"{len(turn.fleet.lost)} of {len(turn.fleet.hosts)} hosts seem lost"
-        text = f"{share}: the controller may be the one cut off. Nothing is done anywhere until they are heard"
-        all_lost = fleet_incident(turn, MANY_LOST_CHECK, "", text, Why.MANY_HOSTS_LOST)
-        to = turn.policy.default_escalate_to
-        turn.do(Escalated(all_lost.id, all_lost.subject, to, "page", Why.MANY_HOSTS_LOST, text, MANY_LOST_CHECK))
-    # Where most seem lost one page is enough; each host still has its incident.
-    severity = "ticket" if many else "page"
-    text = f"{incident.summary}; nothing is done there until it is back"
-    part_of = turn.fleet.by_subject.get(Subject(FLEET, MANY_LOST_CHECK, ""), "")
-    escalate(turn, incident, Trigger.REFUSE, Why.HOST_LOST, text, severity, part_of)
-
-
 def heard(turn: Turn, host: Host) -> None:
     """A lost host is back; when few enough are lost, the controller trusts its eyes again, on fresh evidence only."""
     host.lost_since_ms = None
@@ -119,6 +96,7 @@ def person_seen(turn: Turn, event: PersonSeen) -> None:
 def _forget(fleet: Fleet, host: str) -> None:
     fleet.lost.pop(host, None)
     fleet.presence.pop(host, None)
+    fleet.drained.pop(host, None)
     forget_host(fleet, host)
     for hosts in fleet.fresh_bad.values():
         hosts.pop(host, None)

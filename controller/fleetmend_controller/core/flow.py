@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import alerts, alone, ending, flaps, permission, permits, repair, runs, standing, storms
+from . import alerts, alone, draining, ending, flaps, lost, permission, permits, repair, runs, standing, storms
 from . import fleet as members
 from .effects import Acknowledged, Step, Why
 from .events import (
@@ -19,6 +19,7 @@ from .events import (
     CommonCause,
     DeciderStarted,
     Deny,
+    Drained,
     Event,
     EvidenceConfirmed,
     HostConnected,
@@ -37,14 +38,16 @@ from .events import (
     Resumed,
     RunRequested,
     TrustRestored,
+    Undrained,
     WindowAdded,
     WindowRemoved,
+    WitnessSaid,
     Woken,
 )
 from .gates.paused import scopes
-from .incidents import HOST_LOST_CHECK, WAITING, add_symptom, drop_symptom, open_incident, sample_time_ms
+from .incidents import ACTIVE, HOST_LOST_CHECK, WAITING, add_symptom, drop_symptom, open_incident, sample_time_ms
 from .model import Fleet, Host, Incident, Pause, Phase, Status, Subject, Window
-from .orders import ask_check, overdue_ms, resend
+from .orders import ask_check, resend, wake_when_overdue
 from .policy import Policy
 from .transitions import Trigger
 from .turn import Turn
@@ -144,6 +147,9 @@ def _evidence_confirmed(turn: Turn, event: EvidenceConfirmed) -> None:
         return
     host.clock_offset_ms = event.clock_ms - event.at_ms
     incident = turn.fleet.incidents[incident_id]
+    if incident.inquiry is not None:
+        # What witnesses say of a lost host grows fresh by their words alone.
+        return
     incident.evidence_ms = max(incident.evidence_ms, event.at_ms - max(0, event.clock_ms - event.sampled_clock_ms))
     if incident.phase in WAITING:
         repair.consider(turn, incident)
@@ -210,18 +216,18 @@ def _host_connected(turn: Turn, event: HostConnected) -> None:
     host.connected_ms = turn.now_ms
     host.clock_offset_ms = event.clock_ms - event.at_ms
     members.heard(turn, host)
-    lost = turn.fleet.by_subject.get(Subject(host.id, HOST_LOST_CHECK, ""))
-    if lost is not None:
-        ending.end(turn, turn.fleet.incidents[lost], Trigger.RECOVERED, Why.HOST_BACK, f"{host.name} is back")
+    was_lost = turn.fleet.by_subject.get(Subject(host.id, HOST_LOST_CHECK, ""))
+    if was_lost is not None:
+        repair.host_back(turn, turn.fleet.incidents[was_lost], host, rebooted)
+    lost.connected(turn, host)
     for incident_id in list(turn.fleet.by_host.get(host.id, {})):
         incident = turn.fleet.incidents.get(incident_id)
         if incident is None:
             continue
-        if incident.phase in (Phase.ORDERED, Phase.RUNNING):
-            if rebooted:
-                repair.order_lost(turn, incident, f"{host.name} rebooted while {incident.attempts[-1].order} was out")
-            else:
-                resend(turn, incident)
+        if rebooted and incident.phase in ACTIVE:
+            repair.host_rebooted(turn, incident, host)
+        elif incident.phase in (Phase.ORDERED, Phase.RUNNING):
+            resend(turn, incident)
         elif incident.phase in WAITING:
             repair.consider(turn, incident)
         elif incident.subject.check != HOST_LOST_CHECK:
@@ -247,9 +253,10 @@ def _started(turn: Turn, event: DeciderStarted) -> None:
     """
     turn.fleet.epoch = event.epoch
     members.doubt(turn, "the controller has just started")
+    lost.restarted(turn)
     for incident in turn.fleet.incidents.values():
         if incident.phase in (Phase.ORDERED, Phase.RUNNING) and incident.order is not None:
-            turn.wake(incident, overdue_ms(turn.now_ms, turn.policy.order_ttl_ms, incident.order.timeout_ms))
+            wake_when_overdue(turn, incident, incident.order)
 
 
 def _paused(turn: Turn, event: Paused) -> None:
@@ -295,7 +302,10 @@ _HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
     HostWoken: permits.woken,
     Woken: _woken,
     HostConnected: _host_connected,
-    HostSilent: members.silent,
+    HostSilent: lost.silent,
+    WitnessSaid: lost.said,
+    Drained: lambda turn, event: draining.drained(turn, event, repair.incident_of_order(turn, event.host, event.order)),
+    Undrained: draining.undrained,
     HostEnrolled: members.enrol,
     HostRemoved: members.remove,
     RunRequested: runs.requested,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import storms
-from .effects import PROVED, Closed, Escalated, PhaseChanged, Why
+from .effects import PROVED, Closed, Escalated, PhaseChanged, UndrainHost, Why
 from .events import Observed
 from .model import EVERYBODY, Fleet, Host, Incident, Phase, Playbook, Status, Subject, Symptom
 from .transitions import Trigger
@@ -49,7 +49,7 @@ def open_incident(turn: Turn, event: Observed) -> Incident:
 
 
 def open_host_lost(turn: Turn, host: Host, silent_ms: int) -> Incident:
-    """The incident of a host whose heartbeat stopped. No playbook ever answers it."""
+    """The incident of a host whose heartbeat stopped (see lost.py)."""
     text = f"no heartbeat from {host.name} for {silent_ms // 1000} s"
     incident = Incident(
         id=_next_id(turn),
@@ -67,6 +67,28 @@ def open_host_lost(turn: Turn, host: Host, silent_ms: int) -> Incident:
     )
     register(turn, incident)
     turn.say(incident, Why.FAULT_SEEN, text)
+    return incident
+
+
+def open_undrain(turn: Turn, host: Host, check: str, text: str) -> Incident:
+    """The incident of a host that a hook does not take back; in the hands of people from the start."""
+    incident = Incident(
+        id=_next_id(turn),
+        subject=Subject(host.id, check, ""),
+        check_type=check,
+        finding={},
+        summary=text,
+        status=Status.CRIT,
+        phase=Phase.OPEN,
+        opened_ms=turn.now_ms,
+        fault_since_ms=turn.now_ms,
+        evidence_ms=turn.now_ms,
+        policy=turn.policy.digest,
+        phase_since_ms=turn.now_ms,
+    )
+    register(turn, incident)
+    turn.say(incident, Why.UNDRAIN_FAILED, text)
+    turn.move(incident, Trigger.REFUSE)
     return incident
 
 
@@ -182,6 +204,7 @@ def close(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str)
     turn.do(_closed(turn, incident, why))
     count_sick(fleet, incident, -1)
     storms.recovered(fleet, incident)
+    fleet.inquiries.pop(incident.id, None)
     del fleet.incidents[incident.id]
     del fleet.by_subject[incident.subject]
     of_host = fleet.by_host[incident.subject.host]
@@ -192,6 +215,9 @@ def close(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str)
         del fleet.by_target[incident.target]
     for subject in incident.symptoms:
         del fleet.symptom_of[subject]
+    others = (fleet.incidents[i] for i in fleet.by_host.get(incident.subject.host, {}))
+    if incident.drained and not any(other.drained for other in others):
+        turn.do(UndrainHost(incident.subject.host))
     return list(incident.symptoms.values())
 
 

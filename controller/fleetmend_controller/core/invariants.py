@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .gates.fleet_budget import allowance, fleet_allowance
+from .inquiry import INDEPENDENT_MIN, Reach, independent
+from .lost import several_racks
 from .model import EVERYBODY, Cost, Fleet, Phase
+from .orders import POWER_CYCLE
 from .policy import Policy
 
 Invariant = Callable[[Fleet, Policy], list[str]]
@@ -96,6 +99,35 @@ def the_lost_are_known(fleet: Fleet, _policy: Policy) -> list[str]:
     return [] if lost == fleet.lost.keys() else [f"lost are {sorted(fleet.lost)}, should be {sorted(lost)}"]
 
 
+def witnesses_are_asked_about_what_is_open(fleet: Fleet, _policy: Policy) -> list[str]:
+    """Who is asked about is an open incident of a lost host without a verdict, and all such incidents are known."""
+    asked = {i.id for i in fleet.incidents.values() if i.inquiry is not None and i.inquiry.round and i.inquiry.verdict is None}
+    return [] if asked == fleet.inquiries.keys() else [f"asked about {sorted(fleet.inquiries)}, should be {sorted(asked)}"]
+
+
+def only_the_dead_are_power_cycled(fleet: Fleet, policy: Policy) -> list[str]:
+    """A power cycle that was just ordered stands on the fresh words of two independent witnesses."""
+    wrong = []
+    for i in fleet.incidents.values():
+        if i.order is None or i.order.action != POWER_CYCLE or i.order.issued_ms != fleet.now_ms:
+            continue
+        missed = [w for w in i.inquiry.words if w.reach is Reach.NOT_REACHED and w.host] if i.inquiry is not None else []
+        fresh = [w for w in missed if fleet.now_ms - w.said_ms <= policy.evidence_max_age_ms]
+        seen = i.inquiry is not None and any(w.reach is Reach.REACHED for w in i.inquiry.words)
+        if seen or independent(fresh, several_racks(fleet)) < INDEPENDENT_MIN:
+            wrong.append(f"{i.order.id} on {i.subject.host} without two independent witnesses: {missed}")
+    return wrong
+
+
+def the_drained_are_known(fleet: Fleet, _policy: Policy) -> list[str]:
+    """A host that an open incident drained is known to be drained."""
+    return [
+        f"{i.id} drained {i.subject.host}, which nobody knows"
+        for i in fleet.incidents.values()
+        if i.drained and i.subject.host not in fleet.drained
+    ]
+
+
 def storms_have_their_incident(fleet: Fleet, _policy: Policy) -> list[str]:
     """A storm is an open incident that people were told of."""
     return [f"storm of {kind} without its incident" for kind, o in fleet.outbreaks.items() if o.incident not in fleet.incidents]
@@ -151,6 +183,9 @@ ALWAYS: tuple[Invariant, ...] = (
     groups_are_counted,
     the_sick_are_counted,
     the_lost_are_known,
+    witnesses_are_asked_about_what_is_open,
+    only_the_dead_are_power_cycled,
+    the_drained_are_known,
     storms_have_their_incident,
     who_counts_for_a_storm_is_sick,
     waiting_incidents_will_be_woken,

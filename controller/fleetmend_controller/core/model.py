@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum, unique
 
 from .allowance import Permits
+from .inquiry import Inquiry
 from .limits import Attempts, Ceiling, Flapping, FleetBudget, Floor, Limits, Rate, Storm
 from .plan import (
     ActionStep,
@@ -141,6 +142,8 @@ class Order:
     requested_by: str
     started_ms: int | None = None
     permit: bool = False
+    here: bool = False
+    drain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +198,8 @@ class Incident:
     check last said OK, None while it says so. `ended_clock_ms` and `ended_boot` say after which sample on the host a result
     can be proof; `ok_clock_ms` is the first such OK sample. `groups` are those whose budget it holds. `run` is the one-step
     playbook of an operator's request. `taken_by` is the person who acknowledged it; no decision looks at it. `asked_what` is
-    the digest of what people were asked for at `asked_ms`, `changes` how often that changed before they answered.
+    the digest of what people were asked for at `asked_ms`, `changes` how often that changed before they answered. `inquiry` is
+    what witnesses said about a lost host.
     """
 
     id: str
@@ -238,6 +242,8 @@ class Incident:
     taken_by: str = ""
     taken_ms: int | None = None
     alone: AloneUse | None = None
+    inquiry: Inquiry | None = None
+    drained: bool = False
 
     @property
     def fault(self) -> str:
@@ -377,6 +383,7 @@ class Fleet:
     `alerts`: what Alertmanager said last about each alert that fires, or fired a short while ago.
     `flapping`: repair targets that flap; `flaps_look_ms` is when the first of them may have been quiet for long enough.
     `compared_ms`: fault to when its failing hosts were last compared with the healthy ones.
+    `inquiries`: incidents of lost hosts about which witnesses are being asked.
     `heals`: repair target to what we healed there. `doubt_ms`: evidence from before it is not believed, because of `doubt`.
     Dicts with None stand for ordered sets: iteration order must not depend on string hashing.
     """
@@ -408,6 +415,8 @@ class Fleet:
     doubt: str = ""
     pauses: dict[str, Pause] = field(default_factory=dict)
     alerts: dict[Subject, Alert] = field(default_factory=dict)
+    inquiries: dict[str, None] = field(default_factory=dict)
+    drained: dict[str, None] = field(default_factory=dict)
     next_incident: int = 1
     epoch: int = 0
     now_ms: int = 0

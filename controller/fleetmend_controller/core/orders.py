@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from .effects import ActionEnded, RequestCheck, SendOrder, Why
+from .effects import ActionEnded, DrainHost, RequestCheck, SendOrder, Why
 from .events import OrderEnded
 from .incidents import hold_budget
 from .model import ActionStep, Attempt, Cost, Host, Incident, Order, Outcome, Params, Playbook
 from .transitions import Trigger
 from .turn import Turn
 
+# Actions after which the host has another boot: it comes by the order, it does not spoil it.
+REBOOT, POWER_CYCLE = "reboot_host", "power_cycle"
+# Steps of their own, by the hook.
+DRAIN, UNDRAIN = "drain", "undrain"
+
 # After an order's last possible end its outcome may still be on the way.
 OUTCOME_GRACE_MS = 15_000
+# So long a hook may take to drain a host.
+DRAIN_MS_MAX = 300_000
 
 
 def issue(turn: Turn, host: Host, incident: Incident, playbook: Playbook, step: ActionStep, params: Params) -> None:
@@ -32,6 +39,8 @@ def issue(turn: Turn, host: Host, incident: Incident, playbook: Playbook, step: 
         expires_ms=expires_ms,
         expires_clock_ms=expires_ms + host.clock_offset_ms,
         requested_by=playbook.owner if incident.run else f"playbook {playbook.name}",
+        here=step.here,
+        drain=step.drain,
     )
     incident.order = order
     incident.attempts.append(Attempt(order.id, order.action, turn.now_ms, None, ""))
@@ -42,14 +51,36 @@ def issue(turn: Turn, host: Host, incident: Incident, playbook: Playbook, step: 
         turn.fleet.acting.setdefault(host.id, {})[incident.id] = None
         hold_budget(turn, incident, host, playbook)
         count_order(turn, host, incident, playbook)
+    if step.drain or step.action == DRAIN:
+        # Whatever the hook answers, and whether that is heard: from now on it may hold the host.
+        incident.drained = True
+        turn.fleet.drained[host.id] = None
     turn.move(incident, Trigger.ALLOW)
-    turn.wake(incident, overdue_ms(turn.now_ms, turn.policy.order_ttl_ms, step.timeout_ms))
+    wake_when_overdue(turn, incident, order)
     turn.say(
         incident,
         Why.ORDERED,
         f"{order.action} {_show(params)} ordered as {order.id}, to start within {turn.policy.order_ttl_ms // 1000} s",
     )
-    turn.do(SendOrder(order))
+    send(turn, order)
+
+
+def send(turn: Turn, order: Order) -> None:
+    """To the host; what it is drained for waits for that."""
+    turn.do(DrainHost(order) if order.drain else SendOrder(order))
+
+
+def ask_fresh_time(turn: Turn, host: Host, incident: Incident, order: Order) -> None:
+    """An order that waited before it was sent gets its whole time."""
+    order.expires_ms = turn.now_ms + turn.policy.order_ttl_ms
+    order.expires_clock_ms = order.expires_ms + host.clock_offset_ms
+    wake_when_overdue(turn, incident, order)
+
+
+def wake_when_overdue(turn: Turn, incident: Incident, order: Order) -> None:
+    """Whoever still has to drain its host has time for that before."""
+    drain_ms = DRAIN_MS_MAX if order.drain else 0
+    turn.wake(incident, overdue_ms(turn.now_ms, turn.policy.order_ttl_ms, order.timeout_ms) + drain_ms)
 
 
 def overdue_ms(now_ms: int, ttl_ms: int, timeout_ms: int) -> int:
@@ -92,7 +123,7 @@ def record_late_end(turn: Turn, incident: Incident, event: OrderEnded) -> None:
 def resend(turn: Turn, incident: Incident) -> None:
     """Send an order again; the executor's ledger makes that harmless."""
     if incident.order is not None and not incident.order.permit:
-        turn.do(SendOrder(incident.order))
+        send(turn, incident.order)
 
 
 def ask_check(turn: Turn, incident: Incident) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import flaps, standing
+from . import flaps, lost, standing
 from .effects import ApprovalWanted, Verdict, Why
 from .ending import give_up, reconsider
 from .events import Approve, Deny
@@ -26,6 +26,8 @@ CHANGES_MAX = 5
 # Many faults are one problem then, which people have already.
 _ONE_CAUSE = {Why.STORM, Why.STORM_BREWING, Why.MANY_HOSTS_LOST, Why.OBSERVER_DOUBTED}
 _BLIND = {Why.EVIDENCE_STALE, Why.EVIDENCE_UNKNOWN, Why.FAULT_EASED, Why.OBSERVER_DOUBTED}
+# A fresh word of witnesses is what a lost host then needs.
+_OLD_WORDS = {Why.EVIDENCE_STALE, Why.OBSERVER_DOUBTED}
 # What should pass by itself soon; if it does not, a person must know.
 _STUCK = _BLIND | {Why.FLEET_BUDGET, Why.MINIMUM_HEALTHY, Why.HOST_BUSY, Why.GROUP_UNKNOWN}
 
@@ -94,6 +96,8 @@ def hold_for_storm(turn: Turn, incident: Incident, answer: Answer) -> None:
 def _hold(turn: Turn, c: Candidate, answers: list[Answer]) -> None:
     incident = c.incident
     whys = {answer.why for answer in answers}
+    if _wants_witnesses(incident, whys) and lost.ask_again(turn, incident):
+        return
     # People have a time of their own to answer, see the approval gate; what else holds must pass before they are asked.
     whys_apart = whys - {Why.APPROVAL_NEEDED}
     since_ms = incident.phase_since_ms
@@ -102,6 +106,9 @@ def _hold(turn: Turn, c: Candidate, answers: list[Answer]) -> None:
     elif whys_apart <= _BLIND:
         since_ms = incident.evidence_ms
     may_be_stuck = bool(whys_apart) and (incident.run is not None or whys_apart <= _STUCK)
+    if incident.inquiry is not None and Why.APPROVAL_NEEDED in whys and whys_apart <= _OLD_WORDS:
+        # What witnesses said grows old while people think; they are asked afresh once people have answered.
+        may_be_stuck = False
     if may_be_stuck and turn.now_ms - since_ms >= turn.policy.stuck_ms:
         give_up(turn, incident, Trigger.REFUSE, answers[0].why, f"held for too long: {answers[0].text}")
         return
@@ -116,6 +123,13 @@ def _hold(turn: Turn, c: Candidate, answers: list[Answer]) -> None:
         _ask_people(turn, c, answers[0].text)
     rechecks = [answer.recheck_ms for answer in answers if answer.recheck_ms is not None]
     turn.wake(incident, min([*rechecks, turn.now_ms + RECHECK_MS]))
+
+
+def _wants_witnesses(incident: Incident, whys: set[Why]) -> bool:
+    """Whether a fresh word about a lost host is all that is missing; while people think about it, nobody is asked."""
+    old = whys & _OLD_WORDS
+    asked = {Why.APPROVAL_NEEDED} if incident.asked_ms is None else set()
+    return incident.inquiry is not None and bool(old) and whys <= old | asked
 
 
 def _ask_people(turn: Turn, c: Candidate, text: str) -> None:

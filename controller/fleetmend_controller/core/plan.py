@@ -39,13 +39,15 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class ActionStep:
-    """One action of a playbook. A parameter value of the form `{finding.x}` is replaced by that typed value."""
+    """One action of a playbook; `{finding.x}` is a value of the finding. `here`: the controller acts; `drain`: around it."""
 
     action: str
     params: Params
     cost: Cost
     prove: Proof | None
     timeout_ms: int
+    here: bool = False
+    drain: bool = False
 
 
 @dataclass(frozen=True, slots=True)

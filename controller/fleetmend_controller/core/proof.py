@@ -14,7 +14,7 @@ from enum import Enum, unique
 from .effects import RequestCheck, Why
 from .events import EvidenceConfirmed, Observed
 from .model import ALERT_TYPE, ActionStep, Incident, Proof, Status, Symptom
-from .orders import ask_check
+from .orders import POWER_CYCLE, REBOOT, ask_check
 from .turn import Turn
 
 # A fresh result that was asked for and did not come is asked for again.
@@ -90,6 +90,8 @@ def tick(turn: Turn, incident: Incident, step: ActionStep) -> ProofAnswer:
         return ProofAnswer.OPEN
     if turn.now_ms >= incident.prove_by_ms + step.prove.stay_ok_ms + turn.policy.stuck_ms:
         return ProofAnswer.BLIND
+    if turn.now_ms >= incident.prove_by_ms and _is_missing(turn, incident):
+        return ProofAnswer.TIMEOUT
     due_ms = turn.now_ms if incident.ok_ms is None else incident.ok_ms + step.prove.stay_ok_ms
     if turn.now_ms >= due_ms:
         ask_check(turn, incident)
@@ -99,6 +101,14 @@ def tick(turn: Turn, incident: Incident, step: ActionStep) -> ProofAnswer:
     again_ms = ASK_AGAIN_MS if since_ms < 60_000 else min(ASK_AGAIN_MS_MAX, since_ms // 10)
     turn.wake(incident, max(due_ms, turn.now_ms + again_ms))
     return ProofAnswer.OPEN
+
+
+def _is_missing(turn: Turn, incident: Incident) -> bool:
+    """Whether a host that was to come back with another boot did not: here silence is the answer."""
+    order = incident.order
+    if order is None or order.action not in (REBOOT, POWER_CYCLE):
+        return False
+    return turn.fleet.hosts[incident.subject.host].boot == order.boot
 
 
 def _is_late(incident: Incident, proof: Proof, sampled_clock_ms: int) -> bool:

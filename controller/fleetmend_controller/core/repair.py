@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from . import alone, permits, proof, standing, storms
+from . import alone, draining, lost, permits, proof, standing, storms
 from .effects import Verdict, Why
 from .ending import end, freed, give_up, reconsider
 from .events import EvidenceConfirmed, Observed, OrderEnded
 from .gates import storm as storm_gate
+from .gates.observer import many_lost
 from .incidents import WAITING, playbook_of, release, release_host, sample_time_ms
 from .matching import match
 from .model import (
@@ -21,7 +22,7 @@ from .model import (
     Status,
     WaitStep,
 )
-from .orders import ask_check, record_end, record_late_end
+from .orders import DRAIN, POWER_CYCLE, REBOOT, UNDRAIN, ask_check, record_end, record_late_end, resend
 from .permission import RECHECK_MS, ask_anew, hold_for_storm, try_step
 from .transitions import Trigger
 from .turn import Turn
@@ -30,6 +31,8 @@ from .turn import Turn
 LOOKS_MAX = 3
 # A fault that the agent calls gone is looked at again after this time at the latest.
 GONE_RECHECK_MS = 5_000
+# Later than any boot lasts.
+NOT_IN_THIS_BOOT_MS = 2**53
 
 _OUTCOME_WHY = {
     Outcome.DONE: Why.ACTION_DONE,
@@ -44,25 +47,33 @@ _REFUSAL_WHY = {"fault_gone": Why.FAULT_GONE, "executor_unreachable": Why.EXECUT
 def consider(turn: Turn, incident: Incident) -> None:
     """Decide what to do about a waiting incident now."""
     host = turn.fleet.hosts[incident.subject.host]
+    if not lost.is_judged(turn, incident):
+        return
     if incident.run is None and incident.status is Status.OK:
         end(turn, incident, Trigger.RECOVERED, Why.WENT_AWAY, f"{incident.subject.check} says ok again")
         return
     playbook = _playbook(turn, incident, host)
-    if incident.phase is Phase.OPEN and incident.run is None:
+    many = incident.inquiry is not None and many_lost(turn.fleet, turn.policy)
+    fresh = incident.phase is Phase.OPEN or (incident.inquiry is not None and not incident.noted)
+    # Where most seem lost people have one page for that, whatever witnesses say of each.
+    if incident.run is None and fresh and not many:
         limit = playbook.limits.storm if playbook is not None else None
         storms.note(turn, incident, limit or turn.policy.storm)
     if playbook is None:
-        _unanswered(turn, incident)
+        _unanswered(turn, incident, many)
         return
     step = _due_step(turn, incident, playbook)
     if step is not None:
         try_step(turn, host, incident, playbook, step)
 
 
-def _unanswered(turn: Turn, incident: Incident) -> None:
+def _unanswered(turn: Turn, incident: Incident, many_are_lost: bool) -> None:
     storm = storm_gate.judge(turn.fleet, incident, turn.policy.storm, turn.now_ms)
-    if storm.verdict is Verdict.HOLD:
+    if storm.why is Why.STORM or (storm.verdict is Verdict.HOLD and not many_are_lost):
         hold_for_storm(turn, incident, storm)
+        return
+    if incident.inquiry is not None:
+        lost.tell(turn, incident)
         return
     give_up(turn, incident, Trigger.REFUSE, Why.NO_PLAYBOOK, f"no playbook answers {incident.subject.check} here")
 
@@ -104,6 +115,8 @@ def order_ended(turn: Turn, incident: Incident, event: OrderEnded) -> None:
     if incident.run is not None:
         ran = Why.RAN if event.outcome is Outcome.DONE else why
         end(turn, incident, Trigger.RECOVERED, ran, f"{incident.summary}: {event.outcome.value}")
+    elif incident.order.action in (DRAIN, UNDRAIN):
+        _drain_step(turn, incident, incident.order.action, event)
     elif event.outcome in (Outcome.DONE, Outcome.UNKNOWN):
         _acted(turn, incident, event.boot, event.ended_clock_ms)
     elif incident.order.cost is Cost.HARMLESS or event.outcome is Outcome.FAILED:
@@ -118,6 +131,19 @@ def order_ended(turn: Turn, incident: Incident, event: OrderEnded) -> None:
         _back_to_gates(turn, incident, Trigger.RETRY)
     else:
         give_up(turn, incident, Trigger.GIVEN_UP, why, f"the host refused {event.order}: {event.detail}")
+
+
+def _drain_step(turn: Turn, incident: Incident, action: str, event: OrderEnded) -> None:
+    if event.outcome is Outcome.DONE:
+        draining.done_by_step(turn, incident, action)
+        _next_step(turn, incident, Trigger.NEXT, Why.STEPS_EXHAUSTED, f"the last step, {action}, is done and proves nothing")
+        return
+    if action == DRAIN:
+        # It may be drained all the same; it is given back when the incident ends.
+        draining.done_by_step(turn, incident, action)
+    text = f"cannot {action} the host: {event.detail}; the repair stops here"
+    give_up(turn, incident, Trigger.GIVEN_UP, Why.DRAIN_FAILED, text)
+    ask_check(turn, incident)
 
 
 def storm_tick(turn: Turn, incident: Incident) -> None:
@@ -138,8 +164,14 @@ def storm_tick(turn: Turn, incident: Incident) -> None:
 
 def order_overdue(turn: Turn, incident: Incident) -> None:
     """No word although the order must have ended: whether it had an effect is unknown."""
-    if incident.order is not None:
-        order_lost(turn, incident, f"no word about {incident.order.id} although it must have ended")
+    order = incident.order
+    if order is None:
+        return
+    if order.drain:
+        # It was never sent.
+        draining.failed(turn, turn.fleet.hosts[order.host], incident, order, "its drain hook has not answered")
+        return
+    order_lost(turn, incident, f"no word about {order.id} although it must have ended")
 
 
 def order_lost(turn: Turn, incident: Incident, text: str) -> None:
@@ -150,8 +182,54 @@ def order_lost(turn: Turn, incident: Incident, text: str) -> None:
         return
     rebooted = host.boot != order.boot
     clock_ms = 0 if rebooted else turn.now_ms + host.clock_offset_ms
-    event = OrderEnded(turn.now_ms, host.id, order.id, Outcome.UNKNOWN, "", text, host.boot, clock_ms, clock_ms)
+    # Another boot is what these actions are for: it tells their end better than any word that was lost on the way.
+    outcome = Outcome.DONE if rebooted and order.action in (REBOOT, POWER_CYCLE) else Outcome.UNKNOWN
+    if order.drain:
+        # It waits for its host to be drained, and was never sent.
+        outcome = Outcome.EXPIRED
+    event = OrderEnded(turn.now_ms, host.id, order.id, outcome, "", text, host.boot, clock_ms, clock_ms)
     order_ended(turn, incident, event)
+
+
+def host_back(turn: Turn, incident: Incident, host: Host, rebooted: bool) -> None:
+    """A lost host is heard again. With another boot after a power cycle, that is the proof."""
+    cycled = incident.order is not None and incident.order.action == POWER_CYCLE and rebooted
+    if cycled and incident.phase in (Phase.ORDERED, Phase.RUNNING):
+        order_lost(turn, incident, f"{host.name} is up with another boot")
+    if not cycled or incident.phase is not Phase.PROVING:
+        _end_of_what_is_out(turn, incident, host)
+        end(turn, incident, Trigger.RECOVERED, Why.HOST_BACK, f"{host.name} is back")
+        return
+    if incident.book is not None:
+        standing.proved(turn, incident, incident.book)
+    end(turn, incident, Trigger.PROVED, Why.HEALED, f"{POWER_CYCLE} healed it: {host.name} is back with another boot")
+
+
+def _end_of_what_is_out(turn: Turn, incident: Incident, host: Host) -> None:
+    """It is not waited for: what has not begun will not, and a board that was asked already cannot be called back."""
+    order = incident.order
+    if order is None or incident.phase not in (Phase.ORDERED, Phase.RUNNING):
+        return
+    begun = incident.phase is Phase.RUNNING
+    text = f"{host.name} came back {'while it was under way' if begun else 'before it began'}"
+    outcome, clock_ms = Outcome.UNKNOWN if begun else Outcome.REFUSED, turn.now_ms + host.clock_offset_ms
+    record_end(turn, incident, OrderEnded(turn.now_ms, host.id, order.id, outcome, "", text, host.boot, clock_ms, clock_ms))
+
+
+def host_rebooted(turn: Turn, incident: Incident, host: Host) -> None:
+    """A host has another boot while an order of this incident is out or being proved."""
+    order = incident.order
+    if order is None:
+        return
+    if order.action == REBOOT:
+        turn.say(incident, Why.HOST_REBOOTED, f"{host.name} is up with another boot; now its check must say ok")
+    if incident.phase is Phase.PROVING:
+        ask_check(turn, incident)
+    elif order.here:
+        # The controller does it, whatever the host does meanwhile.
+        resend(turn, incident)
+    else:
+        order_lost(turn, incident, f"{host.name} rebooted while {order.id} was out")
 
 
 def proof_observed(turn: Turn, incident: Incident, event: Observed) -> None:
@@ -228,6 +306,9 @@ def _acted(turn: Turn, incident: Incident, boot: str, ended_clock_ms: int) -> No
         return
     turn.move(incident, Trigger.ENDED)
     release_host(turn, incident)
+    if incident.order is not None and incident.order.action == REBOOT and boot == incident.order.boot:
+        # What the old boot still says proves nothing: the reboot comes after the order's end.
+        ended_clock_ms = NOT_IN_THIS_BOOT_MS
     proof.begin(turn, incident, step.prove, boot, ended_clock_ms)
     host = turn.fleet.hosts[incident.subject.host]
     if incident.order is not None and incident.order.permit and boot == host.boot:

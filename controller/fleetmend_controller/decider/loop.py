@@ -18,10 +18,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from ..clock import Clock
-from ..core.effects import PhaseChanged, Step
+from ..core.effects import DrainHost, PhaseChanged, Step, UndrainHost
 from ..core.events import DeciderStarted, Event, ObserverDoubted, PolicyLoaded
 from ..core.flow import advance
-from ..core.model import Fleet, Phase, Status, Subject
+from ..core.model import Fleet, Order, Phase, Status, Subject
 from ..core.policy import Policy
 from ..handover.outbox import Outbox
 from ..http.metrics import Metrics
@@ -149,6 +149,10 @@ class Decider:
         body = codec.dumps({"what": what, "who": who, "detail": detail})
         row = Entry("audit", self._now_ms(), host, incident, body)
         await self._enqueue(_Work((), asyncio.get_running_loop().create_future(), rows=(row,)))
+
+    def do_here(self, hands: Callable[[Order], None], drains: Callable[[DrainHost | UndrainHost], None]) -> None:
+        """Who does what the controller does itself."""
+        self._performer.hands, self._performer.drains = hands, drains
 
     def require_active(self, connection: Connection) -> None:
         """StaleEpoch, within a transaction, if another decider has taken over."""

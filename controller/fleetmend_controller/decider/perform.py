@@ -10,8 +10,10 @@ from ..core.effects import (
     Acknowledged,
     ActionEnded,
     ApprovalWanted,
+    AskWitness,
     Closed,
     CompareHosts,
+    DrainHost,
     Effect,
     Escalated,
     PermitSpent,
@@ -21,11 +23,12 @@ from ..core.effects import (
     SendOrder,
     SendPermits,
     Step,
+    UndrainHost,
     Verdict,
     WakeAt,
     WakeHostAt,
 )
-from ..core.model import Fleet, Phase
+from ..core.model import Fleet, Order, Phase
 from ..core.permits import is_permit
 from ..http.metrics import Metrics
 from .ports import GatewayPort
@@ -47,6 +50,8 @@ class Performer:
     epoch: int = 0
     listeners: list[Listener] = field(default_factory=list)
     on_compare: Comparer | None = None
+    hands: Callable[[Order], None] | None = None
+    drains: Callable[[DrainHost | UndrainHost], None] | None = None
 
     def perform(self, step: Step) -> None:
         """Carry out one step."""
@@ -60,13 +65,14 @@ class Performer:
         if self.gateway is None:
             return
         for incident in fleet.incidents.values():
-            if incident.order is not None and incident.phase in (Phase.ORDERED, Phase.RUNNING):
-                self.gateway.send_order(incident.order, self.epoch)
+            order = incident.order
+            if order is not None and not order.permit and incident.phase in (Phase.ORDERED, Phase.RUNNING):
+                self._perform(DrainHost(order) if order.drain else SendOrder(order))
         self.gateway.rules_changed()
 
     def _perform(self, effect: Effect) -> None:
         match effect:
-            case SendOrder() | SendPermits() | RequestCheck():
+            case SendOrder() | SendPermits() | RequestCheck() | AskWitness() | DrainHost() | UndrainHost():
                 self._send(effect)
             case PermitSpent():
                 pass
@@ -96,7 +102,16 @@ class Performer:
                 if is_permit(effect.order):
                     self.metrics.permits_used.labels(effect.outcome).inc()
 
-    def _send(self, effect: SendOrder | SendPermits | RequestCheck) -> None:
+    def _send(self, effect: SendOrder | SendPermits | RequestCheck | AskWitness | DrainHost | UndrainHost) -> None:
+        """To hosts by the gateway; what the controller does itself, to its hands."""
+        if isinstance(effect, DrainHost | UndrainHost):
+            if self.drains is not None:
+                self.drains(effect)
+            return
+        if isinstance(effect, SendOrder) and effect.order.here:
+            if self.hands is not None:
+                self.hands(effect.order)
+            return
         if isinstance(effect, SendPermits):
             self.metrics.permits_issued.inc(effect.fresh)
         if self.gateway is None:
@@ -108,6 +123,8 @@ class Performer:
                 self.gateway.send_permits(effect, self.epoch)
             case RequestCheck(subject):
                 self.gateway.request_check(subject)
+            case AskWitness():
+                self.gateway.ask_witness(effect)
 
     def _count_reason(self, reason: Reason) -> None:
         log.info(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..core.effects import SendPermits
+from ..core.effects import AskWitness, SendPermits
 from ..core.events import Event
 from ..core.model import Order, Status, Subject
 from ..rules import RuleSet
@@ -79,6 +79,9 @@ class GatewayPort(Protocol):
 
     def request_check(self, subject: Subject) -> None:
         """Ask the host's agent for a fresh result."""
+
+    def ask_witness(self, wish: AskWitness) -> None:
+        """Ask one agent, or the controller itself, whether a lost host answers; the answer comes as WitnessSaid."""
 
     def close_host(self, host: str, reason: str) -> None:
         """End the host's stream at once."""

@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fleetmend.catalogue import Catalogue
 from fleetmend.seal import SealError
 from fleetmend.v1 import admin_pb2_grpc, link_pb2
 
 from ..config import Config
-from ..core.effects import SendPermits
+from ..core.effects import AskWitness, SendPermits
 from ..core.model import ALERT_PREFIX, Order, Subject
 from ..decider.ports import DeciderPort, JournalUnavailable
 from ..http.metrics import Metrics
@@ -37,6 +37,7 @@ from .orders import Sealer
 from .servers import ServerCertificate, Servers, Services, build_servers
 from .sessions import HISTORIES_MAX, Sessions
 from .silence import Silence
+from .witnesses import Witnesses
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,8 @@ class Gateway:
         self._rules: RuleSet | None = None
         self._configs = HostConfigs(self._rules_in_force, lambda: given.decider.epoch, self._sealer, given.wall_ms)
         self._handshakes = Handshakes(metrics, clock)
+        look = config.witness
+        self.witnesses = Witnesses(self.sessions, given.store, given.decider, clock, self._spawn, look.ports, look.timeout_ms)
         self._servers: Servers | None = None
         self._certificate: ServerCertificate | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -115,6 +118,7 @@ class Gateway:
             sealer=self._sealer,
             metrics=given.metrics,
             audits=Limiter(AUDIT_BURST, AUDIT_EVERY_MS),
+            witnesses=self.witnesses,
             presences=Limiter(1, PRESENCE_EVERY_MS, HISTORIES_MAX),
             heartbeat_interval_ms=given.config.heartbeat_interval_ms,
             clock=given.clock,
@@ -203,6 +207,10 @@ class Gateway:
         if session is not None:
             session.send(link_pb2.LinkResponse(check_now=link_pb2.CheckNow(check=subject.check, key=subject.key)))
 
+    def ask_witness(self, wish: AskWitness) -> None:
+        """Ask one agent, or look ourselves, whether a lost host answers."""
+        self.witnesses.ask(wish)
+
     def close_host(self, host: str, reason: str) -> None:
         """End the host's stream at once."""
         session = self.sessions.get(host)
@@ -271,9 +279,10 @@ class Gateway:
                 )
 
     async def _tell_silence(self) -> None:
-        silent = self.silence.look(self._given.clock())
-        if not silent:
+        found = self.silence.look(self._given.clock())
+        if not found:
             return
+        silent = [replace(e, stream=self.sessions.stream(e.host, e.at_ms - e.silent_ms)) for e in found]
         for event in silent:
             self.gauges.hide(event.host)
         try:

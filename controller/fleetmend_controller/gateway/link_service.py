@@ -30,6 +30,7 @@ from .orders import Sealer
 from .records import Sent, Translator
 from .sessions import CONFLICT_WAIT_MS, Ending, Session, Sessions
 from .silence import Silence
+from .witnesses import Witnesses
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class LinkParts:
     metrics: Metrics
     audits: Limiter
     presences: Limiter
+    witnesses: Witnesses
     heartbeat_interval_ms: int
     clock: Callable[[], int]
     wall_ms: Callable[[], int]
@@ -233,6 +235,11 @@ class _Stream:
                 for problem in parts.inventory.offer(self._host.id, message.facts, parts.wall_ms()):
                     parts.metrics.rejected_records.labels("bad_facts").inc()
                     log.debug("facts of %s: %s", self._host.id, problem)
+            case "probed":
+                problem = parts.witnesses.answered(self._host.id, message.probed)
+                if problem:
+                    parts.metrics.rejected_records.labels("unasked_probe").inc()
+                    log.warning("rejected what %s says: %s", self._host.name, problem)
             case "hello":
                 raise bounds.Malformed("Hello came twice")
 

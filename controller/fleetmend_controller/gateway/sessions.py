@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from fleetmend.v1 import link_pb2
 
+from ..core.inquiry import Stream
 from ..core.model import Status
 from ..http.metrics import Metrics
 
@@ -18,6 +19,8 @@ FLAPS_MAX = 4
 FLAP_WINDOW_MS = 60_000
 CONFLICT_WAIT_MS = 60_000
 HISTORIES_MAX = 65_536
+# Less than the keepalive of servers.py needs to notice that a line is cut.
+ENDED_SOON_MS = 12_000
 
 SubjectKey = tuple[str, str]
 
@@ -74,12 +77,22 @@ class Session:
         return await self._out.get()
 
 
+def address_of(peer: str) -> str:
+    """The address in gRPC's name of a peer: `ipv4:192.0.2.7:443`, `ipv6:%5B2001:db8::7%5D:443`."""
+    kind, _, rest = peer.partition(":")
+    if kind not in ("ipv4", "ipv6"):
+        return ""
+    return rest.rpartition(":")[0].removeprefix("%5B").removesuffix("%5D").removeprefix("[").removesuffix("]")
+
+
 @dataclass(slots=True)
 class _History:
     """What is remembered of a host's streams to tell a reboot from a twin."""
 
     boots: OrderedDict[str, None] = field(default_factory=OrderedDict)
     replaced_ms: deque[int] = field(default_factory=lambda: deque(maxlen=FLAPS_MAX))
+    address: str = ""
+    ended_ms: int | None = None
     conflict_until_ms: int = 0
 
 
@@ -133,6 +146,7 @@ class Sessions:
         history = self._history(session.host)
         history.boots[session.boot] = None
         history.boots.move_to_end(session.boot)
+        history.address, history.ended_ms = address_of(session.peer), None
         while len(history.boots) > BOOTS_KEPT:
             history.boots.popitem(last=False)
         before = self._open.get(session.host)
@@ -146,7 +160,23 @@ class Sessions:
         """The stream is over."""
         if self._open.get(session.host) is session:
             del self._open[session.host]
+            # What we ended ourselves says nothing about the host.
+            self._history(session.host).ended_ms = self._clock() if session.ending is None else None
             self._metrics.streams.set(len(self._open))
+
+    def last_address(self, host: str) -> str:
+        """Where the host's newest stream came from; empty if it had none in this life of the controller."""
+        return self._histories[host].address if host in self._histories else ""
+
+    def stream(self, host: str, heard_ms: int) -> Stream:
+        """How the stream of a host stands that was last heard at this time."""
+        if host in self._open:
+            return Stream.QUIET
+        ended_ms = self._histories[host].ended_ms if host in self._histories else None
+        if ended_ms is None:
+            return Stream.UNKNOWN
+        # A process that ends closes its connection at once; a line that is cut ends it by its keepalive, much later.
+        return Stream.ENDED if ended_ms - heard_ms <= ENDED_SOON_MS else Stream.QUIET
 
     def forget(self, host: str) -> None:
         """The host was removed."""

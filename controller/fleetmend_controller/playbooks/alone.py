@@ -48,6 +48,9 @@ def check_alone(book: Book, each: BuiltPlaybook) -> None:
     if deed(each.playbook) is None:
         refuse("none of its steps is proved by the check")
     for step in each.playbook.steps:
+        if isinstance(step, ActionStep) and (step.drain or step.here):
+            refuse(f"{step.action} needs the controller: it drains hosts, and acts itself")
+            continue
         spec = book.catalogue.actions.get(step.action) if isinstance(step, ActionStep) else None
         if spec is None or spec.cost == Cost.HARMLESS.value:
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fleetmend.catalogue import ActionSpec
+from fleetmend.catalogue import HOST_LOST, ActionSpec
 
 from ..core import policy
 from ..core.model import (
@@ -40,7 +40,6 @@ from .text import Document, Path, did_you_mean, shown
 
 # Incidents that the controller itself opens; people answer them.
 _NOT_FOR_PLAYBOOKS = {
-    "host_lost": "a lost host is never healed by restarting things; people are told",
     "operator_run": "an operator's request is no fault",
 }
 UNDECLARED = "undeclared"
@@ -218,11 +217,20 @@ def _action(book: Book, document: Document, path: Path, spec: ActionSpec, answer
     finding = answered.finding if answered else ANY_FINDING
     params = read_params(document, path, spec, book.problems, finding)
     cost = Cost(spec.cost)
-    prove = model.prove or (None if cost is Cost.HARMLESS else ProveModel())
+    if answered is not None and HOST_LOST in answered.types and not spec.here:
+        text = f"cannot run {spec.name} on a lost host: nothing reaches it but what the controller does itself"
+        book.problems.append(document.problem((*path, "action"), text))
+        answered = None
+    heals = bool(spec.proved_by) or not spec.here
+    prove = model.prove or (None if cost is Cost.HARMLESS or not heals else ProveModel())
+    if model.drain and (cost is Cost.HARMLESS or spec.here):
+        text = f"cannot drain the host around {spec.name}: it disturbs nothing there"
+        book.problems.append(document.problem((*path, "drain"), text, key=True))
     if prove is not None and answered is not None:
         for check_type in answered.types:
             # What an alert is about only its author knows: its end proves whatever ended it.
-            if check_type not in spec.proved_by and not book.catalogue.checks[check_type].told_by:
+            free = bool(book.catalogue.checks[check_type].told_by) and not spec.here and check_type != HOST_LOST
+            if check_type not in spec.proved_by and not free:
                 able = ", ".join(spec.proved_by) or "no check"
                 text = f"cannot prove {spec.name} by a check of type {check_type}: it can be proved by {able}"
                 book.problems.append(document.problem((*path, "action"), text))
@@ -233,4 +241,6 @@ def _action(book: Book, document: Document, path: Path, spec: ActionSpec, answer
         cost=cost,
         prove=Proof(prove.within, prove.stay_ok) if prove else None,
         timeout_ms=round(spec.timeout_s * 1000) if model.timeout is None else model.timeout,
+        here=spec.here,
+        drain=model.drain,
     )

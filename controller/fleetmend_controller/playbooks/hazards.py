@@ -38,7 +38,7 @@ def lint_permitted(book: Book, built: Sequence[BuiltPlaybook], host_policies: Ma
     """Steps that would run nowhere. `host_policies` maps host policy files to the actions that they list."""
     for each in built:
         for index, step in actions_of(each):
-            if any(step.action in allowed for allowed in host_policies.values()):
+            if step.here or any(step.action in allowed for allowed in host_policies.values()):
                 continue
             text = f"cannot ever run {step.action}: no host policy lists it ({', '.join(sorted(host_policies))})"
             book.warnings.append(each.document.problem(("steps", index, "action"), text))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fleetmend.catalogue import HOST_LOST
+
 from ..core.model import ActionStep, Trust, WaitStep
 from ..declarations.build import Built
 from ..rules import Declaration
@@ -101,7 +103,8 @@ def _has_checks(book: Book, each: BuiltPlaybook) -> None:
 
 
 def _told_in_time(book: Book, each: BuiltPlaybook) -> None:
-    teller = next((t for name in each.types if (t := book.catalogue.checks[name].told_by)), "")
+    told = (book.catalogue.checks[name] for name in each.types if name != HOST_LOST)
+    teller = next((check.told_by for check in told if check.told_by), "")
     for index, step in enumerate(each.playbook.steps):
         if teller and isinstance(step, ActionStep) and step.prove is not None and step.prove.within_ms < TOLD_WITHIN_MS:
             text = (

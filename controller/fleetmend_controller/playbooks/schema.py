@@ -117,6 +117,8 @@ class ActionModel(Model):
     """How it is proved; left away, whatever disturbs or destroys is proved within 30s, staying OK for 10s."""
     timeout: PositiveDuration | None = None
     """How long it may take; left away: as the action says."""
+    drain: bool = False
+    """Take the host out of service before it, by the controller's drain hook, and give it back when the incident is over."""
 
 
 class WaitModel(Model):

@@ -9,7 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 MIGRATE_TIMEOUT_S = 600
 
 

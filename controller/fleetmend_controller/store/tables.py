@@ -185,3 +185,16 @@ notifications = sa.Table(
 # The same message is written once at most, whatever is replayed.
 sa.Index("notifications_once", notifications.c.incident, notifications.c.kind, notifications.c.channel, unique=True)
 sa.Index("notifications_state", notifications.c.state, notifications.c.channel, notifications.c.number)
+
+# What the controller does itself, by order: a row before the deed, its end after. No end: nobody knows.
+deeds = sa.Table(
+    "deeds",
+    metadata,
+    sa.Column("order", sa.Text, primary_key=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("begun_ms", sa.BigInteger, nullable=False),
+    sa.Column("ended_ms", sa.BigInteger, nullable=True),
+    sa.Column("outcome", sa.Text, nullable=True),
+    sa.Column("detail", sa.Text, nullable=False),
+)

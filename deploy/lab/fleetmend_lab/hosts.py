@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 BOOT_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 LOOP_NODES = 32
+# systemd-nspawn --keep-unit: the host asked for a reboot.
+REBOOT_EXIT = 133
 ENVIRONMENT = ["HOME=/root", "LANG=C.UTF-8", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
 
 
@@ -94,18 +96,24 @@ def boot(lab: Lab, host: Host, *, binds: Sequence[tuple[Path, str]] = ()) -> Non
 
 
 def _in_own_group(lab: Lab, host: Host, argv: Sequence[str]) -> list[str]:
-    """The command, begun by a small Python that first moves itself into the host's control group."""
+    """The command, begun by a small Python that first moves itself into the host's control group.
+
+    There systemd-nspawn does not boot a host again that asks for a reboot: it ends, says so by its status, and is begun anew.
+    """
     if cgroups.machine_manages():
         return list(argv)
     enter = (
-        "import os, sys; from fleetmend_lab import cgroups; cgroups.enter(sys.argv[1]); os.execvp(sys.argv[2], sys.argv[2:])"
+        "import subprocess, sys; from fleetmend_lab import cgroups; cgroups.enter(sys.argv[1])\n"
+        f"while (code := subprocess.call(sys.argv[2:])) == {REBOOT_EXIT}: pass\n"
+        "sys.exit(code)"
     )
     python = ["env", f"PYTHONPATH={Path(__file__).resolve().parent.parent}", sys.executable, "-c", enter]
     return [*python, lab.namespace_of(host.name), *argv]
 
 
 def _leader_of(nspawn: int) -> Process | None:
-    for pid in children(nspawn):
+    beside = children(nspawn)
+    for pid in [*beside, *(pid for child in beside for pid in children(child))]:
         try:
             status = Path(f"/proc/{pid}/status").read_text()
         except (FileNotFoundError, ProcessLookupError):
@@ -130,8 +138,16 @@ def wait_ready(lab: Lab, host: Host) -> str:
     return words[-1]
 
 
+def follow(host: Host) -> None:
+    """A host that rebooted by itself has another first process than the record says."""
+    if host.running() or host.nspawn is None or not host.nspawn.alive():
+        return
+    host.leader = _leader_of(host.nspawn.pid) or host.leader
+
+
 def enter_argv(host: Host, argv: Sequence[str]) -> list[str]:
     """The command that runs argv inside the host, as root, with a clean environment."""
+    follow(host)
     if not host.running() or host.leader is None:
         raise LabError(f"cannot enter {host.name}: it does not run; boot it with: lab start {host.name}")
     return ["nsenter", f"--target={host.leader.pid}", "--all", "--", "env", "-i", *ENVIRONMENT, *argv]

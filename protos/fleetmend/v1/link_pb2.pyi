@@ -60,6 +60,34 @@ STATUS_UNKNOWN: Status.ValueType  # 4
 """The check could not find out. It opens no incident and proves nothing."""
 Global___Status: _TypeAlias = Status  # noqa: Y015
 
+class _ProbeResult:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ProbeResultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ProbeResult.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PROBE_RESULT_UNSPECIFIED: _ProbeResult.ValueType  # 0
+    """Never sent; whoever reads it takes it for unable."""
+    PROBE_RESULT_REACHED: _ProbeResult.ValueType  # 1
+    """It answered: the port is open or refuses, or an echo came back."""
+    PROBE_RESULT_NO_ANSWER: _ProbeResult.ValueType  # 2
+    """No answer in time, or a router says that there is no such host."""
+    PROBE_RESULT_UNABLE: _ProbeResult.ValueType  # 3
+    """It could not be tried from here: no route, not permitted."""
+
+class ProbeResult(_ProbeResult, metaclass=_ProbeResultEnumTypeWrapper):
+    """What one try at one address came to."""
+
+PROBE_RESULT_UNSPECIFIED: ProbeResult.ValueType  # 0
+"""Never sent; whoever reads it takes it for unable."""
+PROBE_RESULT_REACHED: ProbeResult.ValueType  # 1
+"""It answered: the port is open or refuses, or an echo came back."""
+PROBE_RESULT_NO_ANSWER: ProbeResult.ValueType  # 2
+"""No answer in time, or a router says that there is no such host."""
+PROBE_RESULT_UNABLE: ProbeResult.ValueType  # 3
+"""It could not be tried from here: no route, not permitted."""
+Global___ProbeResult: _TypeAlias = ProbeResult  # noqa: Y015
+
 @_typing.final
 class LinkRequest(_message.Message):
     """What an agent sends."""
@@ -70,6 +98,7 @@ class LinkRequest(_message.Message):
     REPORT_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     FACTS_FIELD_NUMBER: _builtins.int
+    PROBED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello:
         """The first message, and only that."""
@@ -86,6 +115,10 @@ class LinkRequest(_message.Message):
     def facts(self) -> Global___Facts:
         """Inventory that changed."""
 
+    @_builtins.property
+    def probed(self) -> Global___Probed:
+        """What this host saw of a neighbour."""
+
     def __init__(
         self,
         *,
@@ -93,12 +126,13 @@ class LinkRequest(_message.Message):
         report: Global___Report | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         facts: Global___Facts | None = ...,
+        probed: Global___Probed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "heartbeat", b"heartbeat", "hello", b"hello", "message", b"message", "report", b"report"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "heartbeat", b"heartbeat", "hello", b"hello", "message", b"message", "probed", b"probed", "report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "heartbeat", b"heartbeat", "hello", b"hello", "message", b"message", "report", b"report"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["facts", b"facts", "heartbeat", b"heartbeat", "hello", b"hello", "message", b"message", "probed", b"probed", "report", b"report"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "report", "heartbeat", "facts"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "report", "heartbeat", "facts", "probed"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -117,6 +151,7 @@ class LinkResponse(_message.Message):
     CONFIG_FIELD_NUMBER: _builtins.int
     BYE_FIELD_NUMBER: _builtins.int
     PERMITS_FIELD_NUMBER: _builtins.int
+    PROBE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """The answer to Hello; nothing comes before it."""
@@ -145,6 +180,10 @@ class LinkResponse(_message.Message):
     def permits(self) -> Global___SealedPermits:
         """The permits of this host, whole: they replace those that it had."""
 
+    @_builtins.property
+    def probe(self) -> Global___Probe:
+        """A question whether this host reaches a neighbour that fell silent."""
+
     def __init__(
         self,
         *,
@@ -155,12 +194,13 @@ class LinkResponse(_message.Message):
         config: Global___AgentConfig | None = ...,
         bye: Global___Bye | None = ...,
         permits: Global___SealedPermits | None = ...,
+        probe: Global___Probe | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "bye", b"bye", "check_now", b"check_now", "config", b"config", "message", b"message", "order", b"order", "permits", b"permits", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "bye", b"bye", "check_now", b"check_now", "config", b"config", "message", b"message", "order", b"order", "permits", b"permits", "probe", b"probe", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "bye", b"bye", "check_now", b"check_now", "config", b"config", "message", b"message", "order", b"order", "permits", b"permits", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "bye", b"bye", "check_now", b"check_now", "config", b"config", "message", b"message", "order", b"order", "permits", b"permits", "probe", b"probe", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "ack", "order", "check_now", "config", "bye", "permits"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "ack", "order", "check_now", "config", "bye", "permits", "probe"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -1052,6 +1092,129 @@ class CheckNow(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckNow: _TypeAlias = CheckNow  # noqa: Y015
+
+@_typing.final
+class Probe(_message.Message):
+    """Whether this host reaches another one whose agent fell silent: a TCP connection to each port that is closed again without a
+    byte, and an ICMP echo where the kernel lets the agent send one. Nothing else is ever sent, and nothing that is not named here.
+    An agent looks at few at a time and answers "unable" to the rest.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROBE_ID_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    CONTROL_ADDRESSES_FIELD_NUMBER: _builtins.int
+    PORTS_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    probe_id: _builtins.str
+    """Returned with the answer; the gateway knows whom it asked for what."""
+    timeout_ms: _builtins.int
+    """How long one try may take; at most 5 s."""
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Addresses of the silent host, IPv4 or IPv6, at most 4. Loopback, multicast and the agent's own are not probed."""
+
+    @_builtins.property
+    def control_addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Addresses of a host that is known to live, at most 4: if it is not reached either, this agent's word proves nothing."""
+
+    @_builtins.property
+    def ports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """TCP ports to try on each address, at most 4."""
+
+    def __init__(
+        self,
+        *,
+        probe_id: _builtins.str = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
+        control_addresses: _abc.Iterable[_builtins.str] | None = ...,
+        ports: _abc.Iterable[_builtins.int] | None = ...,
+        timeout_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "control_addresses", b"control_addresses", "ports", b"ports", "probe_id", b"probe_id", "timeout_ms", b"timeout_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Probe: _TypeAlias = Probe  # noqa: Y015
+
+@_typing.final
+class Probed(_message.Message):
+    """What a probe found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROBE_ID_FIELD_NUMBER: _builtins.int
+    TRIES_FIELD_NUMBER: _builtins.int
+    CONTROL_TRIES_FIELD_NUMBER: _builtins.int
+    UNABLE_FIELD_NUMBER: _builtins.int
+    probe_id: _builtins.str
+    """That of the Probe which this answers."""
+    unable: _builtins.str
+    """Why nothing was tried; empty otherwise."""
+    @_builtins.property
+    def tries(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProbeTry]:
+        """Tries at the silent host, at most 20."""
+
+    @_builtins.property
+    def control_tries(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProbeTry]:
+        """Tries at the host that is known to live, at most 20."""
+
+    def __init__(
+        self,
+        *,
+        probe_id: _builtins.str = ...,
+        tries: _abc.Iterable[Global___ProbeTry] | None = ...,
+        control_tries: _abc.Iterable[Global___ProbeTry] | None = ...,
+        unable: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["control_tries", b"control_tries", "probe_id", b"probe_id", "tries", b"tries", "unable", b"unable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Probed: _TypeAlias = Probed  # noqa: Y015
+
+@_typing.final
+class ProbeTry(_message.Message):
+    """One try at one address."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    TOOK_MS_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """The address that was tried, as the Probe names it."""
+    port: _builtins.int
+    """0: an ICMP echo."""
+    result: Global___ProbeResult.ValueType
+    """What came of it."""
+    took_ms: _builtins.int
+    """How long it took."""
+    detail: _builtins.str
+    """The error in a few words, for people; empty if it was reached."""
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        port: _builtins.int = ...,
+        result: Global___ProbeResult.ValueType = ...,
+        took_ms: _builtins.int = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "detail", b"detail", "port", b"port", "result", b"result", "took_ms", b"took_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProbeTry: _TypeAlias = ProbeTry  # noqa: Y015
 
 @_typing.final
 class Bye(_message.Message):

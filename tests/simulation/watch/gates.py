@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
+from fleetmend_controller.core.incidents import HOST_LOST_CHECK
 from fleetmend_controller.core.model import (
     ActionStep,
     Cost,
@@ -66,6 +67,13 @@ class Asked:
         return self.order.cost is Cost.HARMLESS
 
     @property
+    def evidence_ms(self) -> int:
+        """When what it stands on was seen: the newest bad sample, of a silent host the oldest word of who missed it."""
+        if self.subject.check == HOST_LOST_CHECK:
+            return min(self.books.missed_ms(self.case.id).values(), default=0)
+        return self.books.evidence_ms.get(self.subject, 0)
+
+    @property
     def trust(self) -> Trust:
         """How far its playbook may go, after demotions."""
         return Trust.ACT if self.case.run else self.books.trust(self.playbook)
@@ -113,21 +121,24 @@ def observer(a: Asked) -> str:
     lost, hosts = len(a.books.lost), len(a.books.labels)
     if lost >= 3 and lost * 100 >= hosts * a.policy.lost_share_percent:
         return f"although {lost} of {hosts} hosts seem lost"
-    if not a.case.run and a.books.evidence_ms.get(a.subject, 0) < a.books.doubt_ms:
+    if not a.case.run and a.evidence_ms < a.books.doubt_ms:
         return "on evidence from before the controller doubted itself"
     return ""
 
 
 def evidence_fresh(a: Asked) -> str:
     """Orders rest on a recent sample that says CRIT, on a host that is there."""
-    if a.order.host in a.books.lost:
+    witnessed = a.subject.check == HOST_LOST_CHECK and a.order.here
+    if a.order.host in a.books.lost and not witnessed:
         return "on a lost host"
     if a.case.run:
         return ""
-    age_ms = a.now_ms - a.books.evidence_ms.get(a.subject, 0)
+    age_ms = a.now_ms - a.evidence_ms
     if age_ms > a.policy.evidence_max_age_ms:
         return f"on evidence that is {age_ms} ms old"
     result = a.books.results.get(a.subject)
+    if witnessed:
+        return ""
     if result is None or result.status is not Status.CRIT:
         return f"although the newest result is {result}"
     return ""
@@ -276,12 +287,17 @@ def approval(a: Asked) -> str:
         return "although nobody was asked to approve it"
     if a.books.contents.get((a.order.id, asked.what)) != does:
         return f"although people were asked for something else ({asked.what})"
-    since_ms = a.now_ms - wanted.within_ms
-    said = [answer for answer in a.books.answers.get(a.order.id, []) if answer.what == asked.what and answer.at_ms > since_ms]
-    people = {answer.by.partition(" (")[0] for answer in said}
-    if a.case.run:
-        people.discard(a.playbook.owner.partition(" (")[0])
-    return f"with the approval of {sorted(people)}, {wanted.people} needed" if len(people) < wanted.people else ""
+    said = people(a)
+    return f"with the approval of {sorted(said)}, {wanted.people} needed" if len(said) < wanted.people else ""
+
+
+def people(a: Asked) -> set[str]:
+    """Who approved just this, in time, and did not ask for it."""
+    since_ms, asked = a.now_ms - a.playbook.approval.within_ms, a.books.asked.get(a.order.id)
+    answers = a.books.answers.get(a.order.id, [])
+    said = [answer for answer in answers if asked is not None and answer.what == asked.what and answer.at_ms > since_ms]
+    found = {answer.by.partition(" (")[0] for answer in said}
+    return found - {a.playbook.owner.partition(" (")[0]} if a.case.run else found
 
 
 def content(playbook: Playbook, order: Order) -> tuple[object, ...]:

@@ -21,7 +21,17 @@ from fleetmend.v1 import admin_pb2_grpc
 from fleetmend_controller.admin.desk import Desk
 from fleetmend_controller.admin.service import AdminService
 from fleetmend_controller.clock import now_ms
-from fleetmend_controller.core.events import Event, HostConnected, Observed, OrderEnded, OrderStarted
+from fleetmend_controller.core.effects import AskWitness
+from fleetmend_controller.core.events import (
+    Event,
+    HostConnected,
+    HostSilent,
+    Observed,
+    OrderEnded,
+    OrderStarted,
+    WitnessSaid,
+)
+from fleetmend_controller.core.inquiry import Reach
 from fleetmend_controller.core.model import (
     Approval,
     Attempts,
@@ -143,6 +153,9 @@ class Office:
 
     def send_order(self, order: Order, epoch: int) -> None:
         self.orders.append(order)
+
+    def ask_witness(self, wish: AskWitness) -> None:
+        """Nobody is asked."""
 
     def request_check(self, subject: Subject) -> None:
         pass
@@ -285,6 +298,15 @@ class Office:
         """A section of the inventory arrives."""
         row = {"host": host, "name": name, "at_ms": now_ms(), "body": json.dumps(body), "error": error}
         self.write(facts.insert().values(row))
+
+    def lose(self, host: str) -> None:
+        """A host falls silent, and no witness is able to look."""
+        self.online.discard(host)
+        self.submit(HostSilent(now_ms(), host, 30_000))
+        lost = self.decider.fleet.incidents[self.decider.fleet.by_subject[Subject(host, "host_lost", "")]]
+        words = list(lost.inquiry.words) if lost.inquiry is not None else []
+        if words:
+            self.submit(*(WitnessSaid(now_ms(), host, lost.id, w.host, 1, Reach.UNABLE, "could not look") for w in words))
 
     def submit(self, *events: Event) -> None:
         self.do(self.decider.submit(list(events)))

@@ -134,7 +134,8 @@ def test_a_lost_host_names_who_is_told(make_world):
     explanation = told(world)
     assert explanation.headline == (
         "host_lost on web-3: in the hands of oncall without a try: "
-        "no heartbeat from web-3 for 30 s; nothing is done there until it is back"
+        "no heartbeat from web-3 for 30 s: unclear: no other host is connected that could look; "
+        "nothing is done on web-3 until it is back"
     )
     assert explanation.case.seen_ms == world.now_ms - 30_000
 

@@ -10,7 +10,7 @@ import pytest
 
 from fleetmend.v1 import admin_pb2 as pb
 from fleetmend.v1 import admin_pb2_grpc
-from fleetmend_controller.core.events import HostSilent, PersonSeen
+from fleetmend_controller.core.events import PersonSeen
 from fleetmend_controller.core.model import Status, Trust
 from fleetmend_controller.core.survey import survey
 
@@ -104,7 +104,7 @@ def test_what_is_being_done_or_in_peoples_hands_is_said(office, admin):
 
 def test_a_lost_host_and_one_that_never_connected(office, admin):
     gone = office.enrol("web-1", role="web")
-    office.submit(HostSilent(now_ms(), gone, 30_000))
+    office.lose(gone)
     assert "nothing was heard from it for 30" in words(why_not(admin))
     office.enrol("new-1", connected=False, role="web")
     assert "its agent has not connected since it was enrolled" in why_not(admin, "new-1").headline

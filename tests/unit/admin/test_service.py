@@ -9,7 +9,6 @@ import pytest
 
 from fleetmend.v1 import admin_pb2 as pb
 from fleetmend.v1 import admin_pb2_grpc
-from fleetmend_controller.core.events import HostSilent
 from fleetmend_controller.core.model import Outcome, Status
 
 from .office import Office, now_ms
@@ -37,8 +36,7 @@ def test_status_counts_hosts_incidents_and_pauses(office, admin):
     web = office.enrol("web-1", role="web")
     office.enrol("web-2", connected=False, role="web")
     gone = office.enrol("web-3", role="web")
-    office.online.discard(gone)
-    office.submit(HostSilent(now_ms(), gone, 30_000))
+    office.lose(gone)
     office.observe(web, Status.CRIT)
     admin.Pause(pb.PauseRequest(scope="host:web-2", reason="rack move"))
     office.rules_problem = "playbooks/a.yaml:1:1: cannot read it"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from fleetmend_controller.alertmanager.inbox import Inbox, Taken
+from fleetmend_controller.core.effects import AskWitness
 from fleetmend_controller.core.events import HostConnected, HostEnrolled, OrderEnded
 from fleetmend_controller.core.model import Incident, Order, Outcome, Subject
 from fleetmend_controller.decider.loop import Decider
@@ -67,6 +68,9 @@ class World:
 
     def send_order(self, order: Order, epoch: int) -> None:
         self.orders.append(order)
+
+    def ask_witness(self, wish: AskWitness) -> None:
+        """Nobody is asked."""
 
     def request_check(self, subject: Subject) -> None:
         self.inbox.asked(subject)

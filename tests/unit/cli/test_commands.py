@@ -10,7 +10,6 @@ import signal
 import pytest
 import yaml
 
-from fleetmend_controller.core.events import HostSilent
 from fleetmend_controller.core.model import Status
 from tests.unit.admin.office import GENEROUS
 
@@ -208,8 +207,7 @@ def test_incidents_since_are_read_as_a_length_or_a_date(fleet, fleetmend):
 
 def test_a_lost_host_waits_for_people_in_status(fleet, fleetmend):
     host = fleet.registry.find("web-2").id
-    fleet.online.discard(host)
-    fleet.submit(HostSilent(0, host, 30_000))
+    fleet.lose(host)
     out = fleetmend("status").out
     assert "Waiting for people" in out
     assert "host_lost" in out

@@ -12,6 +12,7 @@ from typing import Self
 import pytest
 import sqlalchemy as sa
 
+from fleetmend_controller.core.effects import AskWitness
 from fleetmend_controller.core.events import Event, HostConnected, HostEnrolled, HostSilent, Observed
 from fleetmend_controller.core.model import Order, Phase, Status, Subject
 from fleetmend_controller.decider import ledger, loop
@@ -39,6 +40,9 @@ class Gateway:
 
     def send_order(self, order: Order, epoch: int) -> None:
         self.orders.append((order, epoch))
+
+    def ask_witness(self, wish: AskWitness) -> None:
+        """Nobody is asked."""
 
     def request_check(self, subject: Subject) -> None:
         self.checks.append(subject)

@@ -54,6 +54,9 @@ class Gateway:
     def send_order(self, order, epoch):
         pass
 
+    def ask_witness(self, wish):
+        """Nobody is asked."""
+
     def request_check(self, subject):
         pass
 

@@ -112,7 +112,7 @@ def test_the_shipped_file_shows_every_setting_with_its_default():
     text = (Path(__file__).parents[3] / "deploy" / "controller.yaml").read_text()
     assert parse_config(text) == Config()
     shown = parse_config("\n".join(line.removeprefix("# ") for line in text.splitlines()[1:]))
-    assert replace(shown, names=(), database="", notify=None, alertmanager=None) == Config()
+    assert replace(shown, names=(), database="", notify=None, alertmanager=None, drain=None) == Config()
     assert shown.alertmanager == AlertmanagerIn()
     assert shown.notify == replace(shown.notify, give_up_ms=DAY_MS, remind_ms=REMIND_MS, settle_ms=SETTLE_MS)
     assert shown.database == Config().database_url

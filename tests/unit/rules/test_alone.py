@@ -149,6 +149,8 @@ def test_a_playbook_that_is_tried_before_and_cannot_be_judged_there_leaves_nothi
         (where("finding.unit == host.name"), "asks about the host and the finding in one term"),
         (STOP, "stop_unit does not say which one declared thing it touches"),
         (ALONE.replace("action: restart_unit", "action: kill_process"), "kill_process destroys"),
+        (ALONE.replace("action: restart_unit", "action: restart_unit\n    drain: true"), "restart_unit needs the controller"),
+        (ALONE.replace("steps:\n", "steps:\n  - action: drain\n"), "drain needs the controller"),
         (ALONE.split("steps:")[0] + "steps:\n  - action: collect_evidence\n", "none of its steps is proved"),
     ],
 )
