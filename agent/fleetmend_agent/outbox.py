@@ -306,8 +306,8 @@ def _read_acked(directory: Path) -> int:
 def _read_record(segment: _Segment, seq: int, fd: int = -1) -> bytes | None:
     """One record from disk; None if the disk no longer gives what was written.
 
-    `fd` is the segment's file where it is open: what is mounted over the folder later hides the name, not the file, and what was
-    written to it must still be sent.
+    `fd` is the segment's file where it is open: what is mounted over the folder later hides the name, not the file, and what
+    was written to it must still be sent.
     """
     opened, offset = -1, segment.offsets[seq - segment.first_seq]
     try:

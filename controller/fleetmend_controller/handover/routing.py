@@ -52,7 +52,8 @@ class Route:
 class Notify:
     """How people are told. `settle_ms` is how long the first word of a page waits, so that a storm is told as one.
 
-    `settle_tickets_ms` is how long that of a ticket waits. `remind_ms` is None for never. `source` names this controller where several report to one place.
+    `settle_tickets_ms` is how long that of a ticket waits. `remind_ms` is None for never. `source` names this controller where
+    several report to one place.
     """
 
     channels: Mapping[str, Configured]
