@@ -242,6 +242,8 @@ class Agent:
         if not observed.requested or result.status is not Status.OK:
             LOG.info("%s %s is %s: %s", observed.check, result.key, result.status.value, result.summary)
         self._keep(record)
+        if result.status is Status.CRIT:
+            self._spawn(self._executor.rouse())
 
     def _keep(self, record: pb.Record) -> None:
         before = self.outbox.trouble

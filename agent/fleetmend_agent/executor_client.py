@@ -6,15 +6,21 @@ import asyncio
 import concurrent.futures
 import contextlib
 import json
+import math
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .log import LOG
+
 FRAME_BYTES_MAX = 1024 * 1024
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 20.0
 ORDER_TIMEOUT_S = 3600.0
+# Asked so shortly before, it is most likely still there: it leaves after 60 s without a request. One that is there answers
+# within milliseconds, and one that was killed in between is started anew.
+ROUSE_EVERY_S = 5.0
 _LENGTH = struct.Struct(">I")
 
 
@@ -49,6 +55,17 @@ class ExecutorClient:
 
     def __init__(self, socket_path: str) -> None:
         self.socket_path = socket_path
+        self._asked_s = -math.inf
+
+    async def rouse(self) -> None:
+        """Starts the executor for the order that a fault may bring, while the controller decides. Nobody there is no error."""
+        if asyncio.get_running_loop().time() - self._asked_s < ROUSE_EVERY_S:
+            return
+        try:
+            await self.hello()
+        except (ExecutorUnreachable, AnswerLost, ExecutorRefused) as error:
+            # The order, if one comes, says so to the controller.
+            LOG.debug("%s", error)
 
     async def hello(self) -> dict[str, Any]:
         """Version, permitted actions, version of the declaration in force."""
@@ -122,6 +139,7 @@ class ExecutorClient:
     @contextlib.asynccontextmanager
     async def _request(self, request: dict[str, Any]) -> AsyncIterator[Callable[[float], Awaitable[dict[str, Any]]]]:
         body = json.dumps(request, separators=(",", ":"), ensure_ascii=False).encode()
+        self._asked_s = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 reader, writer = await asyncio.open_unix_connection(self.socket_path)

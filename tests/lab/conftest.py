@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.fleet import LAB, Fleet, wait
+from tests.lab.fleet import LAB, Fleet
 
 AGENTS = ("web-1", "web-2", "web-3")
 STATE = Path("/var/lib/fleetmend-lab-test")
@@ -70,5 +70,5 @@ def fleet(session_fleet: Fleet) -> Fleet:
     """The lab, calm: every agent connected, nothing open from the test before."""
     if not session_fleet.calm():
         session_fleet.repair()
-    wait(session_fleet.calm, "a calm fleet before the test", timeout_s=90)
+    session_fleet.rest(90, "before the test")
     return session_fleet

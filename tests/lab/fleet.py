@@ -106,16 +106,32 @@ class Fleet:
 
     def calm(self) -> bool:
         """Whether the controller answers, no incident is open and all agents are connected."""
+        return not self.unrest()
+
+    def unrest(self) -> str:
+        """What keeps the fleet from being calm."""
         try:
-            return not self.incidents() and all(self.host_state(name) == "up" for name in self.agents)
-        except CommandFailed:
-            return False
+            known = [f"{i['id']} {i['host_name']} {i['check']} {i['key']} {i['phase']}: {i['why']}" for i in self.incidents()]
+            known += [f"{name} is not up" for name in self.agents if self.host_state(name) != "up"]
+        except CommandFailed as error:
+            return str(error)
+        return "; ".join(known)
+
+    def rest(self, timeout_s: float, when: str = "") -> None:
+        """Waits until the fleet is calm; else fails and says what keeps it from that."""
+        try:
+            wait(self.calm, "", timeout_s)
+        except AssertionError:
+            unrest = self.unrest()
+            raise AssertionError(f"the fleet is not calm {when} within {timeout_s:g} s: {unrest}") from None
 
     def repair(self) -> None:
         """What a person does after a test that failed half-way: everything runs again, nothing is broken, nobody is cut off."""
         for name in self.agents:
             self.must("heal", name)
             self.shell(name, "rm -f /run/till-broken; systemctl start srv-cache.mount")
+            # Killed, it stays failed until the next order starts it.
+            self.shell(name, "systemctl reset-failed fleetmend-executor.service || true")
             # What lay on a file system in memory went with it.
             self.shell(name, "systemctl restart shop-data.service; systemctl start shop.service till.service kiosk.service")
 

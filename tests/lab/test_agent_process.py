@@ -30,7 +30,7 @@ def test_an_agent_that_hangs_is_ended_by_the_watchdog_and_comes_back(fleet: Flee
     before = pid(fleet)
     fleet.run(HOST, "systemctl", "kill", "--signal=STOP", UNIT)
     wait(lambda: pid(fleet) not in (before, "0"), "systemd to start another agent", timeout_s=150, every_s=2.0)
-    wait(fleet.calm, "the fleet to be calm again", timeout_s=90)
+    fleet.rest(90, "again")
 
 
 def test_a_certificate_past_its_half_is_renewed_without_a_break(fleet: Fleet):

@@ -125,4 +125,4 @@ def test_whoever_is_killed_whenever_every_promise_is_kept(fleet: Fleet):
     assert budgets_are_kept(evidence, HOSTS_AT_ONCE) == []
     assert begun, "nothing was healed: the test shows nothing"
     assert min(storm.killed.get(f"fleetmend-{part}.service", 0) for part in ("controller", "agent", "executor")) > 0
-    wait(fleet.calm, "calm", timeout_s=120)
+    fleet.rest(120)

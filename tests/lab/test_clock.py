@@ -27,7 +27,7 @@ def set_clock(fleet: Fleet, offset_s: int) -> None:
 
 def restart(fleet: Fleet) -> None:
     fleet.run("ctl", "systemctl", "restart", "fleetmend-controller.service")
-    wait(fleet.calm, "the controller with all its agents", timeout_s=60)
+    fleet.rest(60, "with its controller back")
 
 
 @pytest.fixture

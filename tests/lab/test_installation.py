@@ -101,7 +101,7 @@ def test_a_removed_host_is_out_at_once_and_can_start_anew(fleet: Fleet):
     assert refused, "the audit trail says nothing of the removed host"
     remove_and_purge(fleet, "web-3")
     fleet.must("enrol", "web-3")
-    wait(fleet.calm, "the host to be back under a new identity", timeout_s=60)
+    fleet.rest(60, "with the host under a new identity")
     new = next(host for host in fleet.ctl("hosts", "ls")["hosts"] if host["name"] == "web-3")
     assert new["id"] != old["id"]
     before = fleet.newest()

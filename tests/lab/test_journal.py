@@ -80,7 +80,7 @@ def fill_until_noticed(fleet: Fleet) -> None:
 
 def test_a_full_disk_stops_orders_not_ears_and_nothing_is_lost(fleet: Fleet):
     with small_disk(fleet):
-        wait(fleet.calm, "the fleet to be back on the small disk", timeout_s=60)
+        fleet.rest(60, "on the small disk")
         before = fleet.newest()
         fill_until_noticed(fleet)
         assert fleet.ctl("status")["controller"]["journal_problem"]
@@ -95,7 +95,7 @@ def test_a_full_disk_stops_orders_not_ears_and_nothing_is_lost(fleet: Fleet):
         fleet.shell("ctl", f"rm {STATE}/filler; sync")
         wait(lambda: fleet.well("unit-killed", "web-3"), "the fault to be healed once there is room", timeout_s=60)
         wait(lambda: [i["phase"] for i in fleet.since(before, "web-3")] == ["resolved"], "the incident to end")
-        wait(fleet.calm, "the fleet to be calm again", timeout_s=60)
+        fleet.rest(60, "after it")
         assert metric(fleet, "fleetmend_journal_writable") == 1
         assert fleet.ctl("audit", "verify")["intact"] is True
 
@@ -114,7 +114,7 @@ def test_a_flipped_bit_is_named_by_verify_and_refused_at_start(fleet: Fleet):
         fleet.run("ctl", "python3", "-c", FLIP, seq)
         fleet.tries("ctl", "systemctl", "reset-failed", "fleetmend-controller.service")
         controller(fleet, "start")
-    wait(fleet.calm, "the fleet to be back", timeout_s=60)
+    fleet.rest(60, "at the end")
 
 
 @pytest.mark.parametrize("broken", ["playbook: [", "playbook: x\nno_such_key: 1\n"])

@@ -39,7 +39,7 @@ def reload(fleet: Fleet) -> None:
     before = fleet.ctl("status")["controller"]["rules_digest"]
     fleet.run("ctl", "systemctl", "reload", "fleetmend-controller.service")
     wait(lambda: fleet.ctl("status")["controller"]["rules_digest"] != before, "the new rules to be in force", timeout_s=20)
-    wait(fleet.calm, "a calm fleet under the new rules", timeout_s=60)
+    fleet.rest(60, "under the new rules")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ Usage: prober.py kill|hang COUNT PAUSE_S COLD UNIT:PORT...; prints one JSON list
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -17,6 +18,8 @@ EVERY_S = 0.002
 GIVE_UP_S = 60.0
 # A healthy answer takes about 2 ms; a probe of a deaf service must not hold the measurement up for longer than this.
 PROBE_TIMEOUT_S = 0.05
+# Faults come at any time between two polls of a second; a fixed pause would lock them to one, and measure only that one.
+SPREAD_S = 1.0
 
 
 def answers(port: int) -> bool:
@@ -74,7 +77,7 @@ def main() -> None:
             thread.start()
         for thread in threads:
             thread.join()
-        time.sleep(pause_s)
+        time.sleep(pause_s + random.uniform(0, SPREAD_S))
     print(json.dumps(results))
 
 

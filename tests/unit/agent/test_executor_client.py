@@ -8,6 +8,7 @@ import struct
 
 import pytest
 
+from fleetmend_agent import executor_client as module
 from fleetmend_agent.executor_client import FRAME_BYTES_MAX, AnswerLost, ExecutorClient, ExecutorRefused, ExecutorUnreachable
 
 OUTCOME = {"event": "outcome", "order_id": "ord-1-1", "payload": '{"kind":"outcome"}', "mac": "0a0b"}
@@ -53,6 +54,26 @@ def test_hello_and_declaration(tmp_path):
     assert requests == [{"op": "hello"}]
     _, requests = asyncio.run(asked(tmp_path, frame({"event": "stored"}), lambda client: client.declare(b"{}", b"\xff")))
     assert requests == [{"op": "declaration", "payload": "{}", "mac": "ff"}]
+
+
+def test_it_is_roused_by_a_hello_and_not_again_while_it_must_still_be_there(tmp_path, monkeypatch):
+    async def rouse_twice(client):
+        await client.rouse()
+        await client.rouse()
+
+    hello = frame({"event": "hello"})
+    assert asyncio.run(asked(tmp_path, hello, rouse_twice))[1] == [{"op": "hello"}]
+    monkeypatch.setattr(module, "ROUSE_EVERY_S", 0)
+    assert asyncio.run(asked(tmp_path, hello, rouse_twice))[1] == [{"op": "hello"}] * 2
+
+
+@pytest.mark.parametrize("answers", [b"", frame({"event": "refused", "reason": "busy", "detail": "too many"})])
+def test_rousing_that_fails_is_no_error_of_the_agent(tmp_path, caplog, answers):
+    caplog.set_level("DEBUG")
+    asyncio.run(asked(tmp_path, answers, lambda client: client.rouse()))
+    assert [record.name for record in caplog.records].count("fleetmend-agent") == 1
+    asyncio.run(ExecutorClient(str(tmp_path / "nobody.sock")).rouse())
+    assert "nobody.sock" in caplog.text
 
 
 def test_permits_their_use_and_what_became_of_one(tmp_path):
