@@ -150,12 +150,12 @@ class RivalWorld(World):
         self.lab("down")
         self.lab("up", "--hosts", str(len(self.names)), "--no-product", "--package", "monit", timeout_s=900)
         for name in self.names:
-            self._must(name, f"{QUIET}\n{RENAME}; {WRITABLE}")
-            self._must(name, self.catalogue.world_setup)
+            self.must(name, f"{QUIET}\n{RENAME}; {WRITABLE}")
+            self.must(name, self.catalogue.world_setup)
             for script, text in scripts(self.catalogue.declare).items():
                 self.run(name, ["sh", "-c", f"cat > /root/{script}; chmod 755 /root/{script}"], text_in=text)
             self.run(name, ["sh", "-c", "umask 077; cat > /etc/monit/monitrc"], text_in=monitrc(self.catalogue.declare))
-            self._must(name, "monit -t && systemctl restart monit.service")
+            self.must(name, "monit -t && systemctl restart monit.service")
             self.wait(lambda name=name: self.world_ok(name), f"the world of {name}", 90)
 
     def log_lines(self, name: str) -> list[str]:
