@@ -1,4 +1,4 @@
-"""Faults of many hosts, and healthy hosts: what is counted, and what is printed of it."""
+"""Faults of many hosts, healthy hosts and the rival: what is counted, and what is printed of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fleetmend_controller.playbooks.load import compile_rules, read_documents
-from tests.bench.faults import adapter, fleet, healthy
+from tests.bench.faults import adapter, fleet, healthy, rivals
 from tests.bench.faults.catalogue import Fault
 from tests.bench.faults.score import Seen, record
 
@@ -66,3 +66,23 @@ def test_any_incident_of_a_healthy_host_is_a_false_alarm():
     assert "plain: quiet: 0 incidents, 0 actions in 60.0 min" in text
     assert "reference: FALSE ALARM: 1 incidents, 1 actions" in text
     assert "ord-1-1 restart_unit done" in text
+
+
+def test_the_rival_is_compared_on_what_both_played():
+    theirs = [TOLD, replace(TOLD, id="X-2", guard_ok=False), replace(TOLD, id="X-3", problem="no world")]
+    text = rivals.table(theirs, {seen.id: record(TOLD) for seen in theirs})
+    assert "of 2 faults that both played" in text
+    assert "Monit      1 as expected; 0 healed, 1 escalated, 0 held, 0 missed, 1 harmed; median seen 2.0 s, healed -" in text
+    assert "not played" in text
+
+
+def test_the_rival_is_told_of_heartbeats_logs_and_certificates():
+    declare = {
+        "units": {"shop.service": {"restart": "allowed", "heartbeat": {"path": "/run/shop", "max_age_s": 5}}},
+        "live_logs": {"/var/log/shop.log": {"max_bytes": 1000, "rotated_by": "rotate.service"}},
+        "tls": {"certificate": "/c", "served_at": "127.0.0.1:8443", "min_days": 20, "ca": "/ca", "renew": "renew-it 90"},
+    }
+    text = rivals.monitrc(declare)
+    assert "check file shop_service_heartbeat with path /run/shop" in text
+    assert 'if size > 1000 B then exec "/bin/systemctl start rotate.service"' in text
+    assert 'certificate valid > 20 days then exec "/usr/local/sbin/renew-it 90"' in text
