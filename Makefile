@@ -17,9 +17,10 @@ SEEDS ?=
 STAY ?=
 FAULTS ?= $(wildcard ../shared/faults.yaml)
 ONLY ?=
+FOR ?= 60m
 LAB_TOOLS := mmdebstrap:mmdebstrap systemd-nspawn:systemd-container ip:iproute2
 
-.PHONY: help setup demo lab test check fmt lint types sim coverage mutants lab-test lab-test-if-possible protos proto-baseline bench bench-faults bench-rivals clean
+.PHONY: help setup demo lab test check fmt lint types sim coverage mutants lab-test lab-test-if-possible protos proto-baseline bench bench-faults bench-rivals bench-healthy clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -110,6 +111,10 @@ bench-faults: setup ## Play a catalogue of faults on fresh lab hosts (root; FAUL
 bench-rivals: setup ## The same faults against Monit, beside the results of bench-faults (root; FAULTS=file, ONLY=ID,ID)
 	@test -n "$(FAULTS)" || { echo "cannot play faults: name a catalogue: make bench-rivals FAULTS=path/faults.yaml" >&2; exit 2; }
 	$(BIN)/python -m tests.bench.faults.rivals --faults $(FAULTS) $(if $(ONLY),--only $(ONLY))
+
+bench-healthy: setup ## Watch healthy lab hosts; any incident or action fails (root; FOR=60m, FAULTS=file)
+	@test -n "$(FAULTS)" || { echo "cannot watch hosts: name a catalogue for their world: make bench-healthy FAULTS=path/faults.yaml" >&2; exit 2; }
+	$(BIN)/python -m tests.bench.faults --faults $(FAULTS) --healthy $(FOR) --state /var/lib/fleetmend-lab-healthy
 
 $(BUF): package.json
 	@command -v npm >/dev/null || { echo "cannot fetch buf: npm is missing; install the Debian package npm" >&2; exit 1; }

@@ -179,13 +179,13 @@ class Outbox:
         self._segments.extend(found)
         self._next_seq = found[-1].next_seq
         self.acked_seq = max(found[0].first_seq - 1, min(_read_acked(directory), self._next_seq - 1))
-        self._fd = os.open(found[-1].path, os.O_WRONLY | os.O_CLOEXEC)
+        self._fd = os.open(found[-1].path, os.O_RDWR | os.O_CLOEXEC)
         os.ftruncate(self._fd, found[-1].end)
         return True
 
     def _create(self, first_seq: int) -> None:
         path = self._directory / f"{first_seq:020d}.seg"
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             _write_all(fd, _MAGIC, 0)
         except OSError:
@@ -230,7 +230,7 @@ class Outbox:
     def _after(self, seq: int) -> Iterator[tuple[int, bytes]]:
         for segment in self._segments:
             for each in range(max(segment.first_seq, seq + 1), segment.next_seq):
-                if (record := _read_record(segment, each)) is not None:
+                if (record := _read_record(segment, each, self._fd if segment is self._segments[-1] else -1)) is not None:
                     yield each, record
         for each, record in self._memory:
             if each > seq:
@@ -304,13 +304,20 @@ def _read_acked(directory: Path) -> int:
     return int(seq) if crc == zlib.crc32(data[:8]) else 0
 
 
-def _read_record(segment: _Segment, seq: int) -> bytes | None:
-    """One record from disk; None if the disk no longer gives what was written."""
+def _read_record(segment: _Segment, seq: int, fd: int = -1) -> bytes | None:
+    """One record from disk; None if the disk no longer gives what was written.
+
+    `fd` is the segment's file where it is open: what is mounted over the folder later hides the name, not the file, and what
+    was written to it must still be sent.
+    """
+    opened, offset = -1, segment.offsets[seq - segment.first_seq]
     try:
-        with segment.path.open("rb") as stream:
-            stream.seek(segment.offsets[seq - segment.first_seq])
-            length, crc = _FRAME.unpack(stream.read(_FRAME.size))
-            record = stream.read(length)
+        at = fd if fd >= 0 else (opened := os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC))
+        length, crc = _FRAME.unpack(os.pread(at, _FRAME.size, offset))
+        record = os.pread(at, length, offset + _FRAME.size)
     except (OSError, struct.error):
         return None
+    finally:
+        if opened >= 0:
+            os.close(opened)
     return record if zlib.crc32(record) == crc else None

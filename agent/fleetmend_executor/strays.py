@@ -25,6 +25,8 @@ _ROUNDS_MAX = 20
 _ROUND_S = 0.1
 _KILL_WAIT_S = 5.0
 _LOOK_S, _LOOK_EVERY_S = 3.0, 0.05
+# While one looks the filesystem goes on filling: whoever wrote about what it grew by is sure after this.
+_SURE_S = 1.0
 # Slower writers do not fill a filesystem while one looks.
 _RATE_BYTES_MIN = 64 * 1024
 _STOP_TIMEOUT_S = 30.0
@@ -127,23 +129,33 @@ def _writer(effect: StopStray, uids: tuple[int, ...], run: Run, proc: str) -> Pr
     until_s = begun_s + min(_LOOK_S, run.left_s())
     before, used_before = {p.pid: _written_bytes(p, proc) for p in _theirs(effect, uids, proc)}, _used_bytes(folder)
     while True:
-        for process in _theirs(effect, uids, proc):
+        theirs = _theirs(effect, uids, proc)
+        for process in theirs:
             if target := _written(process, folder, proc):
                 run.detail.append(f"{process.name} (pid {process.pid}) writes {target}")
                 return process
-        if time.monotonic() >= until_s:
+        passed_s, is_over = max(0.001, time.monotonic() - begun_s), time.monotonic() >= until_s
+        if not is_over and passed_s < _SURE_S:
+            time.sleep(_LOOK_EVERY_S)
+            continue
+        grown = _used_bytes(folder) - used_before
+        wrote = {p: _written_bytes(p, proc) - before[p.pid] for p in theirs if p.pid in before}
+        for process, written in sorted(wrote.items(), key=lambda each: each[1], reverse=True):
+            if written / passed_s >= _RATE_BYTES_MIN and _is_it(process, written, grown, folder, proc, is_over=is_over):
+                run.detail.append(f"{process.name} (pid {process.pid}) wrote {written} bytes in {passed_s:.1f} s")
+                return process
+        if is_over:
             break
         time.sleep(_LOOK_EVERY_S)
-    passed_s, grown = max(0.001, time.monotonic() - begun_s), _used_bytes(folder) - used_before
-    found = [(_written_bytes(p, proc) - before[p.pid], p) for p in _theirs(effect, uids, proc) if p.pid in before]
-    for written, process in sorted(found, key=lambda each: each[0], reverse=True):
-        if written / passed_s < _RATE_BYTES_MIN:
-            break
-        if 0 < grown <= 2 * written or _is_about(process, folder, proc):
-            run.detail.append(f"{process.name} (pid {process.pid}) wrote {written} bytes in {passed_s:.1f} s")
-            return process
     text = f"cannot find who writes below {folder}: no killable user's process outside declared units does"
     raise ActionFailed("no_writer", text)
+
+
+def _is_it(process: Process, written: int, grown: int, folder: str, proc: str, *, is_over: bool) -> bool:
+    """Whether what a process wrote says that it is the one: about what was added, or, when time is over, enough of it."""
+    if not is_over:
+        return 0 < grown <= 2 * written and written <= 2 * grown
+    return 0 < grown <= 2 * written or _is_about(process, folder, proc)
 
 
 def _theirs(effect: StopStray, uids: tuple[int, ...], proc: str) -> list[Process]:

@@ -126,6 +126,7 @@ def with_alertmanager() -> Iterator[tuple[World, Pair]]:
                 "channels": {"pair": {"type": "alertmanager", "urls": [m.url for m in pair.members]}},
                 "default": ["pair"],
                 "settle": "100ms",
+                "settle_tickets": "100ms",
             },
         )
         mark = world.directory / "healed"
@@ -255,7 +256,12 @@ def test_a_controller_killed_between_journal_and_answer_tells_it_once_more_and_t
     with receiving(None, OK) as receiver, World(heartbeat_ms=300) as world:
         settings(
             world,
-            notify={"channels": {"hook": {"type": "webhook", "url": receiver.url}}, "default": "hook", "settle": "100ms"},
+            notify={
+                "channels": {"hook": {"type": "webhook", "url": receiver.url}},
+                "default": "hook",
+                "settle": "100ms",
+                "settle_tickets": "100ms",
+            },
         )
         world.init()
         world.start_controller()

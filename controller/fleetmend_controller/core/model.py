@@ -196,10 +196,10 @@ class Incident:
 
     `evidence_ms` is when its newest bad sample was taken, on the controller's clock; `bad_since_ms` the first one since the
     check last said OK, None while it says so. `ended_clock_ms` and `ended_boot` say after which sample on the host a result
-    can be proof; `ok_clock_ms` is the first such OK sample. `groups` are those whose budget it holds. `run` is the one-step
-    playbook of an operator's request. `taken_by` is the person who acknowledged it; no decision looks at it. `asked_what` is
-    the digest of what people were asked for at `asked_ms`, `changes` how often that changed before they answered. `inquiry` is
-    what witnesses said about a lost host.
+    can be proof; `ok_clock_ms` is the first such OK sample, `was_ok` whether there was one that another check spoiled. `groups`
+    are those whose budget it holds. `run` is the one-step playbook of an operator's request. `taken_by` is the person who
+    acknowledged it; no decision looks at it. `asked_what` is the digest of what people were asked for at `asked_ms`, `changes`
+    how often that changed before they answered. `inquiry` is what witnesses said about a lost host.
     """
 
     id: str
@@ -226,6 +226,7 @@ class Incident:
     ended_clock_ms: int = 0
     ok_clock_ms: int | None = None
     ok_ms: int | None = None
+    was_ok: bool = False
     prove_by_ms: int | None = None
     phase_since_ms: int = 0
     ordered_ms: int | None = None

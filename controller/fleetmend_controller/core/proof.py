@@ -41,6 +41,7 @@ def begin(turn: Turn, incident: Incident, proof: Proof, boot: str, ended_clock_m
     incident.ended_clock_ms = ended_clock_ms
     incident.ok_clock_ms = None
     incident.ok_ms = None
+    incident.was_ok = False
     incident.prove_by_ms = turn.now_ms + proof.within_ms
     ask_check(turn, incident)
     for symptom in incident.symptoms:
@@ -54,7 +55,7 @@ def judge(turn: Turn, incident: Incident, step: ActionStep, event: Observed) -> 
         return ProofAnswer.OPEN
     if event.status is Status.OK:
         return _good(turn, incident, step.prove, event)
-    if event.status is Status.CRIT and incident.ok_clock_ms is not None:
+    if event.status is Status.CRIT and (incident.ok_clock_ms is not None or incident.was_ok):
         return ProofAnswer.BROKEN
     return ProofAnswer.TIMEOUT if _is_late(incident, step.prove, event.sampled_clock_ms) else ProofAnswer.OPEN
 
@@ -65,6 +66,8 @@ def spoiled(turn: Turn, incident: Incident, step: ActionStep, event: Observed) -
         return ProofAnswer.OPEN
     if event.sampled_clock_ms >= incident.ended_clock_ms + step.prove.within_ms:
         return ProofAnswer.BROKEN
+    # What dies again is seen by several checks, in any order: that this one was first does not make the other's word less.
+    incident.was_ok = incident.was_ok or incident.ok_clock_ms is not None
     incident.ok_clock_ms = None
     incident.ok_ms = None
     turn.wake(incident, turn.now_ms + ASK_AGAIN_MS)
@@ -126,6 +129,7 @@ def _counts(incident: Incident, event: Observed) -> bool:
     incident.ended_clock_ms = -1
     incident.ok_clock_ms = None
     incident.ok_ms = None
+    incident.was_ok = False
     return True
 
 

@@ -88,7 +88,7 @@ class Outbox:
             rows.fold(connection, fault, effect.incident)
         for each in self.notify.channels_for(effect.to, effect.severity):
             if message.kind is Kind.ESCALATED or message.kind in each.channel.kinds:
-                next_ms = now_ms if of_fleet else now_ms + self.notify.settle_ms
+                next_ms = now_ms if of_fleet else now_ms + self.notify.first_word_ms(effect.severity)
                 rows.insert(connection, kind, each.name, message, next_ms, fault=effect.fault)
 
     def _approval(self, connection: Connection, fleet: Fleet, effect: ApprovalWanted, now_ms: int) -> None:

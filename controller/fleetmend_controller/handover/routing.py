@@ -22,6 +22,8 @@ CHANNELS_MAX = 32
 DAY_MS = 24 * 3_600_000
 REMIND_MS = 4 * 3_600_000
 SETTLE_MS = 2_000
+# Nobody gets up for a ticket, and hosts that a common cause makes sick are not all seen within two seconds.
+SETTLE_TICKETS_MS = 30_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,10 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Notify:
-    """How people are told. `settle_ms` is how long a first word waits, so that a storm is told as one.
+    """How people are told. `settle_ms` is how long the first word of a page waits, so that a storm is told as one.
 
-    `remind_ms` is None for never. `source` names this controller where several report to one place.
+    `settle_tickets_ms` is how long that of a ticket waits. `remind_ms` is None for never. `source` names this controller where
+    several report to one place.
     """
 
     channels: Mapping[str, Configured]
@@ -59,12 +62,17 @@ class Notify:
     give_up_ms: int = DAY_MS
     remind_ms: int | None = REMIND_MS
     settle_ms: int = SETTLE_MS
+    settle_tickets_ms: int = SETTLE_TICKETS_MS
     source: str = "fleetmend"
 
     def channels_for(self, to: str, severity: str) -> tuple[Configured, ...]:
         """The channels of the first route that fits, else of the default route."""
         names = next((route.channels for route in self.routes if route.fits(to, severity)), self.default)
         return tuple(self.channels[name] for name in dict.fromkeys(names))
+
+    def first_word_ms(self, severity: str) -> int:
+        """How long the first word of an incident waits for others of the same kind."""
+        return self.settle_tickets_ms if severity == "ticket" else self.settle_ms
 
     def missing_secrets(self) -> Iterator[str]:
         """What the channels name and what cannot be read here and now, a sentence each."""
@@ -112,8 +120,7 @@ def read_notify(node: yaml.Node) -> Notify:
             values[name] = _part(found[name], node, name, option.read, wrong)
     if wrong:
         raise Problems(wrong)
-    give_up_ms, remind_ms = values["give_up_after"], values["remind"]
-    return Notify(channels, tuple(routes), tuple(default), give_up_ms, remind_ms, values["settle"], values["source"])
+    return Notify(channels, tuple(routes), tuple(default), *(values[name] for name in _REST))
 
 
 _REST = {
@@ -121,7 +128,8 @@ _REST = {
     for option in (
         Option("give_up_after", duration("1m", "30d"), "how long a message is tried", DAY_MS),
         Option("remind", duration("1m", "7d", never=True), "how often a page that nobody took is repeated", REMIND_MS),
-        Option("settle", duration("1ms", "5m"), "how long a first word waits for a storm", SETTLE_MS),
+        Option("settle", duration("1ms", "5m"), "how long the first word of a page waits for a storm", SETTLE_MS),
+        Option("settle_tickets", duration("1ms", "5m"), "how long that of a ticket waits", SETTLE_TICKETS_MS),
         Option("source", text, "name of this controller", "fleetmend"),
     )
 }

@@ -20,6 +20,8 @@ OWNER = "bench"
 # How long a fault must last before something is done about it: budgets.hold_before_action_s of the declare block.
 HOLD_S = 5
 BENCH_ROOT = "/run/bench/root"
+# The declare block is about the world's hosts; others may join for a fault that many hosts have.
+WORLD = {"world": "bench"}
 SUFFIXES = (".service", ".socket", ".timer", ".mount", ".path")
 
 Declare = dict[str, Any]
@@ -36,7 +38,7 @@ class _Plain(yaml.SafeDumper):
 
 def declaration(declare: Declare) -> dict[str, Any]:
     """Our declaration file, as a mapping."""
-    made: dict[str, Any] = {"declare": "bench", "owner": OWNER, "units": _units(declare)}
+    made: dict[str, Any] = {"declare": "bench", "on": WORLD, "owner": OWNER, "units": _units(declare)}
     sections = {
         "jobs": _jobs(declare),
         "listeners": list(_listeners(declare)),

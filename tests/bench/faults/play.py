@@ -67,13 +67,14 @@ class Player:
         """The whole protocol. What the benchmark itself cannot do becomes the problem of the record, never a pass."""
         seen = Seen(fault.id, fault.cls, fault.expect, fault.injectable)
         try:
-            self._ready()
+            self._ready(fault)
             seen = self._played(fault, seen)
         except (WorldError, OSError, RuntimeError) as error:
             seen = replace(seen, problem=" ".join(str(error).split())[:300])
         return replace(seen, **self._put_right(fault))
 
-    def _ready(self) -> None:
+    def _ready(self, fault: Fault) -> None:
+        del fault
         self.world.anew(self.host)
         self.world.wait(lambda: self.world.world_ok(self.host), f"the world of {self.host} before a fault", CALM_S)
         self.world.wait(lambda: not self._open(0), f"{self.host} to have no open incident", CALM_S)
@@ -92,7 +93,7 @@ class Player:
         for story in stories:
             story["check_type"] = self._type(story["incident"]["check"])
         seen = self._noted(fault, replace(seen, guard_ok=guard_ok), watch, stories)
-        return replace(seen, closed=self._closes(fault, seen, before))
+        return self._ended(fault, seen, before)
 
     def _watch(self, fault: Fault, watch: Watch, before: int) -> None:
         """Looks each second until the budget is over, or until there is nothing more to wait for."""
@@ -139,17 +140,34 @@ class Player:
             incidents=tuple(_line(story["incident"]) for story in stories),
         )
 
-    def _closes(self, fault: Fault, seen: Seen, before: int) -> bool:
-        """Whether everything ends by itself, once a person has repaired what the product handed over."""
+    def _ended(self, fault: Fault, seen: Seen, before: int) -> Seen:
+        """Whether everything ends by itself, once a person has repaired what the product handed over.
+
+        What is simulated may be mended in part only (a disk that passes, with bad sectors): then it ends with its fixtures.
+        """
         if fault.expect == "hold":
-            return True
+            return seen
         if not seen.check_ok or seen.escalated or not fault.injectable:
             self._snippet(fault.undo)
+        if self._all_closed(before):
+            return replace(seen, closed=True)
+        if fault.injectable:
+            return replace(seen, closed=False)
+        left = ", ".join(sorted({incident["check"] for incident in self._open(before)}))
+        self._snippet(CLEAR)
+        return replace(
+            seen, closed=self._all_closed(before), note=f"its restore leaves {left} bad; over when its fixtures were gone"
+        )
+
+    def _all_closed(self, before: int) -> bool:
         try:
-            self.world.wait(lambda: not self._open(before), "the incidents to close", CLOSE_S)
+            self.world.wait(lambda: not self._open(before), "the incidents to close", self._close_s())
         except WorldError:
             return False
         return True
+
+    def _close_s(self) -> float:
+        return CLOSE_S
 
     def _put_right(self, fault: Fault) -> dict[str, Any]:
         """Leaves the host as the world wants it, whatever happened."""
@@ -167,12 +185,15 @@ class Player:
         return self.world.snippet(self.host, text)
 
     def _newest(self) -> int:
-        return max((int(i["id"].removeprefix("inc-")) for i in self.world.incidents(self.host)), default=0)
+        return max((int(i["id"].removeprefix("inc-")) for i in self._incidents()), default=0)
+
+    def _incidents(self) -> list[dict[str, Any]]:
+        return self.world.incidents(self.host)
 
     def _open(self, before: int, *, closed: bool = False) -> list[dict[str, Any]]:
         return [
             incident
-            for incident in self.world.incidents(self.host)
+            for incident in self._incidents()
             if int(incident["id"].removeprefix("inc-")) > before and (closed or incident["phase"] != "resolved")
         ]
 

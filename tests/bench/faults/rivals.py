@@ -11,10 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ from typing import Any
 from . import adapter, score
 from .catalogue import Catalogue, Fault, load
 from .score import Seen
-from .world import LAB, QUIET, RENAME, WRITABLE, World
+from .world import LAB, QUIET, RENAME, WRITABLE, World, WorldError
 
 STATE = Path("/var/lib/fleetmend-lab-rivals")
 CYCLE_S = 1
+WELL_S = 90.0
+WORDS = (score.HEALED, score.ESCALATED, score.HELD, score.MISSED, score.HARMED)
 LOG = "/var/log/monit.log"
 # Classes that Monit has words for.
 CLASSES = (
@@ -66,6 +69,16 @@ def monitrc(declare: dict[str, Any]) -> str:
                 f"check file {_word(name)}_result with path {told['result']['path']}",
                 f'  if timestamp > {told["result"]["max_age_s"]} seconds then exec "/bin/systemctl start {name}"',
             ]
+    for path, told in declare.get("live_logs", {}).items():
+        lines += [
+            f"check file {_word(path)} with path {path}",
+            f'  if size > {told["max_bytes"]} B then exec "/bin/systemctl start {told["rotated_by"]}"',
+        ]
+    if "renew" in declare.get("tls", {}):
+        renew = " ".join(adapter.commands(declare)["renew-certificate"])
+        host, _, port = declare["tls"]["served_at"].rpartition(":")
+        ssl = f"with ssl options {{verify: disable}} and certificate valid > {declare['tls']['min_days']} days"
+        lines += [f"check host served_certificate with address {host}", f'  if failed port {port} {ssl} then exec "{renew}"']
     if "network" in declare:
         interface = declare["network"]["interface"]
         lines += [
@@ -73,10 +86,6 @@ def monitrc(declare: dict[str, Any]) -> str:
             f'  if link down then exec "/sbin/ip link set {interface} up"',
         ]
     return "\n".join(lines) + "\n"
-
-
-def _quoted_up(interface: str) -> str:
-    return f'"/sbin/ip link set {interface} up"'
 
 
 def scripts(declare: dict[str, Any]) -> dict[str, str]:
@@ -99,6 +108,9 @@ def _unit(name: str, told: dict[str, Any]) -> Iterator[str]:
     if health and restart.startswith("allowed"):
         yield f"check host {word}_health with address 127.0.0.1"
         yield f"  if failed {_failed(health)} for 5 cycles then exec {start}"
+    if "heartbeat" in told:
+        yield f"check file {word}_heartbeat with path {told['heartbeat']['path']}"
+        yield f"  if timestamp > {told['heartbeat']['max_age_s']} seconds for 5 cycles then exec {start}"
     if "memory_max_mb" in told:
         yield f"check process {word}_process matching {_program(told, name)}"
         yield f"  if total memory usage > {told['memory_max_mb']} MB for 5 cycles then exec {start}"
@@ -110,7 +122,7 @@ def _failed(health: dict[str, Any]) -> str:
         return f"port {health['tcp'].rpartition(':')[2]}"
     scheme, port, path = re.match(r"(https?)://[^:/]+:(\d+)(/\S*)?", health["url"]).groups()  # type: ignore[union-attr]
     tls = " with ssl options {verify: disable}" if scheme == "https" else ""
-    return f'port {port} protocol http{tls} request "{path or "/"}" with timeout 1 seconds'
+    return f'port {port}{tls} protocol http request "{path or "/"}" with timeout 1 seconds'
 
 
 def _mount(path: str, told: dict[str, Any], declare: dict[str, Any]) -> Iterator[str]:
@@ -150,13 +162,13 @@ class RivalWorld(World):
         self.lab("down")
         self.lab("up", "--hosts", str(len(self.names)), "--no-product", "--package", "monit", timeout_s=900)
         for name in self.names:
-            self._must(name, f"{QUIET}\n{RENAME}; {WRITABLE}")
-            self._must(name, self.catalogue.world_setup)
+            self.must(name, f"{QUIET}\n{RENAME}; {WRITABLE}")
+            self.must(name, self.catalogue.world_setup)
             for script, text in scripts(self.catalogue.declare).items():
                 self.run(name, ["sh", "-c", f"cat > /root/{script}; chmod 755 /root/{script}"], text_in=text)
             self.run(name, ["sh", "-c", "umask 077; cat > /etc/monit/monitrc"], text_in=monitrc(self.catalogue.declare))
-            self._must(name, "monit -t && systemctl restart monit.service")
-            self.wait(lambda name=name: self.world_ok(name), f"the world of {name}", 90)
+            self.must(name, "monit -t && systemctl restart monit.service")
+            self.wait(lambda name=name: self.world_ok(name), f"the world of {name}", WELL_S)
 
     def log_lines(self, name: str) -> list[str]:
         """What Monit complained of so far."""
@@ -166,7 +178,7 @@ class RivalWorld(World):
 
 def play(world: RivalWorld, name: str, fault: Fault) -> Seen:
     """The same protocol, as far as it concerns one host."""
-    world.wait(lambda: world.world_ok(name), f"the world of {name} before {fault.id}", 90)
+    world.wait(lambda: world.world_ok(name), f"the world of {name} before {fault.id}", WELL_S)
     seen = Seen(fault.id, fault.cls, fault.expect, fault.injectable)
     before = len(world.log_lines(name))
     world.snippet(name, "stamp")
@@ -191,33 +203,84 @@ def play(world: RivalWorld, name: str, fault: Fault) -> Seen:
     return seen
 
 
+def play_all(world: RivalWorld, faults: tuple[Fault, ...]) -> list[Seen]:
+    """Every fault once, in the order of the catalogue; a world that does not come back is made anew."""
+    name, found = world.names[0], []
+    for fault in faults:
+        try:
+            seen = play(world, name, fault)
+        except (WorldError, OSError, RuntimeError) as error:
+            seen = Seen(fault.id, fault.cls, fault.expect, fault.injectable, problem=" ".join(str(error).split())[:300])
+        found.append(seen)
+        _say(f"[{len(found)}/{len(faults)}] {fault.id} {'not played' if seen.problem else score.verdict(seen)} {seen.problem}")
+        try:
+            world.wait(lambda: world.world_ok(name), f"the world of {name} after {fault.id}", WELL_S)
+        except (WorldError, OSError, RuntimeError) as error:
+            _say(f"{error}; a new one is made")
+            world.up()
+    return found
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def table(theirs: list[Seen], ours: dict[str, dict[str, Any]]) -> str:
+    """Side by side, for people."""
+    lines = [
+        f"{'fault':<8} {'expect':<17} {'Monit':<10} {'seen':>6} {'healed':>7}   {'Fleetmend':<10} {'seen':>6} {'healed':>7}"
+    ]
+    for seen in theirs:
+        own = ours.get(seen.id, {})
+        numbers = [seen.seen_s, seen.healed_s, own.get("seen_s"), own.get("healed_s")]
+        shown = [f"{number:.1f}" if number is not None else "-" for number in numbers]
+        word = "not played" if seen.problem else score.verdict(seen)
+        line = f"{seen.id:<8} {seen.expect:<17} {word:<10} {shown[0]:>6} {shown[1]:>7}   "
+        lines.append(line + f"{own.get('verdict', '-'):<10} {shown[2]:>6} {shown[3]:>7}")
+    lines.append("")
+    both = [seen for seen in theirs if not seen.problem and seen.id in ours]
+    lines.append(f"of {len(both)} faults that both played:")
+    their_rows = [(score.verdict(seen), score.passes(seen), seen.seen_s, seen.healed_s) for seen in both]
+    own_rows = [tuple(ours[seen.id][key] for key in ("verdict", "pass", "seen_s", "healed_s")) for seen in both]
+    for title, rows in (("Monit", their_rows), ("Fleetmend", own_rows)):
+        counts = [f"{sum(row[0] == word for row in rows)} {word}" for word in WORDS]
+        medians = [_median(row[index] for row in rows) for index in (2, 3)]
+        passed = sum(bool(row[1]) for row in rows)
+        lines.append(f"{title:<10} {passed} as expected; {', '.join(counts)}; median seen {medians[0]}, healed {medians[1]}")
+    return "\n".join(lines)
+
+
+def _median(numbers: Iterable[float | None]) -> str:
+    known = [number for number in numbers if number is not None]
+    return f"{statistics.median(known):.1f} s" if known else "-"
+
+
 def main(argv: list[str] | None = None) -> int:
     """Plays, prints side by side with our own results where there are any."""
     parser = argparse.ArgumentParser(prog="bench-rivals", description="The fault catalogue against Monit.")
     parser.add_argument("--faults", type=Path, required=True)
     parser.add_argument("--only", default="")
     parser.add_argument("--ours", type=Path, default=Path("build/bench-faults.json"), help="our results (default %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("build/bench-rivals.json"), help="where to write (default %(default)s)"
+    )
     arguments = parser.parse_args(argv)
     whole = load(arguments.faults, tuple(word for word in arguments.only.split(",") if word))
     faults = tuple(fault for fault in whole.faults if fault.injectable and fault.cls in CLASSES)
     catalogue: Catalogue = replace(whole, faults=faults)
-    world = RivalWorld(STATE, catalogue, 1, lambda text: print(text, file=sys.stderr))
+    world = RivalWorld(STATE, catalogue, 1, _say)
     try:
         world.up()
-        theirs = [play(world, world.names[0], fault) for fault in faults]
+        theirs = play_all(world, faults)
+    except WorldError as error:
+        _say(str(error))
+        return 2
     finally:
         subprocess.run([sys.executable, str(LAB), "--state", str(STATE), "down"], check=False, capture_output=True)
     ours = {entry["id"]: entry for entry in json.loads(arguments.ours.read_text())} if arguments.ours.is_file() else {}
-    print(f"{'fault':<8} {'expect':<17} {'Monit':<10} {'seen':>6} {'healed':>7}   {'Fleetmend':<10} {'seen':>6} {'healed':>7}")
-    for seen in theirs:
-        own = ours.get(seen.id, {})
-        numbers = [seen.seen_s, seen.healed_s, own.get("seen_s"), own.get("healed_s")]
-        shown = [f"{number:.1f}" if number is not None else "-" for number in numbers]
-        line = f"{seen.id:<8} {seen.expect:<17} {score.verdict(seen):<10} {shown[0]:>6} {shown[1]:>7}   "
-        print(line + f"{own.get('verdict', '-'):<10} {shown[2]:>6} {shown[3]:>7}")
-    harmed = sum(score.verdict(seen) == score.HARMED for seen in theirs)
-    healed = sum(score.verdict(seen) == score.HEALED for seen in theirs)
-    print(f"Monit: {healed} healed, {harmed} harmed of {len(theirs)}")
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps([score.record(seen) for seen in theirs], indent=1) + "\n")
+    print(table(theirs, ours))
     return 0
 
 

@@ -15,7 +15,8 @@ class Seen:
     """What the benchmark saw of one fault.
 
     `closed`: after a person's repair the incident ended by itself (True where nobody had to repair). `world_ok`: afterwards the
-    host was as before. `problem`: why the benchmark could not play it.
+    host was as before. `pages` and `at_once` (None where the fault has one host): of how many incidents people were told, and
+    how many hosts were disturbed at one time. `note`: what a reader should know. `problem`: why it could not be played.
     """
 
     id: str
@@ -35,6 +36,9 @@ class Seen:
     cause_reported: bool = False
     closed: bool = True
     world_ok: bool = True
+    pages: int | None = None
+    at_once: int | None = None
+    note: str = ""
     problem: str = ""
     incidents: tuple[str, ...] = field(default=())
 
@@ -65,7 +69,19 @@ def record(seen: Seen) -> dict[str, Any]:
     """One entry of build/bench-faults.json."""
     whole = asdict(seen) | {"class": seen.cls, "verdict": verdict(seen), "pass": passes(seen)}
     first = ("id", "class", "expect", "seen_s", "seen_by", "actions", "healed_s", "proved", "check_ok", "guard_ok")
-    order = (*first, "cause_reported", "verdict", "pass", "closed", "world_ok", "problem", "incidents")
+    order = (
+        *first,
+        "cause_reported",
+        "verdict",
+        "pass",
+        "closed",
+        "world_ok",
+        "pages",
+        "at_once",
+        "note",
+        "problem",
+        "incidents",
+    )
     return {name: whole[name] for name in order}
 
 
@@ -97,7 +113,8 @@ def table(all_seen: Sequence[Seen]) -> str:
     lines = [head]
     for seen in all_seen:
         times = (f"{s:.1f}" if s is not None else "-" for s in (seen.seen_s, seen.healed_s))
-        notes = [seen.seen_by, " ".join(seen.actions), seen.problem]
+        many = f"{seen.pages} told of, {seen.at_once} disturbed at once" if seen.pages is not None else ""
+        notes = [seen.seen_by, " ".join(seen.actions), many, seen.note, seen.problem]
         notes += [] if seen.closed else ["its incident did not close by itself"]
         notes += [] if seen.world_ok else ["the host was not as before"]
         seen_text, healed_text = times

@@ -33,15 +33,28 @@ AGENT_UNIT = "fleetmend-agent.service"
 AGENT_STATE = "/var/lib/fleetmend-agent"
 BENCH_KMSG = "/run/bench/kmsg"
 RULES = "/etc/fleetmend/rules"
+CA_FILE, TOKEN_FILE = "/run/fleetmend-ca.crt", "/run/fleetmend-token"
 FORGET = "rm -rf /var/lib/fleetmend-agent/* /var/lib/fleetmend-executor/*"
-ENROL = (
-    "/mnt/fleetmend/deploy/install agent --wheels /mnt/fleetmend/wheels"
-    " --ca /run/fleetmend-ca.crt --token-file /run/fleetmend-token"
-)
+ENROL = f"/mnt/fleetmend/deploy/install agent --wheels /mnt/fleetmend/wheels --ca {CA_FILE} --token-file {TOKEN_FILE}"
 UP_TIMEOUT_S = 900.0
 SETUP_TIMEOUT_S = 300.0
 SNIPPET_TIMEOUT_S = 120.0
 PORTS = (7443, 7444)
+INCIDENTS_MAX = 10_000
+# Whom the controller tells: a program beside it that writes down every message.
+TOLD = "/run/bench-told.jsonl"
+LISTENER = f"""
+import http.server
+class Listener(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        with open("{TOLD}", "ab") as out:
+            out.write(body + b"\\n")
+        self.send_response(204)
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", 9199), Listener).serve_forever()
+"""
+NOTIFY = {"notify": {"channels": {"bench": {"type": "webhook", "url": "http://127.0.0.1:9199/"}}, "default": "bench"}}
 AGENT_HEALTH = f"systemctl -q is-active {AGENT_UNIT} && systemctl show -P StatusText {AGENT_UNIT} | grep -q ^linked"
 
 # The cable gets out of the way of the world's own eth0.
@@ -84,6 +97,7 @@ class World:
             self._say(f"{name}: setting up the world")
             self._furnish(name)
         self._load_rules()
+        self._listen()
         for name in self.names:
             self.wait(lambda name=name: self.connected(name), f"{name} to connect", 60.0)
             self.wait(lambda name=name: self.world_ok(name), f"the world of {name} to be well", 90.0)
@@ -91,17 +105,20 @@ class World:
     def anew(self, name: str) -> None:
         """Makes the host a newcomer: what was tried on it for one fault must not count for the next."""
         self.ctl("hosts", "rm", name, "--yes")
-        self._must(name, f"systemctl stop {AGENT_UNIT} fleetmend-executor.socket fleetmend-executor.service; {FORGET}")
-        secret = self.ctl("token", "create")["secret"]
-        self.run(name, ["sh", "-c", "umask 077; cat > /run/fleetmend-token"], text_in=secret)
-        ca = self.run("ctl", ["cat", "/var/lib/fleetmend/pki/ca.crt"]).stdout
-        self.run(name, ["sh", "-c", "cat > /run/fleetmend-ca.crt"], text_in=ca)
-        self._must(name, f"{ENROL} --controller {CONTROLLER_ADDRESS} --hostname {name}")
-        self.ctl("hosts", "label", name, f"role={name}")
+        self.must(name, f"systemctl stop {AGENT_UNIT} fleetmend-executor.socket fleetmend-executor.service; {FORGET}")
+        for path, text in self.joining(1, *labels(name)).items():
+            self.put(name, path, text)
+        self.must(name, f"{ENROL} --controller {CONTROLLER_ADDRESS} --hostname {name}")
         for playbook in self.ctl("playbooks", "ls")["playbooks"]:
             if playbook["demoted_because"]:
                 self.ctl("playbooks", "trust", playbook["name"], "--restore")
         self.wait(lambda: self.connected(name), f"{name} to connect", 60.0)
+
+    def joining(self, uses: int, *labels: str) -> dict[str, str]:
+        """What so many newcomers need: path and text of each file."""
+        words = [word for label in labels for word in ("--label", label)]
+        secret = self.ctl("token", "create", "--uses", str(uses), *words)["secret"]
+        return {TOKEN_FILE: secret, CA_FILE: self.run("ctl", ["cat", "/var/lib/fleetmend/pki/ca.crt"]).stdout}
 
     def down(self) -> None:
         """Ends everything."""
@@ -134,6 +151,11 @@ class World:
         settings = "\n".join(f"export {key}={_quoted(value)}" for key, value in values.items())
         return self.run(name, ["bash", "-s"], timeout_s, f"{settings}\n{self.catalogue.prelude}\n{text}\n")
 
+    def put(self, name: str, path: str, text: str) -> None:
+        """Writes a file inside a host; others than root cannot read a token."""
+        mask = "077" if path == TOKEN_FILE else "022"
+        self.run(name, ["sh", "-c", f"umask {mask}; cat > {path}"], text_in=text)
+
     def world_ok(self, name: str) -> bool:
         """Whether the host is as the world wants it."""
         return self.snippet(name, "world_ok").returncode == 0
@@ -149,6 +171,15 @@ class World:
         """Every incident of a host, oldest first."""
         found: list[dict[str, Any]] = self.ctl("incidents", "ls", "--host", name, "--all")["incidents"]
         return sorted(found, key=lambda incident: int(incident["id"].removeprefix("inc-")))
+
+    def all_incidents(self) -> list[dict[str, Any]]:
+        """Every incident of every host and of the fleet as a whole, oldest first."""
+        found: list[dict[str, Any]] = self.ctl("incidents", "ls", "--all", "--limit", str(INCIDENTS_MAX))["incidents"]
+        return sorted(found, key=lambda incident: int(incident["id"].removeprefix("inc-")))
+
+    def told(self) -> list[dict[str, Any]]:
+        """What people outside were told, in order."""
+        return [json.loads(line) for line in self.run("ctl", ["cat", TOLD]).stdout.splitlines()]
 
     def story(self, incident_id: str) -> dict[str, Any]:
         """All that is known of an incident."""
@@ -168,7 +199,7 @@ class World:
                 raise WorldError(f"cannot wait longer for {what}: not within {timeout_s:g} s")
             time.sleep(every_s)
 
-    def _must(self, name: str, script: str, timeout_s: float = SETUP_TIMEOUT_S) -> None:
+    def must(self, name: str, script: str, timeout_s: float = SETUP_TIMEOUT_S) -> None:
         done = self.run(name, ["bash", "-s"], timeout_s, script)
         if done.returncode != 0:
             raise WorldError(f"cannot set up {name}: exit {done.returncode}: {(done.stderr or done.stdout).strip()[-2000:]}")
@@ -176,8 +207,8 @@ class World:
     def _furnish(self, name: str) -> None:
         lab = lab_state.load(self.state)
         controller, address = lab.host("ctl").address, lab.host(name).address
-        self._must(name, f"systemctl stop {AGENT_UNIT}\n{QUIET}\n{RENAME}; {WRITABLE}")
-        self._must(name, self.catalogue.world_setup)
+        self.must(name, f"systemctl stop {AGENT_UNIT}\n{QUIET}\n{RENAME}; {WRITABLE}")
+        self.must(name, self.catalogue.world_setup)
         cable = f"ip link set up0 netns peer; ip -n peer addr add {address}/24 dev up0; ip -n peer link set up0 up"
         service = f"[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c '{cable}'"
         units = {"zz-remote-cable.service": _unit("zz-remote-net.service", service)}
@@ -190,15 +221,25 @@ class World:
         for unit, text in units.items():
             self.run(name, ["sh", "-c", f"cat > /etc/systemd/system/{unit}"], text_in=text)
         started = " ".join(["zz-remote-cable.service", *(f"zz-remote-controller-{port}.socket" for port in PORTS)])
-        self._must(name, f"systemctl daemon-reload; systemctl enable -q --now {started}")
+        self.must(name, f"systemctl daemon-reload; systemctl enable -q --now {started}")
         settings = adapter.agent_settings(f"{CONTROLLER_ADDRESS}:{PORTS[0]}", BENCH_ROOT, BENCH_KMSG)
         actions = sorted(action["name"] for action in self.ctl("actions", "ls")["actions"])
         policy = adapter.host_policy(self.catalogue.declare, actions)
         for path, document in (("agent.yaml", settings), ("executor.yaml", policy)):
             self.run(name, ["sh", "-c", f"cat > /etc/fleetmend/{path}"], text_in=yaml.safe_dump(document))
-        self._must(name, f"mkdir -p {BENCH_ROOT}; touch {BENCH_KMSG}; chmod 755 {BENCH_ROOT}; systemctl start {AGENT_UNIT}")
-        # A budget is shared by the hosts of a role; each of these is a fleet of its own.
-        self.ctl("hosts", "label", name, f"role={name}")
+        self.must(name, f"mkdir -p {BENCH_ROOT}; touch {BENCH_KMSG}; chmod 755 {BENCH_ROOT}; systemctl start {AGENT_UNIT}")
+        self.ctl("hosts", "label", name, *labels(name))
+
+    def _listen(self) -> None:
+        self.put("ctl", "/run/bench-listener.py", LISTENER)
+        self.put("ctl", "/run/bench-notify.yaml", yaml.safe_dump(NOTIFY))
+        listen = f"touch {TOLD}; systemd-run -q --unit=bench-listener --collect /usr/bin/python3 /run/bench-listener.py"
+        settings = "cat /run/bench-notify.yaml >> /etc/fleetmend/controller.yaml"
+        self.must("ctl", f"{listen}; {settings}; systemctl restart fleetmend-controller.service")
+        self.wait(self._answers, "the controller to answer", 60.0)
+
+    def _answers(self) -> bool:
+        return self.run("ctl", ["fleetmend", "status", "--output", "json"]).returncode == 0
 
     def _load_rules(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -210,7 +251,12 @@ class World:
         checked = self.run("ctl", ["fleetmend-controller", "check-config", RULES])
         if checked.returncode != 0:
             raise WorldError(f"cannot use the adapted rules: {(checked.stdout + checked.stderr)[-3000:]}")
-        self._must("ctl", "systemctl reload fleetmend-controller.service")
+        self.must("ctl", "systemctl reload fleetmend-controller.service")
+
+
+def labels(name: str) -> tuple[str, ...]:
+    """Labels of a host of the world. A budget is shared by the hosts of a role; each of these is a fleet of its own."""
+    return (f"role={name}", *(f"{label}={value}" for label, value in adapter.WORLD.items()))
 
 
 def _unit(after: str, section: str) -> str:

@@ -325,3 +325,19 @@ class OutboxMachine(RuleBasedStateMachine):
 
 OutboxMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
 TestOutboxMachine = OutboxMachine.TestCase
+
+
+def test_what_is_mounted_over_the_folder_hides_nothing_that_was_written(tmp_path):
+    folder = tmp_path / "state"
+    outbox = opened(folder)
+    outbox.append(b"before")
+    # Moved away is what a name leads to under a mount: the open file is still there, its path is not.
+    folder.rename(tmp_path / "covered")
+    folder.mkdir()
+    outbox.append(b"since")
+    assert held(outbox) == [(1, b"before"), (2, b"since")]
+    outbox.ack(1)
+    assert held(outbox) == [(2, b"since")]
+    folder.rmdir()
+    (tmp_path / "covered").rename(folder)
+    assert held(opened(folder)) == [(1, b"before"), (2, b"since")], "how far the controller has them could not be written down"

@@ -128,6 +128,17 @@ def test_crit_before_any_ok_breaks_nothing():
     assert Repair().judge(Status.CRIT, 1) is OPEN
 
 
+def test_what_dies_again_breaks_the_proof_whichever_check_sees_it_first():
+    repair = Repair()
+    repair.judge(Status.OK, 100)
+    clock = ENDED + 200
+    seen = Observed(NOW + 200, "h-1", "http", "http", "shop", Status.CRIT, {}, "", "boot-1", clock, clock)
+    assert proof.spoiled(repair.turn, repair.incident, RESTART, seen) is OPEN
+    assert repair.judge(Status.CRIT, 201) is BROKEN
+    proof.begin(repair.turn, repair.incident, WINDOW, "boot-1", ENDED + 300)
+    assert repair.judge(Status.CRIT, 301) is OPEN, "the next repair has a watch of its own"
+
+
 def test_a_later_boot_is_after_the_action_and_begins_the_watch_anew():
     repair = Repair()
     repair.judge(Status.OK, 100)

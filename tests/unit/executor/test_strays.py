@@ -291,6 +291,18 @@ def test_a_loop_of_short_lived_writers_is_found_by_what_it_wrote(stray, everybod
 
 
 @as_root
+def test_who_wrote_all_that_was_added_is_stopped_before_the_look_is_over(stray, everybodys, monkeypatch):
+    monkeypatch.setattr(strays, "_written", lambda *_of: "")
+    monkeypatch.setattr(strays, "_used_bytes", lambda folder: sum(path.stat().st_size for path in Path(folder).iterdir()))
+    monkeypatch.setattr(strays, "_LOOK_S", 3600.0)
+    monkeypatch.setattr(strays, "_SURE_S", 0.3)
+    loop = f"while True: os.system('head -c 100000 /dev/zero >> {everybodys}/t'); time.sleep(0.02)"
+    writer = stray(f"exec({loop!r})")
+    strays.perform(StopStray(("nobody",), (), writes_below=str(everybodys), grace_s=1.0), run := a_run())
+    assert f"pid {writer.pid}) wrote" in run.detail[0]
+
+
+@as_root
 def test_nobody_who_writes_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(strays, "_LOOK_S", 0.0)
     with pytest.raises(ActionFailed) as caught:

@@ -82,7 +82,9 @@ class Running:
         first = next(iter(lines))
         routes = more.pop("routes", (Route((), ("page",), (first,)),))
         default = more.pop("default", tuple(lines))
-        self.notify = Notify(channels, routes, default, **{"settle_ms": 0, **more})
+        self.notify = Notify(
+            channels, routes, default, **{"settle_ms": 0, "settle_tickets_ms": more.get("settle_ms", 0), **more}
+        )
         outbox = Outbox(self.notify)
         book = policy(playbook()) if answered else policy(playbook(check="other"))
         rules = SimpleNamespace(policy=book, digest="p1", documents={}, checks_for=lambda _labels: ())

@@ -26,13 +26,15 @@ notify:
   give_up_after: 2d
   remind: never
   settle: 5s
+  settle_tickets: 1m
   source: fm-eu
 """
 
 
 def test_a_whole_section_is_read():
     notify = parse_config(GOOD).notify
-    assert (notify.give_up_ms, notify.remind_ms, notify.settle_ms, notify.source) == (172_800_000, None, 5_000, "fm-eu")
+    assert (notify.give_up_ms, notify.remind_ms, notify.source) == (172_800_000, None, "fm-eu")
+    assert (notify.first_word_ms("page"), notify.first_word_ms("ticket")) == (5_000, 60_000)
     assert notify.channels["am"].options["urls"] == ("http://am-1:9093", "http://am-2:9093")
     assert notify.channels["oncall"].options["url"] == "https://events.pagerduty.com/v2/enqueue"
 

@@ -11,7 +11,7 @@ from fleetmend_controller.alertmanager.settings import AlertmanagerIn
 from fleetmend_controller.commands.init import COMMAND as INIT
 from fleetmend_controller.commands.operator import COMMAND as OPERATOR
 from fleetmend_controller.config import SETTINGS, Address, Config, ConfigError, load_config, parse_config
-from fleetmend_controller.handover.routing import DAY_MS, REMIND_MS, SETTLE_MS
+from fleetmend_controller.handover.routing import DAY_MS, REMIND_MS, SETTLE_MS, SETTLE_TICKETS_MS
 
 
 @pytest.fixture
@@ -114,6 +114,8 @@ def test_the_shipped_file_shows_every_setting_with_its_default():
     shown = parse_config("\n".join(line.removeprefix("# ") for line in text.splitlines()[1:]))
     assert replace(shown, names=(), database="", notify=None, alertmanager=None, drain=None) == Config()
     assert shown.alertmanager == AlertmanagerIn()
-    assert shown.notify == replace(shown.notify, give_up_ms=DAY_MS, remind_ms=REMIND_MS, settle_ms=SETTLE_MS)
+    assert shown.notify == replace(
+        shown.notify, give_up_ms=DAY_MS, remind_ms=REMIND_MS, settle_ms=SETTLE_MS, settle_tickets_ms=SETTLE_TICKETS_MS
+    )
     assert shown.database == Config().database_url
     assert all(f"# {setting}: " in text for setting in SETTINGS)
