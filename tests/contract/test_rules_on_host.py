@@ -49,7 +49,15 @@ FINDINGS = {
     "filesystem_space": {"mount": "/srv/data", "used_percent": 93.5, "target_percent": 74},
     **{
         name: {"unit": "shop.service", "service": "shop.service"}
-        for name in ("unit_memory", "unit_descriptors", "unit_zombies", "unit_binary", "file_age", "nagios_plugin")
+        for name in (
+            "unit_memory",
+            "unit_descriptors",
+            "unit_zombies",
+            "unit_binary",
+            "file_age",
+            "nagios_plugin",
+            "journal_write",
+        )
     },
     "unit_process": {"unit": "shop.service", "service": "shop.service", **STRAY},
     "listener_owner": {"owner": "shop.service", "same_program": True, **STRAY},

@@ -36,6 +36,7 @@ ACTION = Action(
         "listener_owner",
         "http_endpoint",
         "tcp_port",
+        "journal_write",
         "file_age",
         "spool_age",
         "time_sync",

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..playbooks.schema import ConfirmModel
 from ..playbooks.text import Path
-from .schema import DeclarationFile, ExecHealth, HttpHealth, TcpHealth, UnitModel
+from .schema import DeclarationFile, ExecHealth, HttpHealth, JournalHealth, TcpHealth, UnitModel
 from .section import Derived
 
 # systemd tells about units at once; this is the safety net behind it.
@@ -61,13 +61,17 @@ def _health(origin: Path, name: str, unit: UnitModel) -> Iterator[Derived]:
     timeout_ms = health.timeout or min(TIMEOUT_MAX_MS, max(TIMEOUT_MIN_MS, health.every // 2))
     if isinstance(health, ExecHealth) and health.timeout is None:
         timeout_ms = PROBE_TIMEOUT_MS
+    if isinstance(health, JournalHealth) and health.timeout is None:
+        timeout_ms = health.journal + PROBE_TIMEOUT_MS
     asked["unit"] = name
     yield Derived((*origin, "health"), f"health:{name}", check_type, asked, health.every, timeout_ms, health.confirm)
 
 
-def _probe(health: HttpHealth | TcpHealth | ExecHealth) -> tuple[str, dict[str, Any]]:
+def _probe(health: HttpHealth | TcpHealth | ExecHealth | JournalHealth) -> tuple[str, dict[str, Any]]:
     if isinstance(health, ExecHealth):
         return "nagios_plugin", {"argv": [health.exec]}
+    if isinstance(health, JournalHealth):
+        return "journal_write", {"within": health.journal}
     if isinstance(health, TcpHealth):
         asked = {"address": health.tcp, "send": health.send, "expect": health.expect}
         return "tcp_port", {**asked, "expect_any": True} if health.expect_any else asked

@@ -140,7 +140,7 @@ def _unit(name: str, told: Declare) -> dict[str, Any]:
 
 
 def _health(text: str) -> dict[str, Any] | None:
-    """`http://...`, or `tcp ADDRESS [send "X"] expect "Y"|any byte`. What is said in prose only cannot be probed."""
+    """`http://...`, `tcp ADDRESS [send "X"] expect "Y"|any byte`, or that a logged line is readable in time."""
     # Bad five times in a row, asked each second: nothing is done about a hiccup shorter than the hold time.
     pace = {"every": "1s", "timeout": "1s", "confirm": {"bad": HOLD_S, "good": 1}}
     if text.startswith("https://"):
@@ -148,6 +148,8 @@ def _health(text: str) -> dict[str, Any] | None:
         return {"url": text, "verify": False, **pace}
     if text.startswith("http://"):
         return {"url": text, **pace}
+    if logged := re.match(r"a logged line is readable within (\d+) s", text):
+        return {"journal": f"{logged[1]}s", "every": f"{HOLD_S}s", "confirm": {"bad": 2, "good": 1}}
     found = re.match(r'tcp (?P<address>\S+)(?: send "(?P<send>[^"]*)")? expect (?:"(?P<expect>[^"]*)"|any byte)', text)
     if found is None:
         return None

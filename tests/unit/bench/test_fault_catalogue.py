@@ -82,7 +82,7 @@ def test_a_declaration_follows_from_the_declare_block():
     }
     assert units["store.service"]["health"]["send"] == "PING\n"
     assert units["hello.socket"]["health"]["expect_any"] is True
-    assert "health" not in units["log.service"]
+    assert units["log.service"]["health"]["journal"] == "3s"
     assert made["protected"] == ["/srv/shop/orders/**", "other-machine*.service"]
 
 

@@ -166,3 +166,10 @@ def test_what_means_nothing_is_an_error(line, word):
 def test_root_is_never_killable(line):
     with pytest.raises(RulesError):
         compiled(f"declare: a\nowner: b\n{line}\n")
+
+
+def test_the_journal_is_well_when_a_line_can_be_read_soon():
+    text = "declare: a\nowner: o\nunits:\n  systemd-journald.service: {restart: allowed, health: {journal: 3s, every: 5s}}\n"
+    check = checks(text)["health:systemd-journald.service"]
+    assert (check.type, check.params["within"], check.params["unit"]) == ("journal_write", 3_000, "systemd-journald.service")
+    assert check.timeout_ms > check.params["within"]
