@@ -45,6 +45,7 @@ RULES.policy.commands["tidy"] = NamedCommand(("/bin/tidy",))
 # Parameters with which each action can be planned.
 GOOD = {
     "restart_unit": {"unit": "shop.service"},
+    "restart_cleanly": {"unit": "shop.service"},
     "start_unit": {"unit": "shop.service"},
     "stop_unit": {"unit": "shop.service"},
     "reload_unit": {"unit": "shop.service"},

@@ -21,6 +21,7 @@ from fleetmend_executor.jobs import RunJob
 from fleetmend_executor.mounting import MountUnit
 from fleetmend_executor.rules import HostRules
 from fleetmend_executor.semaphores import RemoveSemaphores
+from fleetmend_executor.stopping import CleanStop
 from fleetmend_executor.strays import StopStray
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -33,7 +34,7 @@ WANTED = {
     "set_ownership": Hosted, "remount_rw": Hosted, "configure_packages": Hosted, "reinstall_package": Hosted,
     "hold_package": Hosted, "start_unit": UnitJob, "reload_unit": UnitJob, "run_command": Command, "run_job": RunJob,
     "link_up": Hosted, "remove_route": Hosted, "remove_rule": Hosted, "remove_qdisc": Hosted, "remove_neighbour": Hosted,
-    "apply_sysctl": Hosted, "set_timezone": Hosted,
+    "apply_sysctl": Hosted, "set_timezone": Hosted, "restart_cleanly": CleanStop,
 }  # fmt: skip
 COMMANDS = "{renew-certificate: {argv: [/bin/renew], hosted: true}, rebuild-trust-store: {argv: [/bin/rebuild]}}"
 PERMITTED = json.dumps({action: {} for action in WANTED})

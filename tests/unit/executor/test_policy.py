@@ -72,6 +72,7 @@ def test_the_shipped_policy_grants_least(tmp_path):
         "start_unit",
         "stop_unit",
         "reload_unit",
+        "restart_cleanly",
         "mount_unit",
         "rotate_log",
         "restore_file",
