@@ -102,6 +102,8 @@ def trusted(playbook: str) -> str:
     """A shipped playbook as this operator runs it: it acts, and what is declared disposable or killable goes without asking."""
     text = re.sub(r"^trust: \w+", "trust: act", playbook, flags=re.MULTILINE)
     text = re.sub(r"^approval: .*\n", "", text, flags=re.MULTILINE)
+    # Nothing is done about what lasts a shorter time than this operator's.
+    text = re.sub(rf"^  for: [1-{HOLD_S - 1}]s\b", f"  for: {HOLD_S}s", text, flags=re.MULTILINE)
     return text + "approval: {needed_for: never}\n"
 
 
