@@ -158,6 +158,18 @@ def test_who_wants_a_processor_and_gets_half_of_it_is_a_runaway_too(machine):
     assert busy(machine).status is Status.OK
 
 
+def test_one_that_is_new_since_the_last_look_counts_with_all_that_it_wanted(machine):
+    """A loop that runs a busy child after the other, on a crowded machine."""
+    for turn in range(3):
+        pid = 10 + turn
+        machine.process(pid, ticks=240, start=100_000 + 600 * turn)
+        (machine.folder / f"proc/{pid}/schedstat").write_text("2400000000 3500000000 77\n")
+        found = busy(machine)
+        machine.gone(pid)
+        machine.wait(6)
+    assert (found.status, found.finding["cpu_percent"]) == (Status.CRIT, 40.0)
+
+
 def test_what_lasts_too_short_is_no_runaway(machine):
     machine.process(10, ticks=0, start=100_000)
     busy(machine, lasting=30_000)
