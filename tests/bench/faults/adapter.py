@@ -277,6 +277,9 @@ def _certificates(declare: Declare) -> dict[str, Any]:
     made = {"file": told["certificate"], "served_at": served, "min_days": told["min_days"], "ca": told["ca"]}
     if "renew" in told:
         made["renew"] = "renew-certificate"
+    key = f"{told['certificate'].rpartition('.')[0]}.key"
+    if key in declare.get("ownership", {}):
+        made["key"] = key
     health = [name for name, unit in declare.get("units", {}).items() if served and served in str(unit.get("health", ""))]
     return {"served": made | ({"reload": health[0]} if health else {})}
 
