@@ -6,8 +6,8 @@ from typing import Any
 
 # A class is matched by its first word. What a check type says of another class is a symptom there, not the cause.
 CHECKS_OF: dict[str, tuple[str, ...]] = {
-    "service": ("unit_", "http_endpoint", "tcp_port", "listener_owner", "file_age", "job_"),
-    "process": ("unit_", "process_", "pid_usage", "http_endpoint", "tcp_port"),
+    "service": ("unit_", "http_endpoint", "tcp_port", "listener_owner", "file_age", "job_", "spool_age", "journal_write"),
+    "process": ("unit_", "process_", "pid_usage", "http_endpoint", "tcp_port", "file_age", "spool_age", "listener_owner"),
     "disk": ("filesystem_", "mount_missing", "file_", "disk_", "kernel_log", "smart", "raid", "log_size", "managed_file"),
     "memory": ("memory_", "unit_memory", "oom_kill", "swap_used", "kernel_log", "edac"),
     "cpu": ("cpu_", "process_runaway"),
