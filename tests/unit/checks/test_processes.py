@@ -249,7 +249,7 @@ def test_descriptors_are_counted_by_size_where_their_list_is_closed(machine, mon
 
 
 def shop(**changes) -> dict[str, UnitState]:
-    return {"shop.service": UnitState("shop.service", active="active", sub="running", **changes)}
+    return {"shop.service": UnitState("shop.service", **{"active": "active", "sub": "running", **changes})}
 
 
 def test_a_copy_in_a_container_or_a_declared_unit_is_no_copy(machine):
@@ -288,6 +288,19 @@ def test_restarts_count_within_their_time_only(machine):
     machine.units = shop(n_restarts=0)
     assert machine.run(RESTARTS, service="shop.service", most=3).status is Status.CRIT
     machine.wait(700)
+    assert machine.run(RESTARTS, service="shop.service", most=3).status is Status.OK
+
+
+def test_restarts_are_over_when_somebody_started_the_unit_and_it_stays_up(machine):
+    for count in (0, 4, 0):
+        machine.units = shop(n_restarts=count, active="active")
+        machine.run(RESTARTS, service="shop.service", most=3)
+    machine.wait(20)
+    assert machine.run(RESTARTS, service="shop.service", most=3).status is Status.CRIT
+    machine.units = shop(n_restarts=0, active="activating")
+    machine.wait(20)
+    assert machine.run(RESTARTS, service="shop.service", most=3).status is Status.CRIT
+    machine.units = shop(n_restarts=0, active="active")
     assert machine.run(RESTARTS, service="shop.service", most=3).status is Status.OK
 
 
