@@ -58,6 +58,7 @@ GOOD = {
     "restart_container": {"name": "shop"},
     "stop_stray": {"pid": 42, "start_ticks": 7, "name": "crunch"},
     "stop_writer": {"mount": "/srv/cache"},
+    "release_deleted": {"mount": "/srv/cache"},
     "stop_copy": {"unit": "shop.service", "pid": 42, "start_ticks": 7, "name": "shop"},
     "remove_stale_lock": {"unit": "shop.service"},
     "remove_semaphores": {"user": "nobody"},

@@ -15,6 +15,7 @@ from fleetmend_controller.rules import RulesError
 from fleetmend_executor import actions, declaration, policy
 from fleetmend_executor.containers import RestartContainer
 from fleetmend_executor.copies import StopCopy
+from fleetmend_executor.deleted import ReleaseDeleted
 from fleetmend_executor.effects import ClearFiles, Command, UnitJob
 from fleetmend_executor.hosting import Hosted
 from fleetmend_executor.jobs import RunJob
@@ -34,7 +35,7 @@ WANTED = {
     "set_ownership": Hosted, "remount_rw": Hosted, "configure_packages": Hosted, "reinstall_package": Hosted,
     "hold_package": Hosted, "start_unit": UnitJob, "reload_unit": UnitJob, "run_command": Command, "run_job": RunJob,
     "link_up": Hosted, "remove_route": Hosted, "remove_rule": Hosted, "remove_qdisc": Hosted, "remove_neighbour": Hosted,
-    "apply_sysctl": Hosted, "set_timezone": Hosted, "restart_cleanly": CleanStop,
+    "apply_sysctl": Hosted, "set_timezone": Hosted, "restart_cleanly": CleanStop, "release_deleted": ReleaseDeleted,
 }  # fmt: skip
 COMMANDS = "{renew-certificate: {argv: [/bin/renew], hosted: true}, rebuild-trust-store: {argv: [/bin/rebuild]}}"
 PERMITTED = json.dumps({action: {} for action in WANTED})

@@ -74,6 +74,7 @@ def test_the_shipped_policy_grants_least(tmp_path):
         "reload_unit",
         "restart_cleanly",
         "mount_unit",
+        "release_deleted",
         "rotate_log",
         "restore_file",
         "set_ownership",
