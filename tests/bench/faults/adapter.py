@@ -19,6 +19,8 @@ REPOSITORY = Path(__file__).parents[3]
 OWNER = "bench"
 # How long a fault must last before something is done about it: budgets.hold_before_action_s of the declare block.
 HOLD_S = 5
+# Checks whose first bad look counts; the others look several times, or over a time, before they say anything.
+AT_FIRST_SIGHT = ("managed_file", "file_mode", "mount_missing", "listener_owner")
 BENCH_ROOT = "/run/bench/root"
 SUFFIXES = (".service", ".socket", ".timer", ".mount", ".path")
 
@@ -104,6 +106,9 @@ def trusted(playbook: str) -> str:
     text = re.sub(r"^approval: .*\n", "", text, flags=re.MULTILINE)
     # Nothing is done about what lasts a shorter time than this operator's.
     text = re.sub(rf"^  for: [1-{HOLD_S - 1}]s\b", f"  for: {HOLD_S}s", text, flags=re.MULTILINE)
+    if "\n  for: " not in text:
+        at_once = rf"^(  check: .*\b(?:{'|'.join(AT_FIRST_SIGHT)})\b.*)$"
+        text = re.sub(at_once, rf"\1\n  for: {HOLD_S}s", text, flags=re.MULTILINE)
     return text + "approval: {needed_for: never}\n"
 
 
