@@ -110,6 +110,7 @@ def test_any_server_gets_the_base_checks_and_declares_nothing():
         ("accounts_uid0", {"accounts": "svc"}, []),
         ("setuid_files", {"path": "/usr/local/bin/x"}, []),
         ("preload_file", {"libraries": "/x.so"}, []),
+        ("exposed_files", {"path": "/etc/shadow"}, []),
         ("memory_available", {}, []),
         (
             "container_health",
