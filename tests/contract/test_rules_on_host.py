@@ -55,6 +55,7 @@ FINDINGS = {
             "unit_memory",
             "unit_descriptors",
             "unit_zombies",
+            "unit_frozen",
             "unit_binary",
             "file_age",
             "nagios_plugin",

@@ -35,6 +35,7 @@ ACTION = Action(
         "unit_memory",
         "unit_descriptors",
         "unit_zombies",
+        "unit_frozen",
         "unit_binary",
         "unit_process",
         "http_endpoint",

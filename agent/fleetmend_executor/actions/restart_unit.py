@@ -31,6 +31,7 @@ ACTION = Action(
         "unit_memory",
         "unit_descriptors",
         "unit_zombies",
+        "unit_frozen",
         "unit_binary",
         "unit_process",
         "listener_owner",

@@ -109,6 +109,9 @@ def _processes(origin: Path, name: str, unit: UnitModel, limits: Any) -> Iterato
     full = {} if percent is None else {"crit_percent": percent, "warn_percent": min(percent, 80)}
     yield Derived(origin, f"descriptors:{name}", "unit_descriptors", {**of_it, **full}, PROCESS_EVERY_MS)
     yield Derived(origin, f"zombies:{name}", "unit_zombies", of_it, PROCESS_EVERY_MS, confirm=TWICE)
+    # Even what is never killed is woken by being asked to end.
+    frozen = {"unit": name, "report_only": unit.restart == "never"}
+    yield Derived(origin, f"frozen:{name}", "unit_frozen", frozen, PROCESS_EVERY_MS, confirm=TWICE)
     upkeep = {"unit": name, "report_only": unit.restart != "allowed" or unit.stateful}
     yield Derived(origin, f"binary:{name}", "unit_binary", upkeep, SLOW_EVERY_MS)
     yield Derived(origin, f"restarts:{name}", "unit_restarts", {"service": name}, SLOW_EVERY_MS)

@@ -70,6 +70,7 @@ def test_each_word_of_a_unit_becomes_its_check():
         "process:shop.service": "unit_process",
         "descriptors:shop.service": "unit_descriptors",
         "zombies:shop.service": "unit_zombies",
+        "frozen:shop.service": "unit_frozen",
         "binary:shop.service": "unit_binary",
         "restarts:shop.service": "unit_restarts",
     }
