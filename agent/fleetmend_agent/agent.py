@@ -153,8 +153,7 @@ class Agent:
         self._mounts.stop()
         self._inotify.stop()
         self._netlink.stop()
-        tasks = list(self._tasks)
-        for task in tasks:
+        for task in (tasks := list(self._tasks)):
             task.cancel()
         parts = (self.runner, self._inventory, self._orders, self._alone, self._logs, self._witness)
         await asyncio.gather(*(part.stop() for part in parts), *tasks, return_exceptions=True)
@@ -238,12 +237,12 @@ class Agent:
 
     def _observed(self, observed: Observed) -> None:
         self._alone.observed(observed)
-        record = pb.Record(boot_id=self._boot_id, observation=wire.observation(observed, self.host.wall_ms()))
         result = observed.result
         if not observed.requested or result.status is not Status.OK:
             LOG.info("%s %s is %s: %s", observed.check, result.key, result.status.value, result.summary)
-        self._keep(record)
+        self._keep(pb.Record(boot_id=self._boot_id, observation=wire.observation(observed, self.host.wall_ms())))
         if result.status is Status.CRIT:
+            self._heartbeat()
             self._spawn(self._executor.rouse())
 
     def _keep(self, record: pb.Record) -> None:

@@ -104,6 +104,15 @@ ListenerSource = Callable[[], tuple["Listener", ...]]
 NameSource = Callable[[str], tuple[str, ...]]
 """The IPv4 and IPv6 addresses that the system's resolver gives for a name. Raises OSError, also when there are none."""
 
+JournalSender = Callable[[bytes], None]
+"""Gives systemd's journal one entry in its own protocol, without waiting. Raises OSError."""
+_JOURNAL_SOCKET = "/run/systemd/journal/socket"
+
+
+def _journal_send(entry: bytes) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as sender:
+        sender.sendto(entry, _JOURNAL_SOCKET)
+
 
 def _resolve(name: str) -> tuple[str, ...]:
     found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
@@ -152,6 +161,7 @@ class Host:
     listeners_of: ListenerSource = listening
     network_of: Callable[[], Reader] = _network
     resolve: NameSource = _resolve
+    journal_send: JournalSender = _journal_send
 
     def path(self, path: str) -> str:
         """Where an absolute path of the machine lies under the roots."""

@@ -15,6 +15,7 @@ from .host import Host
 from .packagers import PACKAGE_MANAGERS, is_changing
 
 LOOK_EVERY_MS = 10_000
+HURRIED_EVERY_MS = 1_000
 FULL_SCAN_EVERY_MS = 60_000
 PEOPLE_MAX = 8
 WHO_CHARS_MAX = 100
@@ -47,22 +48,31 @@ def utmp_logins() -> list[Login]:
 
 @dataclass(slots=True)
 class Presence:
-    """Looks at most every ten seconds, on the caller's thread: nothing here waits for a disk or a process."""
+    """Looks at most every ten seconds, when faults come each second, on the caller's thread.
+
+    Nothing here waits for a disk or a process.
+    """
 
     host: Host
     logins: Callable[[], list[Login]] = utmp_logins
     _seen: list[str] = field(default_factory=list)
     _looked_ms: int | None = None
+    _every_ms: int = LOOK_EVERY_MS
     _full_ms: int = 0
     _settled: dict[str, str] = field(default_factory=dict)
     _fresh: dict[str, str] = field(default_factory=dict)
     _utmp: tuple[int, int] | None = None
     _utmp_logins: list[Login] = field(default_factory=list)
 
+    def hurry(self) -> None:
+        """The next look matters: what was seen more than a second ago does not stand for it."""
+        self._every_ms = HURRIED_EVERY_MS
+
     def look(self) -> list[str]:
         """Who is at work now, a line each, in order; what was seen last, if that was a moment ago."""
-        now_ms = self.host.clock_ms()
-        if self._looked_ms is not None and now_ms - self._looked_ms < LOOK_EVERY_MS:
+        now_ms, every_ms = self.host.clock_ms(), self._every_ms
+        self._every_ms = LOOK_EVERY_MS
+        if self._looked_ms is not None and now_ms - self._looked_ms < every_ms:
             return self._seen
         if self._looked_ms is None or now_ms - self._full_ms >= FULL_SCAN_EVERY_MS:
             self._settled, self._fresh, self._full_ms = {}, {}, now_ms

@@ -40,6 +40,9 @@ class Pulse:
                 check=watch.spec.name, key=key, status=wire.status(status), sampled_clock_ms=subject.sampled_clock_ms
             )
         if self.presence is not None:
+            if any(state.status == wire.status(Status.CRIT) for state in message.unhealthy):
+                # Whoever is at work here may have done it, and is looked for before anything is repaired.
+                self.presence.hurry()
             message.presence.extend(self.presence.look())
         wire.heartbeat_gauges(message, gauges.encode(self.runner.gauges()))
         return message

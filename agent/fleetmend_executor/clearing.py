@@ -39,7 +39,7 @@ class Tally:
 
 
 def clear(effect: ClearFiles, run: Run, now_s: float) -> None:
-    """Find, sort by age, delete until a target is met. ActionFailed when nothing could go and a target was not met."""
+    """Find, sort by age, delete until a target is met. ActionFailed when all that may go is gone and a target was not met."""
     tally = Tally()
     mount_id = _mount_of(effect.mount) if effect.mount else 0
     found: set[Candidate] = set()
@@ -55,7 +55,13 @@ def clear(effect: ClearFiles, run: Run, now_s: float) -> None:
     run.commands.append(Finished(("fleetmend:clear", *effect.patterns[:8]), 0, 0))
     if not tally.deleted and not _satisfied(effect, tally, at):
         raise ActionFailed("nothing_to_clear", f"cannot free anything: {len(found)} files of {tally.seen} may go")
+    if len(tally.deleted) == len(found) and _has_target(effect) and not _satisfied(effect, tally, at):
+        raise ActionFailed("not_enough", f"{text}; that is all that may go, and it is not enough")
     run.detail.append(text)
+
+
+def _has_target(effect: ClearFiles) -> bool:
+    return bool(effect.free_bytes or effect.until_inodes_percent or effect.until_used_percent)
 
 
 def open_folder(path: str) -> int:

@@ -18,6 +18,12 @@ SYSTEM_PATHS = (
 )
 # The hands must not take off themselves, nor the connection between PID 1 and the rest.
 OWN_UNITS = ("fleetmend-*", "dbus.service", "dbus.socket", "dbus-broker.service", "systemd-journald*", "init.scope")
+# systemd keeps what is open to the journal over its restart, so that alone may be ordered, where it is declared.
+_JOURNAL, _RESTARTS = "systemd-journald.service", ("restart_unit", "restart_cleanly")
+_WITHOUT_JOURNAL = (
+    *(glob for glob in OWN_UNITS if glob != "systemd-journald*"),
+    *("systemd-journald-*", "systemd-journald@*", "systemd-journald.socket"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,7 @@ class HostRules:
     def unit(self, action: str, name: object, *, interrupts: bool = False) -> UnitRule:
         """The rule for a unit that an action wants to touch, or Refused. `interrupts`: it would stop a running one."""
         unit, constraint = checked_name(name), self.constraint(action)
-        if any_unit(unit, self.protected_units):
+        if any_unit(unit, self._protected_from(action)):
             raise Refused("protected", f"cannot {action} {unit}: it is protected")
         if any_unit(unit, constraint.excluded) or not any_unit(unit, constraint.units):
             raise Refused("not_permitted", f"cannot {action} {unit}: this host's policy file excludes it")
@@ -52,13 +58,12 @@ class HostRules:
 
     def forbidden_units(self, action: str) -> tuple[str, ...]:
         """Unit globs that none of a unit's other names may match."""
-        return (*self.protected_units, *self.constraint(action).excluded)
+        return (*self._protected_from(action), *self.constraint(action).excluded)
 
     @property
     def protected_units(self) -> tuple[str, ...]:
         """Globs of protected units: those entries of `protected` that are no paths, and what Fleetmend itself stands on."""
-        globs = (*self.policy.protected, *self.declaration.protected)
-        return (*OWN_UNITS, *(glob for glob in globs if "/" not in glob))
+        return (*OWN_UNITS, *self._owners_units)
 
     @property
     def protected_paths(self) -> tuple[str, ...]:
@@ -100,6 +105,18 @@ class HostRules:
     def part(self, name: str) -> Any:
         """What a section of the declarations says to this host; None when nothing is declared there."""
         return self.declaration.parts.get(name)
+
+    def _protected_from(self, action: str) -> tuple[str, ...]:
+        """Globs of units that are protected from this action."""
+        journal = self.declaration.units.get(_JOURNAL)
+        if action not in _RESTARTS or journal is None or journal.restart == "never":
+            return self.protected_units
+        return (*_WITHOUT_JOURNAL, *self._owners_units)
+
+    @property
+    def _owners_units(self) -> tuple[str, ...]:
+        globs = (*self.policy.protected, *self.declaration.protected)
+        return tuple(glob for glob in globs if "/" not in glob)
 
     def _is_killable(self, action: str, name: str) -> bool:
         try:

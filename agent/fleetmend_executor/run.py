@@ -80,7 +80,7 @@ class Runner:
         run = Run(time.monotonic() + timeout_s)
         try:
             for effect in plan():
-                _perform(effect, run)
+                perform(effect, run)
         except Refused as error:
             return _result("refused", error.reason, str(error), run)
         except ActionFailed as error:
@@ -92,8 +92,8 @@ class Runner:
         return _result("done", "done", "; ".join(run.detail) or "done", run)
 
 
-def _perform(effect: Effect, run: Run) -> None:
-    """The built-in effects are imported when one is needed: a cold start pays for what it uses."""
+def perform(effect: Effect, run: Run) -> None:
+    """One effect. The built-in effects are imported when one is needed: a cold start pays for what it uses."""
     if isinstance(effect, Command):
         _command(effect, run)
     elif isinstance(effect, UnitGuard):

@@ -11,6 +11,7 @@ from .effects import Command, Effect, UnitGuard, UnitJob
 from .globs import PatternError, check_path, is_protected
 from .readiness import ConfigTest, RemoveLock
 from .rules import SYSTEM_PATHS, HostRules
+from .stopping import CleanStop
 
 # How long a chain of units that are bound to each other is followed.
 _BONDS_MAX = 4
@@ -45,7 +46,7 @@ def start(rules: HostRules, action: str, unit: str, verb: str, rule: UnitRule) -
     if told.get("config_test"):
         command = rules.command(action, str(told["config_test"]))
         effects.append(ConfigTest(unit, command.argv, command.timeout_s, command.output_bytes_max))
-    effects += (*_lock(rules, unit), *_activated(unit))
+    effects += (*_lock(rules, unit), *_activated(rules, action, unit))
     if addresses := _addresses(rules, unit):
         may_stop = "stop_copy" in rules.policy.actions and rule.restart == "allowed"
         effects.append(FreeAddresses(unit, addresses, spared_units(rules, action), str(told.get("process", "")), may_stop))
@@ -76,12 +77,16 @@ def _lock(rules: HostRules, unit: str) -> list[Effect]:
     return [RemoveLock(unit, lock, in_passing=True)]
 
 
-def _activated(unit: str) -> list[Effect]:
-    """A socket whose service failed too often fails with it: both must be reset, or it fails again at the first visitor."""
+def _activated(rules: HostRules, action: str, unit: str) -> list[Effect]:
+    """A socket whose service failed too often fails with it: both must be reset, or it fails again at the first visitor.
+
+    And systemd opens no socket whose service runs already: that is asked to end first, since it holds the closed socket.
+    """
     stem, _, kind = unit.rpartition(".")
     if kind != "socket" or stem.endswith("@"):
         return []
-    return [Command(("systemctl", "--no-ask-password", "reset-failed", "--", f"{stem}.service"), optional=True)]
+    closed = CleanStop(unit, rules.forbidden_units(action))
+    return [closed, Command(("systemctl", "--no-ask-password", "reset-failed", "--", f"{stem}.service"), optional=True)]
 
 
 def _addresses(rules: HostRules, unit: str) -> tuple[str, ...]:

@@ -46,6 +46,7 @@ RULES.policy.ansible["tidy"] = AnsiblePlay("/srv/tidy.yaml")
 # Parameters with which each action can be planned.
 GOOD = {
     "restart_unit": {"unit": "shop.service"},
+    "restart_cleanly": {"unit": "shop.service"},
     "start_unit": {"unit": "shop.service"},
     "stop_unit": {"unit": "shop.service"},
     "reload_unit": {"unit": "shop.service"},
@@ -58,6 +59,7 @@ GOOD = {
     "restart_container": {"name": "shop"},
     "stop_stray": {"pid": 42, "start_ticks": 7, "name": "crunch"},
     "stop_writer": {"mount": "/srv/cache"},
+    "release_deleted": {"mount": "/srv/cache"},
     "stop_copy": {"unit": "shop.service", "pid": 42, "start_ticks": 7, "name": "shop"},
     "remove_stale_lock": {"unit": "shop.service"},
     "remove_semaphores": {"user": "nobody"},

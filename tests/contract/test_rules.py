@@ -73,7 +73,7 @@ def test_any_server_gets_the_base_checks_and_declares_nothing():
         ("unit_failed", {"unit": "shop.service", "load": "masked", "maintenance": True}, []),
         ("unit_failed", {"unit": "other.service", "load": "loaded", "maintenance": False}, []),
         ("http_endpoint", {"unit": "shop.service", "fault": "hang"}, ["restart-hung-service"]),
-        ("tcp_port", {"unit": "store.service", "fault": "hang"}, []),
+        ("tcp_port", {"unit": "store.service", "fault": "hang"}, ["restart-hung-cleanly"]),
         ("http_endpoint", {"fault": "hang"}, []),
         ("filesystem_space", {"mount": "/srv/data", "disposable": "yes"}, ["clean-filesystem"]),
         ("filesystem_space", {"mount": "/srv/data", "disposable": "no"}, ["explain-full-filesystem"]),
@@ -110,6 +110,7 @@ def test_any_server_gets_the_base_checks_and_declares_nothing():
         ("accounts_uid0", {"accounts": "svc"}, []),
         ("setuid_files", {"path": "/usr/local/bin/x"}, []),
         ("preload_file", {"libraries": "/x.so"}, []),
+        ("exposed_files", {"path": "/etc/shadow"}, []),
         ("memory_available", {}, []),
         (
             "container_health",

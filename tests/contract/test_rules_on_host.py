@@ -15,12 +15,14 @@ from fleetmend_controller.rules import RulesError
 from fleetmend_executor import actions, declaration, policy
 from fleetmend_executor.containers import RestartContainer
 from fleetmend_executor.copies import StopCopy
+from fleetmend_executor.deleted import ReleaseDeleted
 from fleetmend_executor.effects import ClearFiles, Command, UnitJob
 from fleetmend_executor.hosting import Hosted
 from fleetmend_executor.jobs import RunJob
 from fleetmend_executor.mounting import MountUnit
 from fleetmend_executor.rules import HostRules
 from fleetmend_executor.semaphores import RemoveSemaphores
+from fleetmend_executor.stopping import CleanStop
 from fleetmend_executor.strays import StopStray
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -33,7 +35,7 @@ WANTED = {
     "set_ownership": Hosted, "remount_rw": Hosted, "configure_packages": Hosted, "reinstall_package": Hosted,
     "hold_package": Hosted, "start_unit": UnitJob, "reload_unit": UnitJob, "run_command": Command, "run_job": RunJob,
     "link_up": Hosted, "remove_route": Hosted, "remove_rule": Hosted, "remove_qdisc": Hosted, "remove_neighbour": Hosted,
-    "apply_sysctl": Hosted, "set_timezone": Hosted,
+    "apply_sysctl": Hosted, "set_timezone": Hosted, "restart_cleanly": CleanStop, "release_deleted": ReleaseDeleted,
 }  # fmt: skip
 COMMANDS = "{renew-certificate: {argv: [/bin/renew], hosted: true}, rebuild-trust-store: {argv: [/bin/rebuild]}}"
 PERMITTED = json.dumps({action: {} for action in WANTED})
@@ -49,7 +51,16 @@ FINDINGS = {
     "filesystem_space": {"mount": "/srv/data", "used_percent": 93.5, "target_percent": 74},
     **{
         name: {"unit": "shop.service", "service": "shop.service"}
-        for name in ("unit_memory", "unit_descriptors", "unit_zombies", "unit_binary", "file_age", "nagios_plugin")
+        for name in (
+            "unit_memory",
+            "unit_descriptors",
+            "unit_zombies",
+            "unit_frozen",
+            "unit_binary",
+            "file_age",
+            "nagios_plugin",
+            "journal_write",
+        )
     },
     "unit_process": {"unit": "shop.service", "service": "shop.service", **STRAY},
     "listener_owner": {"owner": "shop.service", "same_program": True, **STRAY},

@@ -110,6 +110,8 @@ def host(case: Case, folder: Path) -> Host:
         made.wall_ns = lambda: wall_ns * 1_000_000
     if "network" in case.facts:
         made.network_of = lambda: Network(case.facts["network"])
+    if "journal_send" in case.facts:
+        made.journal_send = lambda entry: _sent(case.facts["journal_send"])
     if "names" in case.facts:
         made.resolve = lambda name: resolved(case.facts["names"], name)
     return made
@@ -172,6 +174,12 @@ def _pass(machine: Host, ms: int) -> None:
     """Time passes."""
     now_ns = machine.clock_ns()
     machine.clock_ns = lambda: now_ns + ms * 1_000_000
+
+
+def _sent(word: str) -> None:
+    """What comes of giving the journal a line: the empty word, or the name of an error."""
+    if word:
+        raise OSError(getattr(errno, word), os.strerror(getattr(errno, word)))
 
 
 def _listeners(listed: list[dict[str, Any]] | None, folder: Path) -> tuple[Listener, ...]:

@@ -129,7 +129,15 @@ PATTERNS: tuple[Pattern, ...] = (
         "a network card resets or loses its link again and again",
         r"(?P<device>(?:eth|en|em|ib|bond|wl)\S{0,28}?):? (?:\S{1,32}: )?(?:NIC )?[Ll]ink is [Dd]own",
         rf"{_NAMED}: (?:Reset adapter|Resetting adapter)",
-        crit_from=10,
+        crit_from=5,
+    ),
+    *_pattern(
+        "server_silent",
+        "a file server does not answer",
+        r"nfs: server (?P<device>\S{1,64}) not responding",
+        r"CIFS: VFS: \\\\(?P<device>\S{1,64}) has not responded in \d+ seconds",
+        r"(?P<device>rbd\d+|libceph): .*(?:socket closed|connect error|osd\d+ down)",
+        crit_from=3,
     ),
     *_pattern(
         "thermal",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import Check, CheckUnknown, Context, Field, Kind, Param, Result, Scalar, Status
+from ._filesystems import table, visible
 from ._source import why
+from .mount_missing import came_from
 
 if TYPE_CHECKING:
     from ..host import Host
@@ -22,6 +24,7 @@ def _run(context: Context) -> Iterable[Result]:
         raise CheckUnknown(f"cannot watch {path!r}: it must be an absolute path")
     wanted_owner = _id_of(host, "/etc/passwd", params["owner"], "user")
     wanted_group = _id_of(host, "/etc/group", params["group"], "group")
+    _on_its_mount(host, params)
     was = host.kept.setdefault("file_mode", {})
     facts: dict[str, Scalar] = {"path": path}
     try:
@@ -50,6 +53,19 @@ def _run(context: Context) -> Iterable[Result]:
         return [Result(Status.OK, f"{path} {is_now}", finding=facts)]
     should = ":".join(word or "any" for word in (params["owner"], params["group"])) + f" {params['mode']}".rstrip()
     return [Result(Status.CRIT, f"{path} {is_now}, it should be {should}: wrong is {', '.join(wrong)}", finding=facts)]
+
+
+def _on_its_mount(host: Host, params: dict[str, Any]) -> None:
+    """What lies below an empty or wrong mount point is not what was declared. Raises CheckUnknown."""
+    if not params["mount"]:
+        return
+    mount = visible(table(host)).get(params["mount"])
+    wrong = mount is not None and (
+        (params["fstype"] and mount.fstype != params["fstype"])
+        or (params["source"] and not came_from(host, mount, params["source"]))
+    )
+    if mount is None or wrong:
+        raise CheckUnknown(f"cannot judge {params['path']}: {params['mount']} is not mounted as declared")
 
 
 def _mode(text: str) -> int:
@@ -85,6 +101,9 @@ CHECK = Check(
         Param("group", Kind.TEXT, "group name or number; empty: any", default=""),
         Param("mode", Kind.TEXT, "octal, such as 0750; empty: any", default=""),
         Param("kind", Kind.TEXT, "what it is; empty: what it was last", default="", choices=("", "directory", "file")),
+        Param("mount", Kind.TEXT, "the mount on which it lies, if that is declared: without it nothing is judged", default=""),
+        Param("source", Kind.TEXT, "where that mount comes from; empty: anywhere", default=""),
+        Param("fstype", Kind.TEXT, "type of its filesystem; empty: any", default=""),
     ),
     finding=(
         Field("path", Kind.TEXT, "the path"),

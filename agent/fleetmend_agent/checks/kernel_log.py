@@ -73,7 +73,8 @@ CHECK = Check(
             "kind",
             Kind.TEXT,
             "soft_lockup, hung_task, kernel_bug, memory_uncorrected, hardware_corrected, hardware_error, mounted_readonly,"
-            " filesystem_error, disk_error, network_timeout, network_stuck, network_reset, table_full, thermal or"
+            " filesystem_error, disk_error, network_timeout, network_stuck, network_reset, table_full, server_silent,"
+            " thermal or"
             " allocation_failed",
         ),
         Field("device", Kind.TEXT, "the disk, filesystem, CPU, card or task that the record names"),

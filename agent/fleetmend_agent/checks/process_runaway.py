@@ -94,7 +94,13 @@ def _judged(context: Context, seen: Look, found: list[Group]) -> dict[tuple[int,
             continue
         used = sum(max(0, value - past.ticks.get(key, 0)) for key, value in ticks.items())
         percent, wanted_ns = 100 * seconds(used) / (passed_ms / 1000), _wanted(context.host, group)
-        wanted = sum(max(0, value - past.wanted_ns[key]) for key, value in wanted_ns.items() if key in past.wanted_ns)
+        # Of a process that is new since the look before, all counts.
+        known = {
+            key: value - past.wanted_ns.get(key, 0)
+            for key, value in wanted_ns.items()
+            if key in past.wanted_ns or key not in past.ticks
+        }
+        wanted = sum(max(0, value) for value in known.values())
         busy = _is_busy(context, percent, 100 * wanted / (passed_ms * 1_000_000))
         since_ms = (past.since_ms if past.since_ms is not None else past.taken_ms) if busy else None
         now[group.key] = _Past(seen.taken_ms, ticks, wanted_ns, percent, since_ms)

@@ -6,10 +6,13 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import Check, CheckUnknown, Context, Field, Gauge, Kind, Param, Result, Scalar, Status
 from ._source import why
+
+if TYPE_CHECKING:
+    from ..host import Host
 
 _PROBE = str(Path(__file__).parents[1] / "certificate_probe.py")
 _DAY_S = 86_400
@@ -22,6 +25,7 @@ _FAULTS = {
     "self_signed": "is self-signed and not from the declared CA",
     "wrong_ca": "is not from the declared CA",
     "wrong_name": "is for another name",
+    "wrong_key": "does not belong to its declared key",
     "differs": "is not the one in the file: the service still has the old one",
 }
 
@@ -41,12 +45,44 @@ def _run(context: Context) -> Iterable[Result]:
         if fault:
             where = place
             break
-    if not fault and len(places) == 2 and not found["same"]:
+    if found["file"] and where != "file" and not _is_of_its_key(context):
+        where, fault = "file", "wrong_key"
+    elif not fault and len(places) == 2 and not found["same"]:
         where, fault = "served", "differs"
     elif where == "served" and len(places) == 2 and not found["same"]:
         # The file is well: all that is wrong is that the service does not have it yet.
         fault = "differs"
     return [_result(context, found, where, fault, now_s)]
+
+
+def _is_of_its_key(context: Context) -> bool:
+    """Only root may read the key, so the executor looks, once for each pair of files. What cannot be told counts as yes."""
+    host, params = context.host, context.params
+    if not params["key"] or not params["path"] or host.look is None:
+        return True
+    stamp = tuple(_stamp(host, params[word]) for word in ("path", "key"))
+    if context.memory.get("pair") == stamp:
+        return True
+    try:
+        seen = host.look("keypairs", context.timeout_s / 3)
+    except OSError:
+        return True
+    word = seen.get(params["name"]) if isinstance(seen, dict) else None
+    if word == "same":
+        context.memory["pair"] = stamp
+    return bool(word != "other")
+
+
+def _stamp(host: Host, path: str) -> tuple[int, int, int]:
+    try:
+        found = host.stat(path)
+    except OSError:
+        return (0, 0, 0)
+    return (found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+def _watched(_host: Host, params: Mapping[str, Any]) -> Iterable[str]:
+    return tuple(params[word] for word in ("path", "key") if params[word])
 
 
 def _probed(context: Context) -> dict[str, Any]:
@@ -121,6 +157,7 @@ CHECK = Check(
         Param("path", Kind.TEXT, "PEM file of the certificate; empty: only what is served counts", default=""),
         Param("served_at", Kind.TEXT, "host and port that serve it; empty: only the file counts", default=""),
         Param("min_days", Kind.INTEGER, "CRIT when fewer days are left", default=14, minimum=0, maximum=3650),
+        Param("key", Kind.TEXT, "file of its key, which it must belong to; empty: any", default=""),
         Param("ca", Kind.TEXT, "PEM file of the CA certificates that it must come from; empty: any", default=""),
         Param("server_name", Kind.TEXT, "name that it must be for; empty: any", default=""),
         Param("name", Kind.TEXT, "what to call it, for the finding", default=""),
@@ -142,6 +179,7 @@ CHECK = Check(
     gauges=(Gauge("certificate_left_seconds", "time until the first of the two expires"),),
     blocking=True,
     signal="inotify",
+    watched=_watched,
     every_s=300.0,
     timeout_s=10.0,
 )

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ..host import UnitState
 
 _LOOKS_MAX = 1000
+# Somebody started the unit, and so long it has been well since: what was before is over.
+_CALM_MS = 30_000
 
 
 def _run(context: Context) -> Iterable[Result]:
@@ -46,6 +48,9 @@ def _climbed(context: Context, unit: UnitState, now_ms: int) -> int:
         looks.append((now_ms, unit.n_restarts))
     while len(looks) > _LOOKS_MAX or (len(looks) > 1 and looks[1][0] <= since_ms):
         looks.pop(0)
+    last_ms, last = looks[-1]
+    if len(looks) > 1 and last < looks[-2][1] and now_ms - last_ms >= _CALM_MS and unit.active == "active":
+        looks[:] = [looks[-1]]
     return sum(max(0, later - earlier) for (_, earlier), (_, later) in pairwise(looks))
 
 

@@ -74,17 +74,26 @@ class ExecHealth(ProbeModel):
     every: PositiveDuration = 30_000
 
 
+class JournalHealth(ProbeModel):
+    """Healthy is a journal in which a line can be read soon after it was logged; for the unit of systemd's journal."""
+
+    journal: PositiveDuration
+    """How soon."""
+    every: PositiveDuration = 30_000
+
+
 def _health_kind(value: object) -> str:
     if isinstance(value, str):
         return "<address>"
-    return next((f"<{kind}>" for kind in ("tcp", "exec") if isinstance(value, dict) and kind in value), "<url>")
+    return next((f"<{kind}>" for kind in ("tcp", "exec", "journal") if isinstance(value, dict) and kind in value), "<url>")
 
 
 Health = Annotated[
     Annotated[Url, Tag("<address>")]
     | Annotated[HttpHealth, Tag("<url>")]
     | Annotated[TcpHealth, Tag("<tcp>")]
-    | Annotated[ExecHealth, Tag("<exec>")],
+    | Annotated[ExecHealth, Tag("<exec>")]
+    | Annotated[JournalHealth, Tag("<journal>")],
     Discriminator(_health_kind),
 ]
 
@@ -105,7 +114,7 @@ class UnitModel(Model):
     reload: Literal["allowed", "never"] = "allowed"
     """Whether it may be told to read its configuration again."""
     health: Health | None = None
-    """An address to ask, or a mapping with `url`, `tcp` or `exec`."""
+    """An address to ask, or a mapping with `url`, `tcp`, `exec` or `journal`."""
     write_probe: Url | None = None
     """An address that answers well only if the unit can write its data. A restart is not the answer to that."""
     dependency_probe: Url | None = None

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..playbooks.schema import ConfirmModel
 from ..playbooks.text import Path
-from .schema import DeclarationFile, ExecHealth, HttpHealth, TcpHealth, UnitModel
+from .schema import DeclarationFile, ExecHealth, HttpHealth, JournalHealth, TcpHealth, UnitModel
 from .section import Derived
 
 # systemd tells about units at once; this is the safety net behind it.
@@ -61,13 +61,17 @@ def _health(origin: Path, name: str, unit: UnitModel) -> Iterator[Derived]:
     timeout_ms = health.timeout or min(TIMEOUT_MAX_MS, max(TIMEOUT_MIN_MS, health.every // 2))
     if isinstance(health, ExecHealth) and health.timeout is None:
         timeout_ms = PROBE_TIMEOUT_MS
+    if isinstance(health, JournalHealth) and health.timeout is None:
+        timeout_ms = health.journal + PROBE_TIMEOUT_MS
     asked["unit"] = name
     yield Derived((*origin, "health"), f"health:{name}", check_type, asked, health.every, timeout_ms, health.confirm)
 
 
-def _probe(health: HttpHealth | TcpHealth | ExecHealth) -> tuple[str, dict[str, Any]]:
+def _probe(health: HttpHealth | TcpHealth | ExecHealth | JournalHealth) -> tuple[str, dict[str, Any]]:
     if isinstance(health, ExecHealth):
         return "nagios_plugin", {"argv": [health.exec]}
+    if isinstance(health, JournalHealth):
+        return "journal_write", {"within": health.journal}
     if isinstance(health, TcpHealth):
         asked = {"address": health.tcp, "send": health.send, "expect": health.expect}
         return "tcp_port", {**asked, "expect_any": True} if health.expect_any else asked
@@ -105,6 +109,9 @@ def _processes(origin: Path, name: str, unit: UnitModel, limits: Any) -> Iterato
     full = {} if percent is None else {"crit_percent": percent, "warn_percent": min(percent, 80)}
     yield Derived(origin, f"descriptors:{name}", "unit_descriptors", {**of_it, **full}, PROCESS_EVERY_MS)
     yield Derived(origin, f"zombies:{name}", "unit_zombies", of_it, PROCESS_EVERY_MS, confirm=TWICE)
+    # Even what is never killed is woken by being asked to end.
+    frozen = {"unit": name, "report_only": unit.restart == "never"}
+    yield Derived(origin, f"frozen:{name}", "unit_frozen", frozen, PROCESS_EVERY_MS, confirm=TWICE)
     upkeep = {"unit": name, "report_only": unit.restart != "allowed" or unit.stateful}
     yield Derived(origin, f"binary:{name}", "unit_binary", upkeep, SLOW_EVERY_MS)
     yield Derived(origin, f"restarts:{name}", "unit_restarts", {"service": name}, SLOW_EVERY_MS)

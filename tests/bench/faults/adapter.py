@@ -19,6 +19,8 @@ REPOSITORY = Path(__file__).parents[3]
 OWNER = "bench"
 # How long a fault must last before something is done about it: budgets.hold_before_action_s of the declare block.
 HOLD_S = 5
+# Checks whose first bad look counts; the others look several times, or over a time, before they say anything.
+AT_FIRST_SIGHT = ("managed_file", "file_mode", "mount_missing", "listener_owner")
 BENCH_ROOT = "/run/bench/root"
 # The declare block is about the world's hosts; others may join for a fault that many hosts have.
 WORLD = {"world": "bench"}
@@ -104,6 +106,11 @@ def trusted(playbook: str) -> str:
     """A shipped playbook as this operator runs it: it acts, and what is declared disposable or killable goes without asking."""
     text = re.sub(r"^trust: \w+", "trust: act", playbook, flags=re.MULTILINE)
     text = re.sub(r"^approval: .*\n", "", text, flags=re.MULTILINE)
+    # Nothing is done about what lasts a shorter time than this operator's.
+    text = re.sub(rf"^  for: [1-{HOLD_S - 1}]s\b", f"  for: {HOLD_S}s", text, flags=re.MULTILINE)
+    if "\n  for: " not in text:
+        at_once = rf"^(  check: .*\b(?:{'|'.join(AT_FIRST_SIGHT)})\b.*)$"
+        text = re.sub(at_once, rf"\1\n  for: {HOLD_S}s", text, flags=re.MULTILINE)
     return text + "approval: {needed_for: never}\n"
 
 
@@ -142,7 +149,7 @@ def _unit(name: str, told: Declare) -> dict[str, Any]:
 
 
 def _health(text: str) -> dict[str, Any] | None:
-    """`http://...`, or `tcp ADDRESS [send "X"] expect "Y"|any byte`. What is said in prose only cannot be probed."""
+    """`http://...`, `tcp ADDRESS [send "X"] expect "Y"|any byte`, or that a logged line is readable in time."""
     # Bad five times in a row, asked each second: nothing is done about a hiccup shorter than the hold time.
     pace = {"every": "1s", "timeout": "1s", "confirm": {"bad": HOLD_S, "good": 1}}
     if text.startswith("https://"):
@@ -150,6 +157,8 @@ def _health(text: str) -> dict[str, Any] | None:
         return {"url": text, "verify": False, **pace}
     if text.startswith("http://"):
         return {"url": text, **pace}
+    if logged := re.match(r"a logged line is readable within (\d+) s", text):
+        return {"journal": f"{logged[1]}s", "every": f"{HOLD_S}s", "confirm": {"bad": 2, "good": 1}}
     found = re.match(r'tcp (?P<address>\S+)(?: send "(?P<send>[^"]*)")? expect (?:"(?P<expect>[^"]*)"|any byte)', text)
     if found is None:
         return None
@@ -275,6 +284,9 @@ def _certificates(declare: Declare) -> dict[str, Any]:
     made = {"file": told["certificate"], "served_at": served, "min_days": told["min_days"], "ca": told["ca"]}
     if "renew" in told:
         made["renew"] = "renew-certificate"
+    key = f"{told['certificate'].rpartition('.')[0]}.key"
+    if key in declare.get("ownership", {}):
+        made["key"] = key
     health = [name for name, unit in declare.get("units", {}).items() if served and served in str(unit.get("health", ""))]
     return {"served": made | ({"reload": health[0]} if health else {})}
 

@@ -6,8 +6,8 @@ from typing import Any
 
 # A class is matched by its first word. What a check type says of another class is a symptom there, not the cause.
 CHECKS_OF: dict[str, tuple[str, ...]] = {
-    "service": ("unit_", "http_endpoint", "tcp_port", "listener_owner", "file_age", "job_"),
-    "process": ("unit_", "process_", "pid_usage", "http_endpoint", "tcp_port"),
+    "service": ("unit_", "http_endpoint", "tcp_port", "listener_owner", "file_age", "job_", "spool_age", "journal_write"),
+    "process": ("unit_", "process_", "pid_usage", "http_endpoint", "tcp_port", "file_age", "spool_age", "listener_owner"),
     "disk": ("filesystem_", "mount_missing", "file_", "disk_", "kernel_log", "smart", "raid", "log_size", "managed_file"),
     "memory": ("memory_", "unit_memory", "oom_kill", "swap_used", "kernel_log", "edac"),
     "cpu": ("cpu_", "process_runaway"),
@@ -20,11 +20,12 @@ CHECKS_OF: dict[str, tuple[str, ...]] = {
     "tls/cert": ("tls_certificate", "trust_store", "http_endpoint", "file_", "managed_file"),
     "kernel": ("kernel_", "reboot_required", "unexpected_reboot", "sysctl_value", "host_lost"),
     "config/package": (
-        "managed_file", "file_mode", "package_", "sysctl_value", "timezone", "kernel_module", "unit_", "http_endpoint",
+        "managed_file", "file_mode", "exposed_files", "package_", "sysctl_value", "timezone", "kernel_module", "unit_",
+        "http_endpoint",
     ),
     "scheduler/cron": ("job_", "file_age", "unit_"),
-    "logs": ("log_size", "managed_file", "unit_", "service_log", "filesystem_", "file_age"),
-    "security": ("setuid_files", "accounts_uid0", "preload_file", "file_mode", "managed_file"),
+    "logs": ("log_size", "journal_write", "managed_file", "unit_", "service_log", "filesystem_", "file_age"),
+    "security": ("setuid_files", "accounts_uid0", "preload_file", "exposed_files", "file_mode", "managed_file"),
     "agent/controller": ("host_lost", "agent_", "storm", "unit_", "many_hosts"),
     "hardware": ("smart", "edac", "kernel_log", "temperature", "redfish_sensors", "ups", "raid"),
     "time": ("time_sync", "timezone"),

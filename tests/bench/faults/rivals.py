@@ -105,7 +105,8 @@ def _unit(name: str, told: dict[str, Any]) -> Iterator[str]:
     yield f'check program {word} with path "/bin/systemctl is-active --quiet {name}"'
     yield f"  if status != 0 then exec {start}"
     health = adapter.declaration({"units": {name: told}})["units"][name].get("health")
-    if health and restart.startswith("allowed"):
+    # Whether a logged line can be read is not among what Monit can ask.
+    if health and "journal" not in health and restart.startswith("allowed"):
         yield f"check host {word}_health with address 127.0.0.1"
         yield f"  if failed {_failed(health)} for 5 cycles then exec {start}"
     if "heartbeat" in told:

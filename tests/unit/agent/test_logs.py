@@ -102,6 +102,8 @@ def test_only_what_the_kernel_itself_says_counts():
         ("mce: [Hardware Error]: CPU 4: Machine Check Exception: 5 Bank 0", "hardware_error", ""),
         ("e1000e 0000:00:1f.6 eno1: Detected Hardware Unit Hang:", "network_timeout", "eno1"),
         ("igb 0000:01:00.0 eno2: igb: eno2 NIC Link is Down", "network_reset", "eno2"),
+        ("nfs: server filer1 not responding, still trying", "server_silent", "filer1"),
+        ("CIFS: VFS: \\\\filer1 has not responded in 180 seconds. Reconnecting...", "server_silent", "filer1"),
         ("nf_conntrack: nf_conntrack: table full, dropping packet", "table_full", "nf_conntrack"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 
 from fleetmend_agent.gauges import GaugeEncoder
 from fleetmend_agent.host import Host, Roots
-from fleetmend_agent.presence import LOOK_EVERY_MS, Login, Presence
+from fleetmend_agent.presence import HURRIED_EVERY_MS, LOOK_EVERY_MS, Login, Presence
 from fleetmend_agent.pulse import Pulse
 
 
@@ -108,6 +108,17 @@ def test_within_ten_seconds_nothing_is_read(machine: Machine):
     assert machine.presence.look() == []
     machine.now_ms += 1
     assert machine.presence.look() == ["dpkg at work"]
+
+
+def test_when_faults_come_a_second_is_long_enough(machine: Machine):
+    assert machine.look() == []
+    machine.process(900, "dpkg")
+    machine.now_ms += HURRIED_EVERY_MS
+    machine.presence.hurry()
+    assert machine.presence.look() == ["dpkg at work"]
+    machine.end(900)
+    machine.now_ms += HURRIED_EVERY_MS
+    assert machine.presence.look() == ["dpkg at work"], "the hurry was for one look"
 
 
 @pytest.mark.parametrize("name", ["apt", "apt-get", "dpkg", "dnf", "rpm", "yum", "zypper"])

@@ -82,7 +82,7 @@ def test_a_declaration_follows_from_the_declare_block():
     }
     assert units["store.service"]["health"]["send"] == "PING\n"
     assert units["hello.socket"]["health"]["expect_any"] is True
-    assert "health" not in units["log.service"]
+    assert units["log.service"]["health"]["journal"] == "3s"
     assert made["protected"] == ["/srv/shop/orders/**", "other-machine*.service"]
 
 
@@ -118,3 +118,14 @@ def test_monit_is_told_what_its_language_allows():
     assert 'if failed port 8080 protocol http request "/healthz" with timeout 1 seconds for 5 cycles' in text
     # What may only be started cleanly is not restarted by a probe.
     assert "store_service_health" not in text
+
+
+def test_nothing_is_done_before_the_operators_hold_time():
+    def waits(name: str) -> list[str]:
+        text = adapter.trusted((adapter.REPOSITORY / "deploy" / "playbooks" / f"{name}.yaml").read_text())
+        return [line.split()[1] for line in text.splitlines() if line.startswith("  for: ")]
+
+    assert waits("restart-failed-unit") == ["5s"], "it ships with less"
+    assert waits("restore-managed-file") == ["5s"], "it ships with none, and its check tells at first sight"
+    assert waits("restart-hung-service") == [], "its check looked five times"
+    assert waits("clean-filesystem") == ["10s"]

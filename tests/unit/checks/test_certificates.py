@@ -92,6 +92,22 @@ def test_a_forged_issuer_name_is_seen_in_what_is_served(tmp_path, authority):
         assert judged(tmp_path, authority, None, address)[1] == "wrong_ca"
 
 
+def test_a_certificate_of_another_key_is_told_by_the_executor(tmp_path, authority):
+    mine, answers, asked = authority.issue_cert("web.example.com"), [{"web": "other"}, {}, {"web": "same"}], []
+
+    def look(what, _timeout_s):
+        asked.append(what)
+        return answers.pop(0)
+
+    (tmp_path / "web.crt").write_bytes(mine.cert_chain_pems[0].bytes())
+    given = {"path": str(tmp_path / "web.crt"), "key": str(tmp_path / "web.key"), "name": "web"}
+    context = Context(Host(look=look), prepare(CHECK, given), 10.0)
+    said = [next(iter(CHECK.run(context))).finding["fault"] for _ in range(4)]
+    assert said == ["wrong_key", "", "", ""]
+    assert asked == ["keypairs"] * 3, "what fits is not asked for again"
+    assert set(CHECK.watched(context.host, context.params)) == {given["path"], given["key"]}
+
+
 def test_another_name_and_nobody_who_serves(tmp_path, authority):
     other = authority.issue_cert("other.example.com")
     with served(other) as address:

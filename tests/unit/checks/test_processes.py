@@ -158,6 +158,18 @@ def test_who_wants_a_processor_and_gets_half_of_it_is_a_runaway_too(machine):
     assert busy(machine).status is Status.OK
 
 
+def test_one_that_is_new_since_the_last_look_counts_with_all_that_it_wanted(machine):
+    """A loop that runs a busy child after the other, on a crowded machine."""
+    for turn in range(3):
+        pid = 10 + turn
+        machine.process(pid, ticks=240, start=100_000 + 600 * turn)
+        (machine.folder / f"proc/{pid}/schedstat").write_text("2400000000 3500000000 77\n")
+        found = busy(machine)
+        machine.gone(pid)
+        machine.wait(6)
+    assert (found.status, found.finding["cpu_percent"]) == (Status.CRIT, 40.0)
+
+
 def test_what_lasts_too_short_is_no_runaway(machine):
     machine.process(10, ticks=0, start=100_000)
     busy(machine, lasting=30_000)
@@ -237,7 +249,7 @@ def test_descriptors_are_counted_by_size_where_their_list_is_closed(machine, mon
 
 
 def shop(**changes) -> dict[str, UnitState]:
-    return {"shop.service": UnitState("shop.service", active="active", sub="running", **changes)}
+    return {"shop.service": UnitState("shop.service", **{"active": "active", "sub": "running", **changes})}
 
 
 def test_a_copy_in_a_container_or_a_declared_unit_is_no_copy(machine):
@@ -276,6 +288,19 @@ def test_restarts_count_within_their_time_only(machine):
     machine.units = shop(n_restarts=0)
     assert machine.run(RESTARTS, service="shop.service", most=3).status is Status.CRIT
     machine.wait(700)
+    assert machine.run(RESTARTS, service="shop.service", most=3).status is Status.OK
+
+
+def test_restarts_are_over_when_somebody_started_the_unit_and_it_stays_up(machine):
+    for count in (0, 4, 0):
+        machine.units = shop(n_restarts=count, active="active")
+        machine.run(RESTARTS, service="shop.service", most=3)
+    machine.wait(20)
+    assert machine.run(RESTARTS, service="shop.service", most=3).status is Status.CRIT
+    machine.units = shop(n_restarts=0, active="activating")
+    machine.wait(20)
+    assert machine.run(RESTARTS, service="shop.service", most=3).status is Status.CRIT
+    machine.units = shop(n_restarts=0, active="active")
     assert machine.run(RESTARTS, service="shop.service", most=3).status is Status.OK
 
 

@@ -82,6 +82,14 @@ def test_a_target_already_met_deletes_nothing(tree):
     assert len(left(tree)) == 5
 
 
+def test_when_all_that_may_go_is_not_enough_it_says_so_at_once(tree):
+    done = run()
+    with pytest.raises(ActionFailed, match="that is all that may go, and it is not enough") as caught:
+        clear(effect(tree, free_bytes=100 * KIB), done, NOW_S)
+    assert (caught.value.reason, left(tree)) == ("not_enough", set())
+    assert str(tree / "sub/four") in done.output[0]
+
+
 def test_one_plain_file(tree):
     one = tree / "one"
     clear(effect(tree, patterns=(str(one), f"{one}/**")), run(), NOW_S)

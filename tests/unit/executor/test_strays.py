@@ -26,6 +26,7 @@ from fleetmend_executor.copies import FreeAddresses, StopCopy
 from fleetmend_executor.effects import UnitGuard, UnitJob
 from fleetmend_executor.readiness import ConfigTest, RemoveLock
 from fleetmend_executor.run import ActionFailed, Run
+from fleetmend_executor.stopping import CleanStop
 from fleetmend_executor.strays import StopStray
 from tests.unit.executor.world import ALL_ACTIONS, rules
 
@@ -127,9 +128,10 @@ def test_what_a_unit_is_bound_to_is_started_before_it():
 
 def test_a_socket_is_started_with_its_service_forgiven():
     sockets = rules(units={"echo.socket": {}})
-    _, forgiven, job = plan(RESTART, sockets, unit="echo.socket")
+    _, closed, forgiven, job = plan(RESTART, sockets, unit="echo.socket")
     assert forgiven.argv[-2:] == ("--", "echo.service")
     assert (forgiven.optional, job) == (True, UnitJob("restart", "echo.socket"))
+    assert closed == CleanStop("echo.socket", sockets.forbidden_units("restart_unit"))
 
 
 def test_without_the_owners_word_neither_lock_nor_copy_is_touched():

@@ -39,7 +39,7 @@ EXCEPT = '{except: [ssh.service, "systemd-*"]}'
 # Actions on units, which the owner keeps away from some; the others have no such limit.
 ON_UNITS = (
     *("restart_unit", "start_unit", "stop_unit", "reload_unit", "reset_failed_unit", "kill_process"),
-    *("stop_copy", "remove_stale_lock", "mount_unit", "rotate_log", "run_job"),
+    *("stop_copy", "remove_stale_lock", "mount_unit", "rotate_log", "run_job", "restart_cleanly", "release_deleted"),
 )
 ALL_ACTIONS = f"actions: {{{', '.join(f'{a}: {EXCEPT if a in ON_UNITS else {}}' for a in registry.names(actions))}}}"
 

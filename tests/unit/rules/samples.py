@@ -36,7 +36,15 @@ units:
   shop.service: {desired: running, restart: allowed}
 """
 
-DERIVED_TYPES = ("unit_memory", "unit_descriptors", "unit_zombies", "unit_binary", "unit_process", "unit_restarts")
+DERIVED_TYPES = (
+    "unit_memory",
+    "unit_descriptors",
+    "unit_zombies",
+    "unit_frozen",
+    "unit_binary",
+    "unit_process",
+    "unit_restarts",
+)
 
 
 @cache

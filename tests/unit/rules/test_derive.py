@@ -59,7 +59,7 @@ def test_every_unit_health_mount_and_limit_becomes_a_check():
         **{
             f"{word}:{unit}.service": f"unit_{word}"
             for unit in ("shop", "pay", "store")
-            for word in ("descriptors", "zombies", "binary", "restarts")
+            for word in ("descriptors", "zombies", "frozen", "binary", "restarts")
         },
     }
 

@@ -21,7 +21,7 @@ def test_they_are_understood_with_the_warnings_they_deserve():
 
 def test_a_host_gets_what_is_written_and_what_follows():
     names = [check.name for check in good().checks_for({"role": "web", "site": "a", "rack": "13"})]
-    of_processes = ("binary:", "descriptors:", "restarts:", "zombies:")
+    of_processes = ("binary:", "descriptors:", "frozen:", "restarts:", "zombies:")
     assert [name for name in names if not name.startswith(of_processes)] == [
         "backup-stamp",
         "every-disk",

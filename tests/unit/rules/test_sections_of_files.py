@@ -84,13 +84,26 @@ def test_owners_logs_and_spools():
     text = 'ownership: {/srv/x: {owner: shop, mode: "0750"}}\nlive_logs: {/var/log/a: {max_size: 10M, rotated_by: r.service}}\n'
     text += "spools: {/var/spool/in: {max_age: 5s, consumer: w.service}}\n"
     found = checks(text)
-    assert found["file-mode:/srv/x"] == {"path": "/srv/x", "owner": "shop", "group": "", "mode": "0750", "kind": ""}
+    nowhere = {"mount": "", "source": "", "fstype": ""}
+    assert found["file-mode:/srv/x"] == {"path": "/srv/x", "owner": "shop", "group": "", "mode": "0750", "kind": "", **nowhere}
     assert found["log-size:/var/log/a"] == {"path": "/var/log/a", "max_size": 10 << 20, "rotated_by": "r.service"}
     assert found["spool-age:/var/spool/in"] == {"path": "/var/spool/in", "max_age": 5000, "consumer": "w.service"}
     assert told(text) == {
         "ownership": {"/srv/x": {"owner": "shop", "group": "", "mode": "0750", "kind": ""}},
         "live_logs": {"/var/log/a": {"rotated_by": "r.service"}},
     }
+
+
+def test_an_owner_is_judged_only_on_the_declared_mount():
+    text = 'ownership: {/srv/x/web: {mode: "0750"}, /srv/x: {mode: "0755"}, /srv/xy: {mode: "0755"}}\n'
+    text += "mounts: {/srv: {}, /srv/x: {source: /dev/sdb1, fstype: ext4}}\n"
+    found = checks(text)
+    assert {path: found[f"file-mode:{path}"]["mount"] for path in ("/srv/x/web", "/srv/x", "/srv/xy")} == {
+        "/srv/x/web": "/srv/x",
+        "/srv/x": "/srv",
+        "/srv/xy": "/srv",
+    }
+    assert (found["file-mode:/srv/x/web"]["source"], found["file-mode:/srv/x/web"]["fstype"]) == ("/dev/sdb1", "ext4")
 
 
 def test_what_is_declared_of_every_server_takes_the_place_of_its_check():

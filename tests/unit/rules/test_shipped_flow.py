@@ -114,10 +114,17 @@ def test_what_nobody_declared_is_a_persons():
     )
 
 
-def test_a_hang_of_a_clean_only_unit_is_a_persons():
+def test_a_clean_only_unit_that_hangs_is_asked_to_end_once_and_then_a_persons():
     t = timeline()
     hung(t, "store.service")
-    assert (t.orders, len(t.escalated)) == ([], 1)
+    assert t.orders == []
+    t.wait(5_000)
+    end(t)
+    assert [order.action for order in t.orders] == ["collect_evidence", "restart_cleanly"]
+    end(t, Outcome.FAILED)
+    t.wait(120_000)
+    assert [order.action for order in t.orders] == ["collect_evidence", "restart_cleanly"]
+    assert (len(t.escalated), t.only.phase) == (1, Phase.ESCALATED)
 
 
 def test_a_full_filesystem_is_only_suggested_to_be_cleaned():

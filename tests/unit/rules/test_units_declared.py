@@ -70,6 +70,7 @@ def test_each_word_of_a_unit_becomes_its_check():
         "process:shop.service": "unit_process",
         "descriptors:shop.service": "unit_descriptors",
         "zombies:shop.service": "unit_zombies",
+        "frozen:shop.service": "unit_frozen",
         "binary:shop.service": "unit_binary",
         "restarts:shop.service": "unit_restarts",
     }
@@ -166,3 +167,10 @@ def test_what_means_nothing_is_an_error(line, word):
 def test_root_is_never_killable(line):
     with pytest.raises(RulesError):
         compiled(f"declare: a\nowner: b\n{line}\n")
+
+
+def test_the_journal_is_well_when_a_line_can_be_read_soon():
+    text = "declare: a\nowner: o\nunits:\n  systemd-journald.service: {restart: allowed, health: {journal: 3s, every: 5s}}\n"
+    check = checks(text)["health:systemd-journald.service"]
+    assert (check.type, check.params["within"], check.params["unit"]) == ("journal_write", 3_000, "systemd-journald.service")
+    assert check.timeout_ms > check.params["within"]

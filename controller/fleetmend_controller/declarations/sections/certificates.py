@@ -23,6 +23,8 @@ class CertificateModel(Model):
 
     file: AbsolutePath | None = None
     """Its PEM file; the first certificate in it counts."""
+    key: AbsolutePath | None = None
+    """The file of its key, which it must belong to. Only the executor reads it, and tells no more than that."""
     served_at: Address | None = None
     """Host and port that serve it, such as `127.0.0.1:443`."""
     min_days: Annotated[int, Field(ge=1, le=3650)] = 14
@@ -38,6 +40,8 @@ class CertificateModel(Model):
 
     @model_validator(mode="after")
     def _somewhere(self) -> Self:
+        if self.key is not None and self.file is None:
+            raise ValueError("a key belongs to a certificate in a file: name file, too")
         if self.file is None and self.served_at is None:
             raise ValueError("a certificate is in a file or is served: name file, served_at or both")
         return self
@@ -55,6 +59,7 @@ def _derive(certificates: Certificates, _declaration: DeclarationFile) -> Iterat
             "path": each.file or "",
             "served_at": each.served_at or "",
             "min_days": each.min_days,
+            "key": each.key or "",
             "ca": each.ca or "",
             "server_name": each.server_name or "",
             "renew": each.renew or "",
@@ -65,10 +70,15 @@ def _derive(certificates: Certificates, _declaration: DeclarationFile) -> Iterat
         yield Derived(("certificates", name), f"certificate:{name}", "tls_certificate", params, EVERY_MS, confirm=confirm)
 
 
+def _host(certificates: Certificates) -> dict[str, Any]:
+    return {name: {"file": each.file, "key": each.key} for name, each in certificates.items() if each.file and each.key}
+
+
 SECTION = Section(
     name="certificates",
     doc="Certificates that these hosts serve, how long they must be good, and what renews them.",
     kind=Annotated[Certificates, Field(max_length=CERTIFICATES_MAX)],
     default=dict,
     derive=_derive,
+    host=_host,
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ...playbooks.schema import Model
-from ...playbooks.values import AbsolutePath
+from ...playbooks.values import AbsolutePath, is_below
 from ..section import Derived, Section
 
 if TYPE_CHECKING:
@@ -38,11 +38,21 @@ class Ownership(Model):
         return self
 
 
-def _derive(value: Mapping[str, Ownership], _declaration: DeclarationFile) -> Iterator[Derived]:
+def _derive(value: Mapping[str, Ownership], declaration: DeclarationFile) -> Iterator[Derived]:
     for path, rule in value.items():
         params = {"path": path, "owner": rule.owner or "", "group": rule.group or ""}
-        params |= {"mode": rule.mode or "", "kind": rule.kind or ""}
+        params |= {"mode": rule.mode or "", "kind": rule.kind or "", **_mount_of(path, declaration)}
         yield Derived(("ownership", path), f"file-mode:{path}", "file_mode", params, EVERY_MS)
+
+
+def _mount_of(path: str, declaration: DeclarationFile) -> dict[str, str]:
+    """The declared mount on which the path lies; nothing for the mount point itself, which is there without it."""
+    mounts = [mount for mount in declaration.mounts if mount != path and is_below(path, mount)]
+    if not mounts:
+        return {}
+    mount = max(mounts, key=len)
+    rule = declaration.mounts[mount]
+    return {"mount": mount, "source": rule.source or "", "fstype": rule.fstype or ""}
 
 
 def _host(value: Mapping[str, Ownership]) -> dict[str, Any]:
