@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -70,7 +71,9 @@ def test_a_host_is_rebooted_once_and_the_next_boot_proves_it(permitted: Fleet):
         "the reboot to be proved",
         120,
     )
-    assert fleet.run(HOST, "cat", "/var/lib/fleetmend-agent/planned-reboot").strip() == first
+    # The next boot's agent took the note and believed it.
+    noted = json.loads(fleet.run(HOST, "cat", "/var/lib/fleetmend-agent/boot.json"))
+    assert (noted["previous"].partition(" ")[0], noted["unexpected"]) == (first, False)
     records = fleet.ledger(HOST)[begun:]
     assert [r["kind"] for r in records if r.get("action") == "reboot_host"].count("begin") == 1, records
     sent = {

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from .host import Record, Server
     from .world import World
 
-SAMPLES_KEPT = 512
+# What an agent recorded alone may be told long after, and it looks often then.
+SAMPLES_KEPT = 4096
 SubjectKey = tuple[str, str]
 Sample = tuple[str, int, str]
 
