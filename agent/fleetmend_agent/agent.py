@@ -442,9 +442,8 @@ class Agent:
         if wanted == self._declared and not self._alone.pending:
             self._schedule.remove("executor")
 
-    def _order_started(self, order_id: str, started_clock_ms: int) -> None:
-        started = pb.OrderStarted(order_id=order_id, started_clock_ms=started_clock_ms)
-        self._keep(pb.Record(boot_id=self._boot_id, started=started))
+    def _order_started(self, order_id: str, clock_ms: int) -> None:
+        self._keep(pb.Record(boot_id=self._boot_id, started=pb.OrderStarted(order_id=order_id, started_clock_ms=clock_ms)))
 
     def _order_ended(self, outcome: pb.OrderOutcome) -> None:
         self._alone.order_ended()

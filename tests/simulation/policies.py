@@ -124,10 +124,16 @@ def books() -> dict[str, tuple[Playbook, ...]]:
     }
 
 
+def _real_step(step: Step) -> Step:
+    if not isinstance(step, ActionStep):
+        return step
+    return RESTART if step in (KILL, DRAIN, BOOT) else replace(step, drain=False)
+
+
 def _real_books() -> dict[str, tuple[Playbook, ...]]:
-    """With steps that a real executor knows how to plan."""
+    """With steps that a real executor knows how to plan, and none that the controller does with its own hands."""
     return {
-        name: tuple(replace(p, steps=tuple(RESTART if step is KILL else step for step in p.steps)) for p in playbooks)
+        name: tuple(replace(p, steps=tuple(map(_real_step, p.steps))) for p in playbooks if CYCLE not in p.steps)
         for name, playbooks in books().items()
     }
 

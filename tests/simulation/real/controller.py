@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from fleetmend.v1 import link_pb2
 from fleetmend_controller.clock import Clock
-from fleetmend_controller.core.effects import ApprovalWanted, Effect, Escalated, SendPermits, Step
+from fleetmend_controller.core.effects import ApprovalWanted, AskWitness, Effect, Escalated, SendPermits, Step
 from fleetmend_controller.core.events import Event, HostEnrolled, PolicyLoaded
 from fleetmend_controller.core.model import Fleet, Order, Subject
 from fleetmend_controller.core.policy import Policy
@@ -105,10 +105,11 @@ class Life:
         registry: Any = SimpleNamespace(announce=announce, get=self.world.records.get, touch=nothing)
         gauges: Any = SimpleNamespace(begin=nothing, statuses=nothing, heartbeat=nothing, hide=nothing, show=nothing)
         inventory: Any = SimpleNamespace(offer=lambda *_: ())
+        witnesses: Any = SimpleNamespace(answered=lambda *_: "")
         configs = HostConfigs(lambda: self.decider.rules, lambda: self.decider.epoch, self.sealer, clock.wall_ms)
         return LinkParts(
             registry, self.sessions, self.silence, self.decider, gauges, inventory, configs, self.sealer,
-            metrics, Limiter(5, 60_000), Limiter(1, PRESENCE_EVERY_MS), HEARTBEAT_MS, clock.now_ms, clock.wall_ms,
+            metrics, Limiter(5, 60_000), Limiter(1, PRESENCE_EVERY_MS), witnesses, HEARTBEAT_MS, clock.now_ms, clock.wall_ms,
         )  # fmt: skip
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -210,6 +211,9 @@ class Life:
         session = self.sessions.get(subject.host)
         if session is not None:
             session.send(link_pb2.LinkResponse(check_now=link_pb2.CheckNow(check=subject.check, key=subject.key)))
+
+    def ask_witness(self, wish: AskWitness) -> None:
+        """Nobody looks at others here: what becomes of that is in the other worlds."""
 
     def close_host(self, host: str, reason: str) -> None:
         """No host is removed here."""
