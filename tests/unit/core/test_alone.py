@@ -278,7 +278,7 @@ def test_what_a_host_healed_alone_does_not_keep_it_counted_for_a_storm():
     line.wait(10_000)
     line.seen(Status.OK)
     assert {closed.why.value for closed in line.closed} == {"went_away", "healed_alone"}
-    assert {fault for fault, _, _ in line.fleet.fresh_bad} == {"host_lost"}
+    assert {fault for fault, _, _ in line.fleet.fresh_bad} == {"host_lost"}, "only its silence is still open"
 
 
 def test_many_hosts_that_healed_the_same_alone_are_a_storm_like_any_others():
