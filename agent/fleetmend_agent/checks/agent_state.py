@@ -1,4 +1,4 @@
-"""The agent itself: whether what it sees can be written down where it survives the agent."""
+"""The agent itself: whether what it sees can be written down where it survives the agent, and whether its hands are there."""
 
 from __future__ import annotations
 
@@ -12,11 +12,32 @@ from ._source import human_bytes, why
 if TYPE_CHECKING:
     from ..host import Host
 
+EXECUTOR_POLICY, EXECUTOR_SOCKET = "/etc/fleetmend/executor.yaml", "/run/fleetmend/executor.sock"
 PROBE = ".written"
 PROBE_BYTES = 4096
 
 
 def _run(context: Context) -> Iterable[Result]:
+    return [*_state(context), *_hands(context)]
+
+
+def _hands(context: Context) -> Iterable[Result]:
+    """Without the executor's socket nothing is repaired here, and each order says so for itself. Of hosts that have one.
+
+    One look may fall into an update of the executor.
+    """
+    host, memory = context.host, context.memory
+    if not host.exists(EXECUTOR_POLICY):
+        return []
+    there = host.exists(EXECUTOR_SOCKET)
+    status = Status.OK if there else Status.CRIT if memory.get("without_executor") else Status.WARN
+    memory["without_executor"] = not there
+    finding: dict[str, str | int | float | bool] = {"path": EXECUTOR_SOCKET, "problem": "" if there else "no such socket"}
+    text = "the executor can be reached" if there else f"nothing can be repaired here: {EXECUTOR_SOCKET} is not there"
+    return [Result(status, text, "executor", finding)]
+
+
+def _state(context: Context) -> Iterable[Result]:
     """Writes a block, syncs it and takes it away again: a full or broken disk shows nowhere else before it is too late."""
     folder, least = context.params["path"] or context.host.state_dir, context.params["min_free"]
     if not folder or not context.host.exists(folder):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from . import Check, CheckUnknown, Context, Field, Gauge, Kind, Param, Result, Scalar, Status
 from ._dpkg import owned, present
+from ._filesystems import visible
 from ._source import why
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ SLOWLY = (
     *("/usr/local", "/opt", "/srv", "/home", "/root", "/tmp", "/var/tmp", "/var/lib", "/etc"),  # noqa: S108
     *("/usr/bin", "/usr/sbin", "/usr/lib", "/usr/libexec"),
 )
-OFTEN_ENTRIES_MAX = 500
+OFTEN_ENTRIES_MAX, OFTEN_DEPTH_MAX = 500, 3
+MOUNTS_MAX = 64
+_MOUNTED_TYPES = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs"})
 SLOW_ENTRIES_MAX = 400
 DEPTH_MAX = 20
 AGAIN_AFTER_MS = 900_000
@@ -67,13 +70,46 @@ def is_setuid(status: os.stat_result) -> bool:
 
 
 def _often(host: Host) -> Iterator[tuple[str, os.stat_result]]:
-    """The files right in the small folders."""
-    for folder in OFTEN:
-        try:
-            names = host.listdir(folder)[:OFTEN_ENTRIES_MAX]
-        except OSError:
-            continue
-        yield from _stats(host, folder, names)
+    """The files in the small folders, and in what is mounted below them, a few levels deep."""
+    for folder in (*OFTEN, *_mounted(host, OFTEN)):
+        yield from _near(host, folder)
+
+
+def _near(host: Host, top: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Level by level, on one filesystem, until the entries of this look are used up."""
+    try:
+        device = host.lstat(top).st_dev
+    except OSError:
+        return
+    left, level = OFTEN_ENTRIES_MAX, [top]
+    for _ in range(OFTEN_DEPTH_MAX):
+        deeper = []
+        for folder in level:
+            try:
+                names = host.listdir(folder)[: max(0, left)]
+            except OSError:
+                continue
+            left -= len(names)
+            for path, status in _stats(host, folder, names):
+                yield path, status
+                if stat.S_ISDIR(status.st_mode) and status.st_dev == device:
+                    deeper.append(path)
+        level = deeper
+
+
+def _mounted(host: Host, below: Iterable[str]) -> list[str]:
+    """Local filesystems that are mounted there and would run a set-uid program; the others are not even asked."""
+    try:
+        mounts = visible(host.mounts())
+    except OSError:
+        return []
+    return [
+        point
+        for point, mount in mounts.items()
+        if mount.fstype in _MOUNTED_TYPES
+        and "nosuid" not in (*mount.options, *mount.super_options)
+        and any(point.startswith(f"{folder}/") for folder in below)
+    ][:MOUNTS_MAX]
 
 
 def _again(host: Host, watch: _Watch) -> Iterator[tuple[str, os.stat_result]]:
@@ -99,7 +135,7 @@ def _slowly(host: Host, watch: _Watch) -> Iterator[tuple[str, os.stat_result]]:
 
 def _everywhere(host: Host) -> Iterator[tuple[str, os.stat_result]]:
     """Without network filesystems and images: from each folder on, only its own filesystem."""
-    for folder in SLOWLY:
+    for folder in (*SLOWLY, *_mounted(host, SLOWLY)):
         try:
             device = host.lstat(folder).st_dev
         except OSError:

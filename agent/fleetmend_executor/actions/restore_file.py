@@ -14,6 +14,7 @@ UNIT_FOLDERS = (
     *("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system"),
     *("/usr/lib/systemd/system", "/lib/systemd/system"),
 )
+NETWORK_FOLDERS = ("/etc/systemd/network", "/run/systemd/network", "/usr/lib/systemd/network", "/lib/systemd/network")
 # Who may log in, and the hands themselves, are people's: one wrong line there locks everybody out.
 NEVER = (
     *("/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow", "/etc/sudoers", "/etc/sudoers.d/**", "/etc/ld.so.preload"),
@@ -23,7 +24,7 @@ NEVER = (
 
 
 def _plan(params: dict[str, Any], rules: HostRules) -> tuple[Effect, ...]:
-    """Only below a declared golden tree. A unit file takes a daemon-reload; nothing is ever restarted."""
+    """Only below a declared golden tree. A unit file takes a daemon-reload, a network file one of networkd."""
     path, golden = params["path"], params["golden"]
     allowed = rules.constraint(ACTION.name).paths
     try:
@@ -41,6 +42,9 @@ def _plan(params: dict[str, Any], rules: HostRules) -> tuple[Effect, ...]:
         raise Refused("not_permitted", f"cannot restore {path}: this host's policy file does not list it")
     modes = "content" if tree.get("modes") == "any" else "same"
     restore = Hosted("restore_file", (golden, path, modes, *protected))
+    if any(is_below(path, folder) for folder in NETWORK_FOLDERS):
+        # Interfaces whose files have not changed stay as they are.
+        return restore, Command(("networkctl", "reload"), 15.0, optional=True, hosted=True)
     if not any(is_below(path, folder) for folder in UNIT_FOLDERS):
         return (restore,)
     return restore, Command(("systemctl", "--no-ask-password", "daemon-reload"), 30.0)

@@ -1,7 +1,7 @@
 """`link_up DECLARED TARGET`: brings one declared interface to what is declared: up, ARP, MTU, address, default route.
 
 Only what is wrong is touched, in the order in which one thing needs the other. Where systemd-networkd manages the interface, it
-is asked to configure it anew; else the declared addresses and the default route are added.
+is asked to configure it anew. Without it, or if it does not bring what is declared, addresses and default route are added.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from . import Verb
 from ._network import arguments_of, tool
 
 CARRIER_S = 3.0
-CONFIGURED_S = 10.0
+MANAGED_S = 6.0
+CONFIGURED_S = 6.0
 # A manager takes away what is there before it sets what should be: only what stays counts.
 _STEADY_POLLS = 5
 _POLL_S = 0.1
@@ -34,8 +35,14 @@ def _run(arguments: tuple[str, ...]) -> Iterable[str]:
         raise ActionFailed("not_there", f"cannot bring up {wanted.name}: there is no such interface")
     yield from _from_the_ground_up(wanted, link)
     if not link.up or _lacks(wanted):
-        yield from _configured(declared, wanted)
-        _await_configured(wanted)
+        if declared.manager == "systemd-networkd":
+            yield tool("networkctl", "reconfigure", wanted.name)
+        if not _came(wanted, MANAGED_S if declared.manager == "systemd-networkd" else 0.0):
+            # Without a manager, or with one that has other files than those that are declared.
+            yield from _set(wanted)
+            if not _came(wanted, CONFIGURED_S):
+                text = f"cannot bring up {wanted.name}: address or default route are still missing"
+                raise ActionFailed("not_as_declared", text)
     if wanted.gateway:
         yield from _other_ways_removed(declared, wanted)
     yield f"{wanted.name} is as declared"
@@ -55,10 +62,7 @@ def _from_the_ground_up(wanted: Interface, link: Link) -> Iterator[str]:
         _await_carrier(wanted.name)
 
 
-def _configured(declared: Declared, wanted: Interface) -> Iterator[str]:
-    if declared.manager == "systemd-networkd":
-        yield tool("networkctl", "reconfigure", wanted.name)
-        return
+def _set(wanted: Interface) -> Iterator[str]:
     for address in wanted.addresses:
         yield tool("ip", "address", "replace", address, "dev", wanted.name)
     if wanted.gateway:
@@ -95,15 +99,16 @@ def _await_carrier(name: str) -> None:
         time.sleep(_POLL_S)
 
 
-def _await_configured(wanted: Interface) -> None:
-    """A manager does its work later. ActionFailed when the interface is not as declared in time."""
-    deadline_s = time.monotonic() + CONFIGURED_S
+def _came(wanted: Interface, within_s: float) -> bool:
+    """Whether the interface becomes as declared in time, and stays so. A manager does its work later."""
+    deadline_s = time.monotonic() + within_s
     good = 0
     while good < _STEADY_POLLS:
         if time.monotonic() >= deadline_s:
-            raise ActionFailed("not_as_declared", f"cannot bring up {wanted.name}: address or default route are still missing")
+            return False
         time.sleep(_POLL_S)
         good = 0 if _lacks(wanted) else good + 1
+    return True
 
 
 VERB = Verb(name="link_up", summary="Bring one declared interface to what is declared.", run=_run)

@@ -176,16 +176,34 @@ def test_a_set_uid_program_anywhere_is_found_bit_by_bit(tmp_path, monkeypatch):
     world = World(tmp_path, setuid_files.CHECK)
     world.write("root/var/lib/dpkg/status", "")
     world.write("root/var/lib/dpkg/info/shop.list", "/x\n")
-    hidden = world.write("root/srv/deep/er/tool", "x", 0o4755)
+    hidden = world.write("root/srv/very/deep/er/tool", "x", 0o4755)
     for number in range(10):
         world.write(f"root/usr/local/share/{number}", "x")
     looks = 0
-    while "/srv/deep/er/tool" not in world.look() and looks < 20:
+    while "/srv/very/deep/er/tool" not in world.look() and looks < 20:
         looks += 1
     assert 1 < looks < 20
-    assert world.look()["/srv/deep/er/tool"] is Status.CRIT
+    assert world.look()["/srv/very/deep/er/tool"] is Status.CRIT
     hidden.unlink()
-    assert world.look()["/srv/deep/er/tool"] is Status.OK
+    assert world.look()["/srv/very/deep/er/tool"] is Status.OK
+
+
+def test_a_set_uid_program_a_few_folders_below_the_usual_places_is_found_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(setuid_files, "SLOW_ENTRIES_MAX", 0)
+    monkeypatch.setattr(setuid_files, "is_setuid", lambda status: bool(status.st_mode & 0o4000))
+    world = World(tmp_path, setuid_files.CHECK)
+    world.write("root/var/lib/dpkg/status", "")
+    world.write("root/var/lib/dpkg/info/shop.list", "/x\n")
+    for path in ("tmp/.x/y/tool", "srv/scratch/cache/.tool"):
+        world.write(f"root/{path}", "x", 0o4755)
+    mounts = "30 1 0:40 / /srv/scratch rw,relatime - tmpfs tmpfs rw\n31 1 0:41 / /srv/far rw - nfs filer:/x rw\n"
+    mounts += "32 1 0:42 / /tmp/closed rw,nosuid - tmpfs tmpfs rw\n"
+    world.write("proc/self/mountinfo", mounts)
+    assert {path for path, status in world.look().items() if status is Status.CRIT} == {
+        "/tmp/.x/y/tool",
+        "/srv/scratch/cache/.tool",
+    }
+    assert setuid_files._mounted(world.host, setuid_files.OFTEN) == ["/srv/scratch"]
 
 
 def test_a_second_look_at_once_does_not_take_a_pause_for_the_end(tmp_path):

@@ -83,6 +83,11 @@ def test_a_restored_unit_file_takes_a_daemon_reload_and_nothing_more(folder):
     assert reload.argv[-1] == "daemon-reload"
 
 
+def test_a_restored_network_file_is_read_again_by_networkd():
+    _, reload = plan(RESTORE, path="/etc/systemd/network/10-eth0.network", golden=GOLDEN)
+    assert (reload.argv, reload.hosted, reload.optional) == (("networkctl", "reload"), True, True)
+
+
 @pytest.mark.parametrize(
     ("path", "golden", "reason"),
     [
