@@ -67,8 +67,8 @@ class Network:
             self.world.time.after(delay, self._hand_on, server, 0, given, epoch)
 
     def check(self, server: Server, check: str, key: str) -> None:
-        """A wish for a fresh result."""
-        for delay in self._fates():
+        """A wish for a fresh result. A stream that lives loses none: for a fault that is over nobody asks again."""
+        for delay in self._fates() or (self.world.swarm.delay_ms,):
             self.world.time.after(delay, self._ask, server, server.session, check, key)
 
     @staticmethod
