@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from typing import Any
 
 from ..globs import PatternError, check_path
@@ -20,6 +19,9 @@ def _see(rules: HostRules) -> dict[str, str]:
 
 
 def _word(pair: dict[str, Any]) -> str:
+    # Loaded on first use only: OpenSSL is of no use to anything else here.
+    import ssl
+
     certificate, key = str(pair.get("file", "")), str(pair.get("key", ""))
     try:
         for path in (certificate, key):

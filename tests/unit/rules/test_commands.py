@@ -34,7 +34,7 @@ def run(command, *args):
 def test_good_rules_are_counted(rules_dir):
     result = run(CHECK_CONFIG, rules_dir)
     assert result.exit_code == 0
-    assert result.stdout.startswith("these rules can be used: 1 declaration, 6 checks, 1 playbook (digest ")
+    assert result.stdout.startswith("these rules can be used: 1 declaration, 7 checks, 1 playbook (digest ")
     assert result.stderr == ""
 
 
@@ -60,7 +60,7 @@ def test_warnings_do_not_fail_unless_asked(rules_dir):
 @pytest.mark.parametrize(("output", "read"), [("json", json.loads), ("yaml", yaml.safe_load)])
 def test_machines_get_the_same(rules_dir, output, read):
     good = read(run(CHECK_CONFIG, rules_dir, "--output", output).stdout)
-    assert (good["usable"], good["counts"], good["problems"]) == (True, {"declaration": 1, "check": 6, "playbook": 1}, [])
+    assert (good["usable"], good["counts"], good["problems"]) == (True, {"declaration": 1, "check": 7, "playbook": 1}, [])
     (rules_dir / "playbooks" / "one.yaml").write_text(PLAYBOOK.replace("trust: act", "trust: always"))
     result = run(CHECK_CONFIG, rules_dir, "--output", output)
     assert result.exit_code == 1
