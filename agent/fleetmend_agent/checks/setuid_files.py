@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from . import Check, CheckUnknown, Context, Field, Gauge, Kind, Param, Result, Scalar, Status
@@ -83,22 +84,23 @@ def _near(host: Host, top: str) -> Iterator[tuple[str, os.stat_result]]:
         return
     left, level = OFTEN_ENTRIES_MAX, [top]
     for _ in range(OFTEN_DEPTH_MAX):
-        deeper = []
-        for folder in level:
-            try:
-                names = host.listdir(folder)[: max(0, left)]
-            except OSError:
-                continue
-            left -= len(names)
-            for path, status in _stats(host, folder, names):
-                yield path, status
-                if stat.S_ISDIR(status.st_mode) and status.st_dev == device:
-                    deeper.append(path)
-        level = deeper
+        found = list(islice(_within(host, level), max(0, left)))
+        yield from found
+        left -= len(found)
+        level = [path for path, status in found if stat.S_ISDIR(status.st_mode) and status.st_dev == device]
+
+
+def _within(host: Host, folders: Iterable[str]) -> Iterator[tuple[str, os.stat_result]]:
+    for folder in folders:
+        try:
+            names = host.listdir(folder)[:OFTEN_ENTRIES_MAX]
+        except OSError:
+            continue
+        yield from _stats(host, folder, names)
 
 
 def _mounted(host: Host, below: Iterable[str]) -> list[str]:
-    """Local filesystems that are mounted there and would run a set-uid program; the others are not even asked."""
+    """Local filesystems that are mounted there; the others are not even asked. In the agent's own view all are nosuid."""
     try:
         mounts = visible(host.mounts())
     except OSError:
@@ -106,9 +108,7 @@ def _mounted(host: Host, below: Iterable[str]) -> list[str]:
     return [
         point
         for point, mount in mounts.items()
-        if mount.fstype in _MOUNTED_TYPES
-        and "nosuid" not in (*mount.options, *mount.super_options)
-        and any(point.startswith(f"{folder}/") for folder in below)
+        if mount.fstype in _MOUNTED_TYPES and any(point.startswith(f"{folder}/") for folder in below)
     ][:MOUNTS_MAX]
 
 
