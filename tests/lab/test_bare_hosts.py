@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -33,7 +34,13 @@ def left_behind() -> list[str]:
     argvs = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
     processes = [argv.decode(errors="replace") for argv in argvs if f"--directory={STATE}/".encode() in argv]
     tag = json.loads(Fleet(STATE, ()).must("status", "--output", "json"))["network_namespace"]
-    return mounts + processes + [path.name for path in Path("/run/netns").glob(f"{tag}*")]
+    return mounts + processes + living(tag) + [path.name for path in Path("/run/netns").glob(f"{tag}*")]
+
+
+def living(tag: str) -> list[str]:
+    """Processes in the groups of the lab's hosts."""
+    listed = Path("/sys/fs/cgroup").glob(f"**/{tag}-*/**/cgroup.procs")
+    return [pid for path in listed if path.exists() for pid in path.read_text().split()]
 
 
 def test_hosts_run_systemd_and_have_their_names(bare: Fleet):
@@ -93,6 +100,20 @@ def test_a_second_up_is_refused_and_harms_nothing(bare: Fleet):
     assert second.returncode == 1
     assert "cannot boot a second lab" in second.stderr
     bare.run("web-1", "true")
+
+
+def test_down_ends_a_system_that_lost_its_container_manager(bare: Fleet):
+    hosts = json.loads(bare.must("status", "--output", "json"))["hosts"]
+    tag = json.loads(bare.must("status", "--output", "json"))["network_namespace"]
+    mark = f"--directory={STATE}/hosts/".encode()
+    managers = [int(p.parent.name) for p in Path("/proc").glob("[0-9]*/cmdline") if p.exists() and mark in p.read_bytes()]
+    assert len(managers) == len(hosts)
+    assert living(tag) != []
+    for pid in managers:
+        os.kill(pid, signal.SIGKILL)
+    bare.must("down")
+    assert left_behind() == []
+    bare.must("up", "--hosts", "1", "--no-product")
 
 
 @pytest.mark.parametrize("delay_s", [0.15, 0.3, 0.6])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -39,6 +40,23 @@ def enter(group: str) -> None:
         directory = tree / group
         directory.mkdir(exist_ok=True)
         (directory / "cgroup.procs").write_text(str(os.getpid()))
+
+
+def kill(prefix: str) -> None:
+    """Ends whatever lives in the groups whose name begins so: a system can outlive its systemd-nspawn."""
+    for tree in hierarchies():
+        for top in tree.glob(f"{prefix}*"):
+            for listed in top.rglob("cgroup.procs"):
+                with contextlib.suppress(FileNotFoundError):
+                    _kill(listed.read_text().split())
+
+
+def _kill(pids: list[str]) -> None:
+    for pid in pids:
+        # 0 stands for a process that this namespace does not see.
+        if pid != "0":
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
 
 
 def remove(prefix: str) -> None:

@@ -90,6 +90,7 @@ def down(directory: Path) -> dict[str, Any]:
     with locked(directory):
         lab = Lab(directory)
         ended = hosts.kill_containers(directory)
+        cgroups.kill(f"{lab.tag}-")
         remove_tree(directory / "hosts")
         removed = network.destroy(lab)
         cgroups.remove(f"{lab.tag}-")
