@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 
 import pytest
@@ -180,10 +181,13 @@ def test_a_policy_that_cannot_be_understood_permits_nothing(text):
         parse(text.encode(), "executor.yaml")
 
 
-REAL = os.environ.get("ANSIBLE_PLAYBOOK", "")
+REAL = os.environ.get("ANSIBLE_PLAYBOOK") or shutil.which("ansible-playbook") or ""
 
 
-@pytest.mark.skipif(not REAL, reason="set ANSIBLE_PLAYBOOK to a real ansible-playbook")
+@pytest.mark.skipif(
+    not REAL and os.environ.get("CI") != "true",
+    reason="install ansible-core, or set ANSIBLE_PLAYBOOK to a real ansible-playbook",
+)
 def test_a_real_playbook_runs(tmp_path, unhosted):
     file = tmp_path / "real.yaml"
     file.write_text(
