@@ -59,6 +59,7 @@ def fleet() -> Iterator[Fleet]:
     bench.run(THEIRS, "systemctl", "stop", "fleetmend-agent.service")
     for word in TOGETHER:
         bench.run(OURS, "systemctl", "start", word.rpartition(":")[0])
+    bench.run("ctl", "fleetmend", "hosts", "label", OURS, "bench=ours")
     wait(lambda: not bench.incidents(OURS), "a calm host", timeout_s=60)
     yield bench
     bench.must("down")

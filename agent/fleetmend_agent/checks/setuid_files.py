@@ -26,9 +26,11 @@ SLOWLY = (
     *("/usr/bin", "/usr/sbin", "/usr/lib", "/usr/libexec"),
 )
 OFTEN_ENTRIES_MAX, OFTEN_DEPTH_MAX = 500, 3
+# Each look goes through the folders themselves, each third one deeper as well: an agent at rest costs next to nothing.
+DEEPER_EVERY = 3
 MOUNTS_MAX = 64
 _MOUNTED_TYPES = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs"})
-SLOW_ENTRIES_MAX = 400
+SLOW_ENTRIES_MAX = 200
 DEPTH_MAX = 20
 AGAIN_AFTER_MS = 900_000
 HASHED_BYTES_MAX = 32 << 20
@@ -44,6 +46,7 @@ class _Watch:
         self.packaged: dict[str, tuple[int, ...]] = {}
         self.walk: Iterator[tuple[str, os.stat_result]] | None = None
         self.ended_ms = 0
+        self.looks = 0
 
 
 def _run(context: Context) -> Iterable[Result]:
@@ -51,7 +54,11 @@ def _run(context: Context) -> Iterable[Result]:
     watch: _Watch = host.kept.setdefault("setuid_files", _Watch())
     if not any(host.exists(folder) for folder in (*OFTEN, *SLOWLY)):
         raise CheckUnknown("cannot look for set-uid programs: none of the usual folders can be seen")
-    now = {path: status for path, status in (*_often(host), *_slowly(host, watch), *_again(host, watch)) if is_setuid(status)}
+    now = {
+        path: status
+        for path, status in (*_often(host, watch), *_slowly(host, watch), *_again(host, watch))
+        if is_setuid(status)
+    }
     marks = {path: (s.st_ino, s.st_mtime_ns, s.st_ctime_ns) for path, s in now.items()}
     unknown = [path for path, mark in marks.items() if watch.packaged.get(path) != mark]
     for path in _owned(host, unknown):
@@ -70,20 +77,22 @@ def is_setuid(status: os.stat_result) -> bool:
     return stat.S_ISREG(status.st_mode) and bool(status.st_mode & stat.S_ISUID) and status.st_uid == 0
 
 
-def _often(host: Host) -> Iterator[tuple[str, os.stat_result]]:
-    """The files in the small folders, and in what is mounted below them, a few levels deep."""
+def _often(host: Host, watch: _Watch) -> Iterator[tuple[str, os.stat_result]]:
+    """The files in the small folders, and in what is mounted below them, now and then a few levels deep."""
+    depth = 1 if watch.looks % DEEPER_EVERY else OFTEN_DEPTH_MAX
+    watch.looks += 1
     for folder in (*OFTEN, *_mounted(host, OFTEN)):
-        yield from _near(host, folder)
+        yield from _near(host, folder, depth)
 
 
-def _near(host: Host, top: str) -> Iterator[tuple[str, os.stat_result]]:
+def _near(host: Host, top: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:
     """Level by level, on one filesystem, until the entries of this look are used up."""
     try:
         device = host.lstat(top).st_dev
     except OSError:
         return
     left, level = OFTEN_ENTRIES_MAX, [top]
-    for _ in range(OFTEN_DEPTH_MAX):
+    for _ in range(depth):
         found = list(islice(_within(host, level), max(0, left)))
         yield from found
         left -= len(found)
