@@ -241,7 +241,7 @@ class Agent:
         if not observed.requested or result.status is not Status.OK:
             LOG.info("%s %s is %s: %s", observed.check, result.key, result.status.value, result.summary)
         self._keep(pb.Record(boot_id=self._boot_id, observation=wire.observation(observed, self.host.wall_ms())))
-        if result.status is Status.CRIT:
+        if result.status is Status.CRIT and not observed.requested:
             self._heartbeat()
             self._spawn(self._executor.rouse())
 
