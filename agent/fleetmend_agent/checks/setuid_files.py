@@ -238,5 +238,5 @@ CHECK = Check(
     blocking=True,
     signal="inotify",
     watched=lambda _host, _params: ("/usr/local/bin/", "/usr/local/sbin/"),
-    every_s=20.0,
+    every_s=30.0,
 )
