@@ -26,7 +26,10 @@ TIMEOUT_S = 120
 # Those that catch most come first: the first failure ends a try.
 TESTS = tuple(
     f"tests/unit/core/test_{name}.py"
-    for name in ("edges", "proof", "gates", "safety", "storms", "causes", "credit", "approvals", "people", "heal", "odd_events")
+    for name in (
+        *("edges", "lost_edges", "proof", "gates", "safety", "storms", "causes", "credit", "approvals", "people", "heal"),
+        *("odd_events", "lost", "alone", "permits"),
+    )
 )
 # Which of them knows a file best; the gates have test_edges.
 NEAREST = {

@@ -89,7 +89,7 @@ def confirmed(incident: Incident, step: ActionStep, event: EvidenceConfirmed) ->
 
 def tick(turn: Turn, incident: Incident, step: ActionStep) -> ProofAnswer:
     """What the passing of time says: ask again, or nobody has answered for too long."""
-    if step.prove is None or incident.prove_by_ms is None:
+    if step.prove is None or incident.prove_by_ms is None or incident.ended_ms is None:
         return ProofAnswer.OPEN
     if turn.now_ms >= incident.prove_by_ms + step.prove.stay_ok_ms + turn.policy.stuck_ms:
         return ProofAnswer.BLIND
@@ -100,7 +100,7 @@ def tick(turn: Turn, incident: Incident, step: ActionStep) -> ProofAnswer:
         ask_check(turn, incident)
         for symptom in incident.symptoms:
             turn.do(RequestCheck(symptom))
-    since_ms = turn.now_ms - (turn.now_ms if incident.ended_ms is None else incident.ended_ms)
+    since_ms = turn.now_ms - incident.ended_ms
     again_ms = ASK_AGAIN_MS if since_ms < 60_000 else min(ASK_AGAIN_MS_MAX, since_ms // 10)
     turn.wake(incident, max(due_ms, turn.now_ms + again_ms))
     return ProofAnswer.OPEN

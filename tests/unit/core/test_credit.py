@@ -8,7 +8,8 @@ from fleetmend_controller.core.effects import RequestCheck, Why
 from fleetmend_controller.core.events import HostConnected
 from fleetmend_controller.core.gates.attempts import GATE as ATTEMPTS
 from fleetmend_controller.core.model import Heal, Outcome, Phase, Rate, Standing, Status, Subject, Trust
-from fleetmend_controller.core.standing import DEBT_WINDOW_MS, debt
+from fleetmend_controller.core.standing import DEBT_WINDOW_MS, debt, proved
+from fleetmend_controller.core.turn import Turn
 
 from .timeline import CALM, LIMITS, RESTART, Timeline, playbook, policy
 
@@ -258,3 +259,10 @@ def test_a_playbook_that_only_suggests_falls_to_observe_after_three_more():
         t.ended(t.orders[-1])
         t.wait(40_000)
     assert t.fleet.standing["restart-failed-unit"].lowered is Trust.OBSERVE
+
+
+def test_a_clock_that_ran_back_hides_no_time():
+    t = Timeline()
+    t.seen(Status.CRIT)
+    proved(Turn(t.fleet, t.policy, t.now_ms), t.only, playbook(), t.only.fault_since_ms - 5)
+    assert t.fleet.heals[TARGET] == [Heal(t.now_ms - 5, 0, "restart-failed-unit")]

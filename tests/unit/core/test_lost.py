@@ -251,6 +251,17 @@ def test_approval_comes_late_and_the_witnesses_are_asked_afresh():
     assert [o.action for o in t.orders] == ["power_cycle"]
 
 
+def test_old_words_and_a_controller_that_starts_anew_are_no_reason_to_give_up_while_people_think():
+    t = fleet(rules_=rules(NeedApproval.DESTRUCTIVE))
+    incident = lose(t)
+    all_say(t, incident, Reach.NOT_REACHED)
+    t.wait(60_000)
+    t.feed(DeciderStarted(t.now_ms, 2))
+    t.wait(1_200_000)
+    assert incident.holds == ("observer:observer_doubted", "evidence_fresh:evidence_stale", "approval:approval_needed")
+    assert t.escalated == []
+
+
 def test_approved_but_reached_meanwhile_is_left_alone():
     t = fleet(rules_=rules(NeedApproval.DESTRUCTIVE))
     incident = lose(t)

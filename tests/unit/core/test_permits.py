@@ -17,11 +17,12 @@ from fleetmend_controller.core.events import (
     PersonSeen,
     PolicyLoaded,
     Resumed,
+    TrustRestored,
     WindowAdded,
     WindowRemoved,
     Woken,
 )
-from fleetmend_controller.core.model import Outcome, Phase, Rate, Status, Trust, Window
+from fleetmend_controller.core.model import Outcome, Phase, Rate, Standing, Status, Trust, Window
 from fleetmend_controller.core.permits import PERMIT_PREFIX, PERMITS_MAX, live
 from tests.unit.core.alone import TTL_MS, UNIT, Alone, alone_policy, reach
 from tests.unit.core.timeline import EVIDENCE, LIMITS, RESTART, playbook, policy
@@ -251,3 +252,13 @@ def test_a_cause_in_common_withdraws_them_and_its_end_gives_them_back():
     line.wait(0)
     assert not line.fleet.outbreaks
     assert newest(line)["h-9"]
+
+
+def test_an_operator_who_restores_trust_gives_the_permits_back_at_once():
+    line = Alone()
+    line.fleet.standing["restart-failed-unit"] = Standing(lowered=Trust.SUGGEST, why="it failed")
+    line.feed(HostConnected(line.now_ms, "h-1", "boot-1", line.clock()))
+    assert line.granted == []
+    line.feed(TrustRestored(line.now_ms, "restart-failed-unit", "ann"))
+    line.wait(0)
+    assert len(line.granted) == PERMITS_MAX

@@ -9,7 +9,19 @@ import pytest
 from fleetmend_controller.core import proof
 from fleetmend_controller.core.effects import RequestCheck, WakeAt
 from fleetmend_controller.core.events import EvidenceConfirmed, Observed
-from fleetmend_controller.core.model import Fleet, Incident, Phase, Proof, Status, Subject, Symptom
+from fleetmend_controller.core.model import (
+    ALERT_TYPE,
+    Cost,
+    Fleet,
+    Host,
+    Incident,
+    Order,
+    Phase,
+    Proof,
+    Status,
+    Subject,
+    Symptom,
+)
 from fleetmend_controller.core.proof import ProofAnswer
 from fleetmend_controller.core.turn import Turn
 
@@ -46,6 +58,13 @@ class Repair:
         clock = ENDED + ms
         event = Observed(NOW + ms, "h-1", "unit_failed", "unit_failed", "a.service", status, {}, "", boot, clock, clock)
         return proof.judge(self.turn, self.incident, RESTART, event)
+
+    def spoil(self, ms: int) -> ProofAnswer:
+        """Another check of the target says crit."""
+        self.turn = self.at(ms)
+        clock = ENDED + ms
+        event = Observed(NOW + ms, "h-1", "http", "http", "shop", Status.CRIT, {}, "", "boot-1", clock, clock)
+        return proof.spoiled(self.turn, self.incident, RESTART, event)
 
     def confirm(self, ms: int, boot: str = "boot-1") -> ProofAnswer:
         event = EvidenceConfirmed(NOW + ms, "h-1", "unit_failed", "a.service", boot, ENDED + ms, ENDED + ms)
@@ -131,9 +150,8 @@ def test_crit_before_any_ok_breaks_nothing():
 def test_what_dies_again_breaks_the_proof_whichever_check_sees_it_first():
     repair = Repair()
     repair.judge(Status.OK, 100)
-    clock = ENDED + 200
-    seen = Observed(NOW + 200, "h-1", "http", "http", "shop", Status.CRIT, {}, "", "boot-1", clock, clock)
-    assert proof.spoiled(repair.turn, repair.incident, RESTART, seen) is OPEN
+    assert repair.spoil(200) is OPEN
+    assert repair.woken == [1_200]
     assert repair.judge(Status.CRIT, 201) is BROKEN
     proof.begin(repair.turn, repair.incident, WINDOW, "boot-1", ENDED + 300)
     assert repair.judge(Status.CRIT, 301) is OPEN, "the next repair has a watch of its own"
@@ -154,6 +172,17 @@ def test_a_crit_of_a_later_boot_does_not_break_what_the_earlier_began():
     repair.judge(Status.OK, 100)
     assert repair.judge(Status.CRIT, -ENDED, boot="boot-2") is OPEN
     assert repair.incident.ok_ms is None
+    repair = Repair()
+    repair.judge(Status.OK, 100)
+    repair.spoil(200)
+    assert repair.judge(Status.CRIT, -ENDED, boot="boot-2") is OPEN, "nor what another check spoiled there"
+
+
+def test_an_alert_that_still_fires_says_nothing_of_the_time_after():
+    for check_type, answer in ((ALERT_TYPE, PROVED), ("http", OPEN)):
+        repair = Repair(seen=Symptom(OTHER, check_type, {}, "", NOW, NOW, "boot-1", ENDED + 1))
+        repair.judge(Status.OK, 100)
+        assert repair.judge(Status.OK, 100 + STAY) is answer
 
 
 def test_a_step_without_proof_is_never_judged():
@@ -197,3 +226,28 @@ def test_time_waits_for_what_must_stay_ok_before_it_asks():
     assert (repair.asked, repair.woken) == ([], [100 + STAY + 500])
     assert repair.tick(100 + STAY) is OPEN
     assert (repair.asked, repair.woken) == ([SUBJECT], [100 + STAY + 1_000])
+
+
+def test_a_long_proof_is_asked_for_less_and_less_often():
+    repair = Repair()
+    for ms, again_ms in ((59_999, 1_000), (60_000, 6_000), (200_000, 20_000), (400_000, 30_000)):
+        assert repair.tick(ms) is OPEN
+        assert (repair.asked, repair.woken) == ([SUBJECT], [ms + again_ms])
+
+
+@pytest.mark.parametrize(
+    ("action", "boot", "answer"),
+    [
+        ("reboot_host", "boot-1", TIMEOUT),
+        ("power_cycle", "boot-1", TIMEOUT),
+        ("reboot_host", "boot-2", OPEN),
+        ("restart_unit", "boot-1", OPEN),
+    ],
+)
+def test_silence_is_the_answer_only_where_another_boot_was_to_come(action: str, boot: str, answer: ProofAnswer):
+    repair = Repair()
+    repair.fleet.hosts["h-1"] = Host("h-1", "web-1", {}, 0, boot)
+    order = Order("ord-1-1", "inc-1", "h-1", "", "", "boot-1", action, (), Cost.DESTRUCTIVE, 60_000, NOW, NOW, 0, "ann")
+    repair.incident.order = order
+    assert repair.tick(WITHIN - 1) is OPEN
+    assert repair.tick(WITHIN) is answer

@@ -92,6 +92,17 @@ def test_a_host_with_a_second_fault_of_the_type_still_counts():
     assert "unit_failed" in t.fleet.outbreaks
 
 
+def test_the_last_fault_of_a_host_takes_it_out_of_the_groups_of_the_earlier():
+    t = alone()
+    t.seen(Status.CRIT, unit="a.service")
+    t.relabel("h-1", role="db")
+    t.seen(Status.CRIT, unit="b.service")
+    t.seen(Status.OK, unit="a.service")
+    assert ("unit_failed", "role", "web") in t.fleet.fresh_bad, "it has another fault of the type"
+    t.seen(Status.OK, unit="b.service")
+    assert t.fleet.fresh_bad == {}
+
+
 def test_a_storm_from_before_its_groups_were_kept_looks_at_all():
     t = Timeline(hosts=20)
     fail(t, *range(1, 7))
