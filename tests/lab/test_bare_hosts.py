@@ -107,7 +107,7 @@ def test_down_ends_a_system_that_lost_its_container_manager(bare: Fleet):
     tag = json.loads(bare.must("status", "--output", "json"))["network_namespace"]
     mark = f"--directory={STATE}/hosts/".encode()
     managers = [int(p.parent.name) for p in Path("/proc").glob("[0-9]*/cmdline") if p.exists() and mark in p.read_bytes()]
-    assert len(managers) == len(hosts)
+    assert len(managers) >= len(hosts)
     assert living(tag) != []
     for pid in managers:
         os.kill(pid, signal.SIGKILL)
