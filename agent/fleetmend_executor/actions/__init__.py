@@ -11,6 +11,23 @@ if TYPE_CHECKING:
     from ..effects import Effect
     from ..rules import HostRules
 
+# What an action of the owner's, or one on the whole host, may put right: most of what checks see.
+PROVED_BY_MOST = (
+    "unit_failed",
+    "unit_active",
+    "http_endpoint",
+    "tcp_port",
+    "filesystem_space",
+    "filesystem_inodes",
+    "filesystem_readonly",
+    "memory_available",
+    "memory_pressure",
+    "cpu_load",
+    "process_count",
+    "file_age",
+    "nagios_plugin",
+)
+
 
 @unique
 class Cost(Enum):

@@ -7,7 +7,7 @@ from typing import Any
 from ..effects import Effect
 from ..rebooting import Reboot
 from ..rules import HostRules
-from . import Action, Cost
+from . import PROVED_BY_MOST, Action, Cost
 
 
 def _plan(_params: dict[str, Any], rules: HostRules) -> tuple[Effect, ...]:
@@ -21,20 +21,6 @@ ACTION = Action(
     summary="Reboot the host; over when it is up with another boot.",
     cost=Cost.DESTRUCTIVE,
     plan=_plan,
-    proved_by=(
-        "unit_failed",
-        "unit_active",
-        "http_endpoint",
-        "tcp_port",
-        "filesystem_space",
-        "filesystem_inodes",
-        "filesystem_readonly",
-        "memory_available",
-        "memory_pressure",
-        "cpu_load",
-        "process_count",
-        "file_age",
-        "nagios_plugin",
-    ),
+    proved_by=PROVED_BY_MOST,
     timeout_s=60.0,
 )

@@ -7,7 +7,7 @@ from typing import Any
 from ..ansible import RunPlay
 from ..effects import Effect
 from ..rules import HostRules
-from . import Action, Cost, Param
+from . import PROVED_BY_MOST, Action, Cost, Param
 
 
 def _plan(params: dict[str, Any], rules: HostRules) -> tuple[Effect, ...]:
@@ -21,20 +21,6 @@ ACTION = Action(
     cost=Cost.DISRUPTIVE,
     plan=_plan,
     params=(Param("play", "text", "Name of the playbook in the host's policy file (ansible).", required=True),),
-    proved_by=(
-        "unit_failed",
-        "unit_active",
-        "http_endpoint",
-        "tcp_port",
-        "filesystem_space",
-        "filesystem_inodes",
-        "filesystem_readonly",
-        "memory_available",
-        "memory_pressure",
-        "cpu_load",
-        "process_count",
-        "file_age",
-        "nagios_plugin",
-    ),
+    proved_by=PROVED_BY_MOST,
     timeout_s=3600.0,
 )

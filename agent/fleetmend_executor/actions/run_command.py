@@ -6,7 +6,7 @@ from typing import Any
 
 from ..effects import Command, Effect
 from ..rules import HostRules
-from . import Action, Cost, Param
+from . import PROVED_BY_MOST, Action, Cost, Param
 
 
 def _plan(params: dict[str, Any], rules: HostRules) -> tuple[Effect, ...]:
@@ -21,23 +21,7 @@ ACTION = Action(
     cost=Cost.DISRUPTIVE,
     plan=_plan,
     params=(Param("command", "text", "Name of the command in the host's policy file.", required=True),),
-    proved_by=(
-        "unit_failed",
-        "unit_active",
-        "http_endpoint",
-        "tcp_port",
-        "filesystem_space",
-        "filesystem_inodes",
-        "filesystem_readonly",
-        "memory_available",
-        "memory_pressure",
-        "cpu_load",
-        "process_count",
-        "file_age",
-        "tls_certificate",
-        "trust_store",
-        "nagios_plugin",
-    ),
+    proved_by=(*PROVED_BY_MOST, "tls_certificate", "trust_store"),
     timeout_s=3600.0,
     target="command",
 )
