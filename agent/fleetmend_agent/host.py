@@ -6,13 +6,16 @@ in a folder instead of mocks. What no file can hold (free space, clocks) comes t
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
 import socket
+import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,9 +165,15 @@ class Host:
     network_of: Callable[[], Reader] = _network
     resolve: NameSource = _resolve
     journal_send: JournalSender = _journal_send
+    _as_it_is: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._as_it_is = self.roots == Roots()
 
     def path(self, path: str) -> str:
         """Where an absolute path of the machine lies under the roots."""
+        if self._as_it_is:
+            return path
         if self.roots.overlay and os.path.lexists(laid := self.roots.overlay + path):
             return laid
         return self._own_path(path)
@@ -209,6 +218,27 @@ class Host:
     def lstat(self, path: str) -> os.stat_result:
         """What a path is, a link itself and not what it leads to."""
         return Path(self.path(path)).lstat()
+
+    def entries(self, folder: str, names_max: int | None = None) -> Iterator[tuple[str, os.stat_result]]:
+        """The names in a folder and what they are, without symbolic links. What vanished meanwhile is left out."""
+        if self.roots.overlay:
+            yield from self._entries_laid_over(folder, names_max)
+            return
+        # One call a folder says what is a link, and the rest are asked without building a path object for each.
+        with os.scandir(self.path(folder)) as found:
+            for entry in islice(found, names_max):
+                try:
+                    if not entry.is_symlink():
+                        yield entry.name, entry.stat(follow_symlinks=False)
+                except OSError:
+                    continue
+
+    def _entries_laid_over(self, folder: str, names_max: int | None) -> Iterator[tuple[str, os.stat_result]]:
+        for name in self.listdir(folder)[:names_max]:
+            with contextlib.suppress(OSError):
+                status = self.lstat(f"{folder}/{name}")
+                if not stat.S_ISLNK(status.st_mode):
+                    yield name, status
 
     def exists(self, path: str) -> bool:
         """Whether a path is there; False too when it cannot be seen."""

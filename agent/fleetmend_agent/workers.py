@@ -1,4 +1,8 @@
-"""Threads for work that may hang. One that hangs is given up: its result is dropped, another takes its place, up to a limit."""
+"""Threads for work that may hang. One that hangs is given up: its result is dropped, another takes its place, up to a limit.
+
+Short work runs one after the other on one thread: several would mostly hand Python's interpreter lock to each other, which
+costs an agent at rest more than the work itself. Only work that keeps others waiting brings another thread.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ from typing import Any
 
 THREADS_MAX = 4
 GIVEN_UP_MAX = 8
+# How long queued work waits for a thread before one more is started.
+PATIENCE_S = 0.05
 
 
 class WorkersExhausted(RuntimeError):
@@ -31,7 +37,7 @@ class Job:
 
 
 class Workers:
-    """A small pool of daemon threads, started when needed; one stays. All methods belong to the event loop's thread.
+    """A small pool of daemon threads, started when needed; one waits for more. All methods belong to the event loop's thread.
 
     The work must not raise: whoever submits it catches what it may do (see `runner.guarded`).
     """
@@ -44,11 +50,18 @@ class Workers:
         self._threads = 0
         self._idle = 0
         self._given_up: dict[int, str] = {}
+        self._fresh: list[Job] = []
+        self._patience: asyncio.TimerHandle | None = None
 
     @property
     def hung(self) -> list[str]:
         """Names of the work whose threads were given up and have not returned."""
         return sorted(self._given_up.values())
+
+    @property
+    def threads(self) -> int:
+        """How many threads there are, without those that were given up."""
+        return self._threads
 
     def submit(self, name: str, work: Callable[[], Any]) -> Job:
         """Queues work. Raises WorkersExhausted when too many threads hang."""
@@ -57,13 +70,12 @@ class Workers:
             raise WorkersExhausted(
                 f"cannot start {name}: {len(self._given_up)} worker threads hang ({hung}), no more are started"
             )
-        job = Job(name, work, asyncio.get_running_loop().create_future())
-        with self._lock:
-            start = self._idle <= self._queue.qsize() and self._threads < self._threads_max
-            self._threads += start
-        self._queue.put(job)
-        if start:
-            threading.Thread(target=self._serve, args=(asyncio.get_running_loop(),), name="worker", daemon=True).start()
+        loop = asyncio.get_running_loop()
+        job = Job(name, work, loop.create_future())
+        if not self._fresh:
+            # Handed on when the loop has done what it has to do now: it would only wait for the thread.
+            loop.call_soon(self._hand_on, loop)
+        self._fresh.append(job)
         return job
 
     def give_up(self, job: Job) -> bool:
@@ -79,21 +91,38 @@ class Workers:
 
     def close(self) -> None:
         """Lets idle threads end. Hanging ones are daemons and end with the process."""
+        if self._patience is not None:
+            self._patience.cancel()
         for _ in range(self._threads):
             self._queue.put(None)
 
+    def _hand_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        fresh, self._fresh = self._fresh, []
+        for job in fresh:
+            self._queue.put(job)
+        with self._lock:
+            alone = not self._threads
+        if alone:
+            self._reinforce(loop)
+        elif self._patience is None:
+            self._patience = loop.call_later(PATIENCE_S, self._out_of_patience, loop)
+
+    def _out_of_patience(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._patience = None
+        if not self._queue.empty():
+            self._reinforce(loop)
+
+    def _reinforce(self, loop: asyncio.AbstractEventLoop) -> None:
+        """One more thread, and another look a little later."""
+        with self._lock:
+            start = not self._idle and self._threads < self._threads_max
+            self._threads += start
+        if start:
+            threading.Thread(target=self._serve, args=(loop,), name="worker", daemon=True).start()
+        self._patience = loop.call_later(PATIENCE_S, self._out_of_patience, loop)
+
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
-        while True:
-            with self._lock:
-                self._idle += 1
-            job = self._queue.get()
-            with self._lock:
-                self._idle -= 1
-                if job is None:
-                    return
-                if job.dropped:
-                    continue
-                job.running = True
+        while (job := self._next()) is not None:
             outcome = job.work()
             with self._lock:
                 job.running = False
@@ -104,7 +133,28 @@ class Workers:
             if last:
                 return
 
+    def _next(self) -> Job | None:
+        """Waits for work, as the only one who waits; None if this thread is not needed any more."""
+        while True:
+            with self._lock:
+                if self._idle and self._queue.empty():
+                    self._threads -= 1
+                    return None
+                self._idle += 1
+            job = self._queue.get()
+            with self._lock:
+                self._idle -= 1
+                if job is None:
+                    return None
+                if not job.dropped:
+                    job.running = True
+                    return job
+
     def _finished(self, job: Job, outcome: Any) -> None:
         self._given_up.pop(id(job), None)
         if not job.done.done():
             job.done.set_result(outcome)
+        if self._patience is not None and self._queue.empty():
+            # Nothing waits: the loop need not wake up to see that.
+            self._patience.cancel()
+            self._patience = None

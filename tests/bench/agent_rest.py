@@ -83,6 +83,8 @@ def measure_own(seconds: float) -> Cost:
     """An agent of our own, with the checks of deploy/checks, linked and settled."""
     # Compiled files as an installation has them: compiling at start would leave its garbage in memory.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    unit = (REPOSITORY / "deploy" / "systemd" / "fleetmend-agent.service").read_text().splitlines()
+    os.environ.update(line.removeprefix("Environment=").split("=", 1) for line in unit if line.startswith("Environment="))
     with World(heartbeat_ms=10_000) as world:
         os.environ["PYTHONPYCACHEPREFIX"] = str(world.directory / "compiled")
         for path in (REPOSITORY / "deploy" / "checks").glob("*.yaml"):

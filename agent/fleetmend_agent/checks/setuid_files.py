@@ -5,6 +5,7 @@ Small folders where such a program would be put are looked through each time; th
 
 from __future__ import annotations
 
+import contextlib
 import stat
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -31,6 +32,8 @@ DEEPER_EVERY = 2
 MOUNTS_MAX = 64
 _MOUNTED_TYPES = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs"})
 SLOW_ENTRIES_MAX = 200
+# A folder with more names holds data, not programs; its first ones are looked at.
+FOLDER_ENTRIES_MAX = 20_000
 DEPTH_MAX = 20
 AGAIN_AFTER_MS = 900_000
 HASHED_BYTES_MAX = 32 << 20
@@ -101,11 +104,9 @@ def _near(host: Host, top: str, depth: int) -> Iterator[tuple[str, os.stat_resul
 
 def _within(host: Host, folders: Iterable[str]) -> Iterator[tuple[str, os.stat_result]]:
     for folder in folders:
-        try:
-            names = host.listdir(folder)[:OFTEN_ENTRIES_MAX]
-        except OSError:
-            continue
-        yield from _stats(host, folder, names)
+        with contextlib.suppress(OSError):
+            for name, status in host.entries(folder, OFTEN_ENTRIES_MAX):
+                yield f"{folder}/{name}", status
 
 
 def _mounted(host: Host, below: Iterable[str]) -> list[str]:
@@ -124,8 +125,8 @@ def _mounted(host: Host, below: Iterable[str]) -> list[str]:
 def _again(host: Host, watch: _Watch) -> Iterator[tuple[str, os.stat_result]]:
     """What was found before, wherever it is."""
     for path in watch.found:
-        folder, _, name = path.rpartition("/")
-        yield from _stats(host, folder, [name])
+        with contextlib.suppress(OSError):
+            yield path, host.lstat(path)
 
 
 def _slowly(host: Host, watch: _Watch) -> Iterator[tuple[str, os.stat_result]]:
@@ -154,22 +155,16 @@ def _everywhere(host: Host) -> Iterator[tuple[str, os.stat_result]]:
 
 def _walk(host: Host, folder: str, device: int, depth: int) -> Iterator[tuple[str, os.stat_result]]:
     try:
-        names = sorted(host.listdir(folder))
+        # Read to the end at once: between two looks no folder stays open.
+        found = list(host.entries(folder, FOLDER_ENTRIES_MAX))
     except OSError:
         return
-    for path, status in _stats(host, folder, names):
+    for name, status in found:
+        path = f"{folder}/{name}"
         yield path, status
         goes_on = stat.S_ISDIR(status.st_mode) and status.st_dev == device and path not in _IMAGES
         if goes_on and depth < DEPTH_MAX:
             yield from _walk(host, path, device, depth + 1)
-
-
-def _stats(host: Host, folder: str, names: Iterable[str]) -> Iterator[tuple[str, os.stat_result]]:
-    for name in names:
-        try:
-            yield f"{folder}/{name}", host.lstat(f"{folder}/{name}")
-        except OSError:
-            continue
 
 
 def _owned(host: Host, paths: list[str]) -> set[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import stat
+
 import pytest
 
 from fleetmend_agent.host import Host, Roots
@@ -38,3 +40,21 @@ def test_a_tool_that_is_laid_over_runs_in_place_of_the_machines(host, tmp_path):
     assert host.run(("smartctl",), 10.0).stdout == "laid\n"
     (tmp_path / "laid/bin/smartctl").unlink()
     assert host.run(("smartctl",), 10.0).stdout == "own\n"
+
+
+def test_what_a_folder_holds_is_told_without_links_laid_over_or_not(host, tmp_path):
+    own = tmp_path / "root/opt"
+    own.mkdir()
+    (own / "tool").write_text("own")
+    (own / "tool").chmod(0o755)
+    (own / "link").symlink_to("tool")
+    (own / "deep").mkdir()
+    plain = Host(Roots(root=str(tmp_path / "root")))
+    for each in (plain, host):
+        found = dict(each.entries("/opt"))
+        assert sorted(found) == ["deep", "tool"]
+        assert stat.S_ISDIR(found["deep"].st_mode)
+        assert stat.S_IMODE(found["tool"].st_mode) == 0o755
+        assert len(list(each.entries("/opt", 0))) == 0
+    with pytest.raises(FileNotFoundError):
+        list(plain.entries("/nothing"))
