@@ -1,7 +1,7 @@
-"""Which TCP sockets listen, whose they are, and in which control group they were made: the kernel's answer to `ss --listening`.
+"""Which TCP sockets listen, how full their queues are, whose they are, and in which control group they were made.
 
-/proc tells neither the group nor, without powers that the agent does not have, the process. The socket diagnosis does, and
-needs no power at all.
+It is what `ss --listening` shows. /proc tells neither the group nor, without powers that the agent does not have, the process.
+The socket diagnosis does, and needs no power at all.
 """
 
 from __future__ import annotations
@@ -26,13 +26,23 @@ LISTENERS_MAX = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One listening socket. `group`: number of the control group in which it was made; 0 where the kernel does not tell."""
+    """One listening socket. `waiting` connections are not accepted yet, `limit` may wait.
+
+    `group`: number of the control group in which it was made; 0 where the kernel does not tell.
+    """
 
     address: str
     port: int
     uid: int
     inode: int
     group: int
+    waiting: int = 0
+    limit: int = 0
+
+    @property
+    def name(self) -> str:
+        """Address and port as people write them."""
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
 def listening() -> tuple[Listener, ...]:
@@ -70,12 +80,12 @@ def parse(answer: bytes) -> tuple[list[Listener], bool]:
 
 
 def _listener(body: bytes) -> Listener:
-    """Struct inet_diag_msg: family, state, timer, retransmits, ports, addresses, interface, cookie, times, uid, inode."""
+    """Struct inet_diag_msg: family, state, timer, tries, ports, addresses, interface, cookie, time, queues, uid and inode."""
     family = socket.AF_INET if body[0] == socket.AF_INET else socket.AF_INET6
     port = struct.unpack_from(">H", body, 4)[0]
     address = socket.inet_ntop(family, body[8:12] if family == socket.AF_INET else body[8:24])
-    uid, inode = struct.unpack_from("=II", body, 64)
-    return Listener(address, port, uid, inode, _group(body[_FIXED_BYTES:]))
+    waiting, limit, uid, inode = struct.unpack_from("=IIII", body, 56)
+    return Listener(address, port, uid, inode, _group(body[_FIXED_BYTES:]), waiting, limit)
 
 
 def _group(attributes: bytes) -> int:

@@ -1,4 +1,4 @@
-"""What the kernel says about the network, by netlink: links, addresses, routes, rules, queueing disciplines, sockets.
+"""What the kernel says about the network, by netlink: links, addresses, routes, rules, queueing disciplines.
 
 Agent and executor both read by it, so that what one reports and what the other removes carry the same words. Reading needs no
 privilege and no tool. Changing is left to `ip` and `tc`.
@@ -44,8 +44,6 @@ _PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "ipv6-icmp"}
 _FAMILIES = {socket.AF_INET: 4, socket.AF_INET6: 6}
 _ROOT, _INGRESS = 0xFFFFFFFF, 0xFFFFFFF1
 _PERMANENT = 0x80
-# Of the other protocol that is asked here: NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, TCP_LISTEN.
-_SOCKET_DIAGNOSIS, _BY_FAMILY, _LISTENING = 4, 20, 10
 _INVERTED = 0x2
 
 _Attributes = dict[int, bytes]
@@ -133,15 +131,6 @@ class Neighbour:
     hardware: str
 
 
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """A listening TCP socket: how many connections wait to be accepted, and how many may."""
-
-    address: str
-    waiting: int
-    limit: int
-
-
 class Reader:
     """Asks the kernel. Every call raises OSError when it does not answer."""
 
@@ -193,18 +182,6 @@ class Reader:
             if state & _PERMANENT and family in _FAMILIES and 1 in attributes and index in names:
                 hardware = attributes.get(2, b"").hex(":")
                 found.append(Neighbour(names[index], socket.inet_ntop(family, attributes[1]), hardware))
-        return tuple(found)
-
-    def listeners(self) -> tuple[Listener, ...]:
-        """All listening TCP sockets of both families."""
-        found = []
-        for family in _FAMILIES:
-            request = struct.pack("=BBBBI48x", family, socket.IPPROTO_TCP, 0, 0, 1 << _LISTENING)
-            for body in _dump(_BY_FAMILY, request, _SOCKET_DIAGNOSIS):
-                port, raw = int.from_bytes(body[4:6], "big"), body[8:24]
-                waiting, limit = struct.unpack_from("=II", body, 56)
-                host = socket.inet_ntop(family, raw[:4] if family == socket.AF_INET else raw)
-                found.append(Listener(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", waiting, limit))
         return tuple(found)
 
 

@@ -183,11 +183,19 @@ def _sent(word: str) -> None:
 
 
 def _listeners(listed: list[dict[str, Any]] | None, folder: Path) -> tuple[Listener, ...]:
-    """Listening sockets; each names the folder of its control group, whose number only the copied folder has."""
+    """Listening sockets; some name the folder of their control group, whose number only the copied folder has."""
     if listed is None:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
     return tuple(
-        Listener(each["address"], each["port"], each["uid"], 1, (folder / f"sys/fs/cgroup{each['group']}").stat().st_ino)
+        Listener(
+            address=each["address"],
+            port=each["port"],
+            uid=each.get("uid", 0),
+            inode=1,
+            group=(folder / f"sys/fs/cgroup{each['group']}").stat().st_ino if "group" in each else 0,
+            waiting=each.get("waiting", 0),
+            limit=each.get("limit", 0),
+        )
         for each in listed
     )
 

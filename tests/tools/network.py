@@ -38,9 +38,6 @@ class Network(netlink.Reader):
     def static_neighbours(self):
         return self._told("neighbours", netlink.Neighbour)
 
-    def listeners(self):
-        return self._told("listeners", netlink.Listener)
-
 
 def resolved(names: Mapping[str, Any], name: str) -> tuple[str, ...]:
     """What the system's resolver gives; a name that it does not know is an error."""

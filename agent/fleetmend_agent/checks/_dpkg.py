@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -78,8 +79,9 @@ def parse(text: str) -> Iterable[Package]:
                 fields[name] = value.strip()
         words = fields["Status"].split()
         if fields["Package"] and len(words) == 3 and words[2] != "not-installed":
-            wanted, flag, status = words
-            yield Package(fields["Package"], fields["Architecture"], wanted, flag, status, fields["Version"])
+            # Thousands of packages share a few of these words: each is kept once.
+            wanted, flag, status = map(sys.intern, words)
+            yield Package(fields["Package"], sys.intern(fields["Architecture"]), wanted, flag, status, fields["Version"])
 
 
 def info_file(host: Host, package: Package, kind: str) -> str:
@@ -92,16 +94,17 @@ def info_file(host: Host, package: Package, kind: str) -> str:
 
 def owned(host: Host, paths: Iterable[str]) -> set[str]:
     """Those of the paths that some package has in its list. Reads every list: only for what is rarely asked. Raises OSError."""
-    wanted = {name: path for path in paths for name in _names(path)}
+    # Searched as bytes: a list that is split into its lines would leave its thousands of pieces all over the memory.
+    wanted = {b"\n%b\n" % name.encode("utf-8", "surrogateescape"): path for path in paths for name in _names(path)}
     found: set[str] = set()
     for name in sorted(host.listdir(INFO))[:LISTS_MAX]:
-        if not name.endswith(".list") or len(found) == len(wanted):
+        if not name.endswith(".list"):
             continue
         try:
-            lines = host.read_text(f"{INFO}/{name}", LIST_BYTES_MAX).split("\n")
+            listed = host.read_bytes(f"{INFO}/{name}", LIST_BYTES_MAX)
         except OSError:
             continue
-        found.update(wanted[line] for line in lines if line in wanted)
+        found.update(path for line, path in wanted.items() if line in listed or listed.startswith(line[1:]))
     return found
 
 

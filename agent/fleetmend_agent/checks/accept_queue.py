@@ -9,14 +9,14 @@ from . import Check, CheckUnknown, Context, Field, Gauge, Kind, Param, Result, S
 from ._source import above, why
 
 if TYPE_CHECKING:
-    from fleetmend.netlink import Listener
+    from ..sockets import Listener
 
 _COUNTERS = "/proc/net/netstat"
 
 
 def _run(context: Context) -> Iterable[Result]:
     try:
-        listeners = context.host.network_of().listeners()
+        listeners = context.host.listeners_of()
     except OSError as error:
         raise CheckUnknown(f"cannot read the listening sockets: {why(error)}") from error
     gauges = {"listening_sockets_value": float(len(listeners))}
@@ -28,8 +28,8 @@ def _run(context: Context) -> Iterable[Result]:
     for listener in sorted(listeners, key=lambda each: -each.waiting):
         result = _judged(context, listener)
         # Several sockets may share one address: the fullest stands for them.
-        if listener.address not in told and (result.status is not Status.OK or listener.address in context.known):
-            told.add(listener.address)
+        if listener.name not in told and (result.status is not Status.OK or listener.name in context.known):
+            told.add(listener.name)
             yield result
 
 
@@ -39,9 +39,9 @@ def _judged(context: Context, listener: Listener) -> Result:
     status = above(percent, context.params["warn_percent"], context.params["crit_percent"])
     if listener.waiting < context.params["at_least"]:
         status = Status.OK
-    facts: dict[str, Scalar] = {"address": listener.address, "waiting": listener.waiting, "limit": listener.limit}
-    text = f"{listener.waiting} connections to {listener.address} wait to be accepted, {listener.limit} may"
-    return Result(status, text, listener.address, facts, {"accept_queue_used_ratio": round(percent / 100, 4)})
+    facts: dict[str, Scalar] = {"address": listener.name, "waiting": listener.waiting, "limit": listener.limit}
+    text = f"{listener.waiting} connections to {listener.name} wait to be accepted, {listener.limit} may"
+    return Result(status, text, listener.name, facts, {"accept_queue_used_ratio": round(percent / 100, 4)})
 
 
 def _overflows(context: Context) -> int | None:

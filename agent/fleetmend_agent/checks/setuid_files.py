@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import stat
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from . import Check, CheckUnknown, Context, Field, Gauge, Kind, Param, Result, Scalar, Status
@@ -41,13 +40,17 @@ RPM_TIMEOUT_S = 20.0
 _IMAGES = ("/var/lib/docker", "/var/lib/containerd", "/var/lib/containers", "/var/lib/machines", "/var/lib/snapd")
 
 
+Ahead = tuple[str, int, int]
+"""A folder that the slow walk comes to: its path, the filesystem it belongs to, and how deep it lies."""
+
+
 class _Watch:
-    """What is remembered of one machine: what was found, what packages own, and how far the slow walk is."""
+    """What is remembered of one machine: what was found, what packages own, and what the slow walk still has before it."""
 
     def __init__(self) -> None:
         self.found: set[str] = set()
         self.packaged: dict[str, tuple[int, ...]] = {}
-        self.walk: Iterator[tuple[str, os.stat_result]] | None = None
+        self.ahead: list[Ahead] = []
         self.ended_ms = 0
         self.looks = 0
 
@@ -96,16 +99,21 @@ def _near(host: Host, top: str, depth: int) -> Iterator[tuple[str, os.stat_resul
         return
     left, level = OFTEN_ENTRIES_MAX, [top]
     for _ in range(depth):
-        found = list(islice(_within(host, level), max(0, left)))
-        yield from found
-        left -= len(found)
-        level = [path for path, status in found if stat.S_ISDIR(status.st_mode) and status.st_dev == device]
+        below: list[str] = []
+        for path, status in _within(host, level):
+            if left <= 0:
+                return
+            left -= 1
+            yield path, status
+            if _goes_on(path, status, device):
+                below.append(path)
+        level = below
 
 
-def _within(host: Host, folders: Iterable[str]) -> Iterator[tuple[str, os.stat_result]]:
+def _within(host: Host, folders: Iterable[str], names_max: int = OFTEN_ENTRIES_MAX) -> Iterator[tuple[str, os.stat_result]]:
     for folder in folders:
         with contextlib.suppress(OSError):
-            for name, status in host.entries(folder, OFTEN_ENTRIES_MAX):
+            for name, status in host.entries(folder, names_max):
                 yield f"{folder}/{name}", status
 
 
@@ -130,41 +138,35 @@ def _again(host: Host, watch: _Watch) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def _slowly(host: Host, watch: _Watch) -> Iterator[tuple[str, os.stat_result]]:
-    """The next part of the walk over everything else; from the start again a while after it ended."""
-    if watch.walk is None:
+    """The next folders of the walk over everything else; from the start again a while after it ended.
+
+    A folder is read to its end in one look, so that none stays open; what is kept of it are its folders.
+    """
+    if not watch.ahead:
         if watch.ended_ms and host.clock_ms() - watch.ended_ms < AGAIN_AFTER_MS:
             return
-        watch.walk = _everywhere(host)
-    for _ in range(SLOW_ENTRIES_MAX):
-        each = next(watch.walk, None)
-        if each is None:
-            watch.walk, watch.ended_ms = None, host.clock_ms()
-            return
-        yield each
+        watch.ahead = list(_starts(host))
+    left = SLOW_ENTRIES_MAX
+    while watch.ahead and left > 0:
+        folder, device, depth = watch.ahead.pop()
+        for path, status in _within(host, [folder], FOLDER_ENTRIES_MAX):
+            left -= 1
+            yield path, status
+            if depth < DEPTH_MAX and _goes_on(path, status, device):
+                watch.ahead.append((path, device, depth + 1))
+    if not watch.ahead:
+        watch.ended_ms = host.clock_ms()
 
 
-def _everywhere(host: Host) -> Iterator[tuple[str, os.stat_result]]:
-    """Without network filesystems and images: from each folder on, only its own filesystem."""
-    for folder in (*SLOWLY, *_mounted(host, SLOWLY)):
-        try:
-            device = host.lstat(folder).st_dev
-        except OSError:
-            continue
-        yield from _walk(host, folder, device, 0)
+def _starts(host: Host) -> Iterator[Ahead]:
+    """Without network filesystems: from each folder on, only its own filesystem. The last is looked through first."""
+    for folder in reversed((*SLOWLY, *_mounted(host, SLOWLY))):
+        with contextlib.suppress(OSError):
+            yield folder, host.lstat(folder).st_dev, 0
 
 
-def _walk(host: Host, folder: str, device: int, depth: int) -> Iterator[tuple[str, os.stat_result]]:
-    try:
-        # Read to the end at once: between two looks no folder stays open.
-        found = list(host.entries(folder, FOLDER_ENTRIES_MAX))
-    except OSError:
-        return
-    for name, status in found:
-        path = f"{folder}/{name}"
-        yield path, status
-        goes_on = stat.S_ISDIR(status.st_mode) and status.st_dev == device and path not in _IMAGES
-        if goes_on and depth < DEPTH_MAX:
-            yield from _walk(host, path, device, depth + 1)
+def _goes_on(path: str, status: os.stat_result, device: int) -> bool:
+    return stat.S_ISDIR(status.st_mode) and status.st_dev == device and path not in _IMAGES
 
 
 def _owned(host: Host, paths: list[str]) -> set[str]:

@@ -329,11 +329,14 @@ def test_a_program_is_the_same_by_command_line_and_user():
 
 
 def test_the_kernel_tells_who_listens():
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.create_server(("127.0.0.1", 0), backlog=3) as server:
         port = server.getsockname()[1]
         inode = os.fstat(server.fileno()).st_ino
         (found,) = [each for each in sockets.listening() if each.port == port]
         assert (found.address, found.uid, found.inode) == ("127.0.0.1", os.getuid(), inode)
+        assert (found.name, found.waiting, found.limit) == (f"127.0.0.1:{port}", 0, 3)
+        with socket.create_connection(("127.0.0.1", port)):
+            assert [each.waiting for each in sockets.listening() if each.port == port] == [1]
     assert not [each for each in sockets.listening() if each.port == port]
 
 
