@@ -13,7 +13,7 @@ import re
 import socket
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -90,6 +90,15 @@ class UnitState:
     job_pending: bool = False
     n_restarts: int = 0
     since_clock_ms: int = 0
+
+
+@dataclass(slots=True)
+class Scan:
+    """What was looked for in one folder: paths of files and of folders in it, and how many names were seen."""
+
+    files: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    names: int = 0
 
 
 UnitSource = Callable[[bool], Mapping[str, UnitState]]
@@ -219,26 +228,35 @@ class Host:
         """What a path is, a link itself and not what it leads to."""
         return Path(self.path(path)).lstat()
 
-    def entries(self, folder: str, names_max: int | None = None) -> Iterator[tuple[str, os.stat_result]]:
-        """The names in a folder and what they are, without symbolic links. What vanished meanwhile is left out."""
+    def scan(self, folder: str, bits: int, names_max: int) -> Scan:
+        """The regular files of a folder whose mode has one of these bits, and its folders. Not what vanishes meanwhile."""
         if self.roots.overlay:
-            yield from self._entries_laid_over(folder, names_max)
-            return
-        # One call a folder says what is a link, and the rest are asked without building a path object for each.
+            return self._scan_laid_over(folder, bits, names_max)
+        scan = Scan()
+        # The agent looks at thousands of names this way: one call a folder, one a file, none for what is a link.
         with os.scandir(self.path(folder)) as found:
             for entry in islice(found, names_max):
+                scan.names += 1
                 try:
-                    if not entry.is_symlink():
-                        yield entry.name, entry.stat(follow_symlinks=False)
+                    if entry.is_dir(follow_symlinks=False):
+                        scan.folders.append(f"{folder}/{entry.name}")
+                    elif entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mode & bits:
+                        scan.files.append(f"{folder}/{entry.name}")
                 except OSError:
                     continue
+        return scan
 
-    def _entries_laid_over(self, folder: str, names_max: int | None) -> Iterator[tuple[str, os.stat_result]]:
+    def _scan_laid_over(self, folder: str, bits: int, names_max: int) -> Scan:
+        scan = Scan()
         for name in self.listdir(folder)[:names_max]:
+            scan.names += 1
             with contextlib.suppress(OSError):
-                status = self.lstat(f"{folder}/{name}")
-                if not stat.S_ISLNK(status.st_mode):
-                    yield name, status
+                mode = self.lstat(f"{folder}/{name}").st_mode
+                if stat.S_ISDIR(mode):
+                    scan.folders.append(f"{folder}/{name}")
+                elif stat.S_ISREG(mode) and mode & bits:
+                    scan.files.append(f"{folder}/{name}")
+        return scan
 
     def exists(self, path: str) -> bool:
         """Whether a path is there; False too when it cannot be seen."""

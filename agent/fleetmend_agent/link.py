@@ -34,6 +34,7 @@ BATCH_BYTES_MAX = 512 * 1024
 WINDOW_RECORDS_MAX = 2048
 STABLE_AFTER_S = 10.0
 BYE_WAIT_MAX_S = 600.0
+_NEVER_MS = (1 << 31) - 1
 
 # How a call ends when nobody is there to refuse it.
 _SILENT = (
@@ -354,6 +355,10 @@ def secure_channel(address: str, credentials: Credentials) -> grpc.aio.Channel:
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.max_pings_without_data", 0),
+        # Each timer of gRPC's wakes its threads once a second or oftener. A stream that is always there is never idle, and its
+        # few small messages need no measuring of the line.
+        ("grpc.client_idle_timeout_ms", _NEVER_MS),
+        ("grpc.http2.bdp_probe", 0),
         ("grpc.dns_enable_srv_queries", 0),
         ("grpc.service_config_disable_resolution", 1),
     ]

@@ -18,7 +18,7 @@ from ._source import why
 if TYPE_CHECKING:
     import os
 
-    from ..host import Host
+    from ..host import Host, Scan
 
 OFTEN = ("/usr/local/bin", "/usr/local/sbin", "/tmp", "/var/tmp", "/dev/shm", "/run", "/opt", "/srv", "/home")  # noqa: S108
 SLOWLY = (
@@ -62,7 +62,7 @@ def _run(context: Context) -> Iterable[Result]:
         raise CheckUnknown("cannot look for set-uid programs: none of the usual folders can be seen")
     now = {
         path: status
-        for path, status in (*_often(host, watch), *_slowly(host, watch), *_again(host, watch))
+        for path, status in (*_often(host, watch), *_slowly(host, watch), *_stats(host, list(watch.found)))
         if is_setuid(status)
     }
     marks = {path: (s.st_ino, s.st_mtime_ns, s.st_ctime_ns) for path, s in now.items()}
@@ -92,7 +92,7 @@ def _often(host: Host, watch: _Watch) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def _near(host: Host, top: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:
-    """Level by level, on one filesystem, until the entries of this look are used up."""
+    """Level by level, on one filesystem, until the names of this look are used up."""
     try:
         device = host.lstat(top).st_dev
     except OSError:
@@ -100,21 +100,30 @@ def _near(host: Host, top: str, depth: int) -> Iterator[tuple[str, os.stat_resul
     left, level = OFTEN_ENTRIES_MAX, [top]
     for _ in range(depth):
         below: list[str] = []
-        for path, status in _within(host, level):
+        for folder in level:
             if left <= 0:
                 return
-            left -= 1
-            yield path, status
-            if _goes_on(path, status, device):
-                below.append(path)
+            seen = _within(host, folder, device, left)
+            left -= seen.names
+            yield from _stats(host, seen.files)
+            below += seen.folders
         level = below
 
 
-def _within(host: Host, folders: Iterable[str], names_max: int = OFTEN_ENTRIES_MAX) -> Iterator[tuple[str, os.stat_result]]:
-    for folder in folders:
+def _within(host: Host, folder: str, device: int, names_max: int) -> Scan:
+    """The set-uid files of a folder, and its folders; nothing if it cannot be read or is on another filesystem."""
+    from ..host import Scan
+
+    try:
+        return host.scan(folder, stat.S_ISUID, names_max) if host.lstat(folder).st_dev == device else Scan()
+    except OSError:
+        return Scan()
+
+
+def _stats(host: Host, paths: Iterable[str]) -> Iterator[tuple[str, os.stat_result]]:
+    for path in paths:
         with contextlib.suppress(OSError):
-            for name, status in host.entries(folder, names_max):
-                yield f"{folder}/{name}", status
+            yield path, host.lstat(path)
 
 
 def _mounted(host: Host, below: Iterable[str]) -> list[str]:
@@ -130,13 +139,6 @@ def _mounted(host: Host, below: Iterable[str]) -> list[str]:
     ][:MOUNTS_MAX]
 
 
-def _again(host: Host, watch: _Watch) -> Iterator[tuple[str, os.stat_result]]:
-    """What was found before, wherever it is."""
-    for path in watch.found:
-        with contextlib.suppress(OSError):
-            yield path, host.lstat(path)
-
-
 def _slowly(host: Host, watch: _Watch) -> Iterator[tuple[str, os.stat_result]]:
     """The next folders of the walk over everything else; from the start again a while after it ended.
 
@@ -149,11 +151,11 @@ def _slowly(host: Host, watch: _Watch) -> Iterator[tuple[str, os.stat_result]]:
     left = SLOW_ENTRIES_MAX
     while watch.ahead and left > 0:
         folder, device, depth = watch.ahead.pop()
-        for path, status in _within(host, [folder], FOLDER_ENTRIES_MAX):
-            left -= 1
-            yield path, status
-            if depth < DEPTH_MAX and _goes_on(path, status, device):
-                watch.ahead.append((path, device, depth + 1))
+        seen = _within(host, folder, device, FOLDER_ENTRIES_MAX)
+        left -= 1 + seen.names
+        yield from _stats(host, seen.files)
+        if depth < DEPTH_MAX:
+            watch.ahead += [(each, device, depth + 1) for each in seen.folders if each not in _IMAGES]
     if not watch.ahead:
         watch.ended_ms = host.clock_ms()
 
@@ -163,10 +165,6 @@ def _starts(host: Host) -> Iterator[Ahead]:
     for folder in reversed((*SLOWLY, *_mounted(host, SLOWLY))):
         with contextlib.suppress(OSError):
             yield folder, host.lstat(folder).st_dev, 0
-
-
-def _goes_on(path: str, status: os.stat_result, device: int) -> bool:
-    return stat.S_ISDIR(status.st_mode) and status.st_dev == device and path not in _IMAGES
 
 
 def _owned(host: Host, paths: list[str]) -> set[str]:

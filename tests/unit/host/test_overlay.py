@@ -42,19 +42,18 @@ def test_a_tool_that_is_laid_over_runs_in_place_of_the_machines(host, tmp_path):
     assert host.run(("smartctl",), 10.0).stdout == "own\n"
 
 
-def test_what_a_folder_holds_is_told_without_links_laid_over_or_not(host, tmp_path):
+def test_a_folder_is_scanned_for_modes_without_links_laid_over_or_not(host, tmp_path):
     own = tmp_path / "root/opt"
     own.mkdir()
-    (own / "tool").write_text("own")
-    (own / "tool").chmod(0o755)
+    for name, mode in (("tool", 0o4755), ("text", 0o644)):
+        (own / name).write_text("own")
+        (own / name).chmod(mode)
     (own / "link").symlink_to("tool")
     (own / "deep").mkdir()
     plain = Host(Roots(root=str(tmp_path / "root")))
     for each in (plain, host):
-        found = dict(each.entries("/opt"))
-        assert sorted(found) == ["deep", "tool"]
-        assert stat.S_ISDIR(found["deep"].st_mode)
-        assert stat.S_IMODE(found["tool"].st_mode) == 0o755
-        assert len(list(each.entries("/opt", 0))) == 0
-    with pytest.raises(FileNotFoundError):
-        list(plain.entries("/nothing"))
+        found = each.scan("/opt", stat.S_ISUID, 10)
+        assert (found.files, found.folders, found.names) == (["/opt/tool"], ["/opt/deep"], 4)
+        assert each.scan("/opt", stat.S_ISUID, 0).names == 0
+        with pytest.raises(FileNotFoundError):
+            each.scan("/nothing", stat.S_ISUID, 10)
