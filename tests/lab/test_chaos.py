@@ -87,6 +87,13 @@ class Storm:
             self.chance.choices([blow for _, blow in blows], weights)[0]()
             time.sleep(self.chance.uniform(0.0, 2.0))
 
+    def left(self) -> str:
+        """What is not over, in the product's own words: for whoever reads why the test failed."""
+        incidents = [i for i in self.fleet.incidents() if i["phase"] != "escalated"]
+        told = [f"{i['id']} on {i['host_name']}, {i['phase']}: {self.fleet.story(i['id'])['headline']}" for i in incidents]
+        sick = sorted(f"{fault} on {host}" for fault, host in set(self.injected) if not self.fleet.well(fault, host))
+        return "\n".join(["not over:", *told, "not well:", *sick])
+
     def all_over(self) -> bool:
         """Every incident ended, and every fault is gone or in the hands of people."""
         try:
@@ -114,7 +121,10 @@ def test_whoever_is_killed_whenever_every_promise_is_kept(fleet: Fleet):
         storm.rage(CHAOS_S)
         if storm.paused:
             wait(lambda: fleet.tries("ctl", "fleetmend", "resume", "global").returncode == 0, "the pause to end", 60)
-        wait(storm.all_over, "every fault to be healed or handed over", timeout_s=CALM_S, every_s=2.0)
+        try:
+            wait(storm.all_over, "every fault to be healed or handed over", timeout_s=CALM_S, every_s=2.0)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{storm.left()}") from error
     finally:
         tighten(fleet, 100)
         fleet.repair()
