@@ -90,7 +90,7 @@ class Storm:
     def left(self) -> str:
         """What is not over, in the product's own words: for whoever reads why the test failed."""
         incidents = [i for i in self.fleet.incidents() if i["phase"] != "escalated"]
-        told = [f"{i['id']} on {i['host_name']}, {i['phase']}: {self.fleet.story(i['id'])['headline']}" for i in incidents]
+        told = [f"{i['id']} on {i['host_name']}, {i['phase']}: {self.fleet.ctl('explain', i['id'])['headline']}" for i in incidents]
         sick = sorted(f"{fault} on {host}" for fault, host in set(self.injected) if not self.fleet.well(fault, host))
         return "\n".join(["not over:", *told, "not well:", *sick])
 
