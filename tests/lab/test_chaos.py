@@ -89,8 +89,8 @@ class Storm:
 
     def left(self) -> str:
         """What is not over, in the product's own words: for whoever reads why the test failed."""
-        incidents = [i for i in self.fleet.incidents() if i["phase"] != "escalated"]
-        told = [f"{i['id']} on {i['host_name']}, {i['phase']}: {self.fleet.ctl('explain', i['id'])['headline']}" for i in incidents]
+        ids = [i["id"] for i in self.fleet.incidents() if i["phase"] != "escalated"]
+        told = [f"{each}: {self.fleet.ctl('explain', each)['headline']}" for each in ids]
         sick = sorted(f"{fault} on {host}" for fault, host in set(self.injected) if not self.fleet.well(fault, host))
         return "\n".join(["not over:", *told, "not well:", *sick])
 
