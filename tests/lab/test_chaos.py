@@ -28,8 +28,8 @@ FAULTS = {
     "mount-gone": "srv-cache.mount",
     "filesystem-full": "srv-cache.mount",
 }
-# The lab declares that this unit is never started again: its loss goes to people. Until they are done nobody can say how full it
-# is, and an incident about that is held.
+# The lab declares that this unit is never started again: its loss goes to people. Until they are done nobody can say how full
+# it is, and an incident about that is held.
 MOUNTS = {"/srv/cache": "srv-cache.mount"}
 HOSTS_AT_ONCE = 2
 PLAYBOOK = "restart-unit"
