@@ -119,6 +119,8 @@ class Workers:
             self._threads += start
         if start:
             threading.Thread(target=self._serve, args=(loop,), name="worker", daemon=True).start()
+        if self._patience is not None:
+            self._patience.cancel()
         self._patience = loop.call_later(PATIENCE_S, self._out_of_patience, loop)
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
