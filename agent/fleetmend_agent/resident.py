@@ -39,7 +39,6 @@ def run(path: Path) -> int:
 async def _serve(settings: config.Settings, path: Path) -> int:
     from .agent import Agent
 
-    _wait_for_children_without_threads()
     agent = Agent(settings, Notifier(), lambda: _renew(path))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -49,18 +48,6 @@ async def _serve(settings: config.Settings, path: Path) -> int:
     gc.freeze()
     await agent.run()
     return FAILED if agent.failed else DONE
-
-
-def _wait_for_children_without_threads() -> None:
-    """Later versions of Python do so by themselves; before, each child that runs (journalctl, say) costs a thread."""
-    if sys.version_info >= (3, 12):
-        return
-    try:
-        os.close(os.pidfd_open(os.getpid()))
-    except OSError as error:
-        log.LOG.info("children are waited for by threads: %s", error)
-        return
-    asyncio.get_event_loop_policy().set_child_watcher(asyncio.PidfdChildWatcher())
 
 
 async def _renew(path: Path) -> int:
