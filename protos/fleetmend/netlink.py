@@ -308,10 +308,10 @@ def _attributes(body: bytes, offset: int) -> _Attributes:
     return found
 
 
-def _dump(kind: int, body: bytes, protocol: int = 0) -> list[bytes]:
+def _dump(kind: int, body: bytes) -> list[bytes]:
     """The bodies of all answers to one question. Raises OSError."""
     answers: list[bytes] = []
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as connection:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as connection:
         connection.settimeout(TIMEOUT_S)
         connection.bind((0, 0))
         connection.sendto(_HEADER.pack(_HEADER.size + len(body), kind, _DUMP, 1, 0) + body, (0, 0))

@@ -19,14 +19,14 @@ from tests.tools.promises import broken_promises, budgets_are_kept
 CHAOS_S = float(os.environ.get("FLEETMEND_CHAOS_S", "60"))
 SEED = int(os.environ.get("FLEETMEND_CHAOS_SEED", "1"))
 CALM_S = 240.0
-# A fault and the unit that it breaks, or whose absence keeps everybody from judging it.
+# A fault, and the unit or the mount point that it breaks.
 FAULTS = {
     "unit-killed": "shop.service",
     "unit-stopped": "shop.service",
     "service-hangs": "shop.service",
     "service-frozen": "shop.service",
     "mount-gone": "srv-cache.mount",
-    "filesystem-full": "srv-cache.mount",
+    "filesystem-full": "/srv/cache",
 }
 # The lab declares that this unit is never started again: its loss goes to people. Until they are done nobody can say how full
 # it is, and an incident about that is held.
@@ -105,13 +105,16 @@ class Storm:
         try:
             incidents = self.fleet.incidents()
             escalated = [i for i in incidents if i["phase"] == "escalated"]
-            given_up = {(i["host_name"], MOUNTS.get(i["key"]) or self._unit(i["id"])) for i in escalated}
+            given_up = {(i["host_name"], self._unit(i["id"]) or i["key"]) for i in escalated}
         except CommandFailed:
             return False
         waiting = (i for i in incidents if i["phase"] != "escalated")
         if any(i["phase"] != "held" or (i["host_name"], MOUNTS.get(i["key"], "")) not in given_up for i in waiting):
             return False
-        return all((host, FAULTS[fault]) in given_up or self.fleet.well(fault, host) for fault, host in set(self.injected))
+        return all(
+            {(host, FAULTS[fault]), (host, MOUNTS.get(FAULTS[fault], ""))} & given_up or self.fleet.well(fault, host)
+            for fault, host in set(self.injected)
+        )
 
 
 def tighten(fleet: Fleet, percent: int) -> None:

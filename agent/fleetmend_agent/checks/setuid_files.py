@@ -62,7 +62,7 @@ def _run(context: Context) -> Iterable[Result]:
         raise CheckUnknown("cannot look for set-uid programs: none of the usual folders can be seen")
     now = {
         path: status
-        for path, status in (*_often(host, watch), *_slowly(host, watch), *_stats(host, list(watch.found)))
+        for path, status in (*_often(host, watch), *_slowly(host, watch), *_stats(host, watch.found))
         if is_setuid(status)
     }
     marks = {path: (s.st_ino, s.st_mtime_ns, s.st_ctime_ns) for path, s in now.items()}
