@@ -93,6 +93,8 @@ def run(world: World, *, stay: bool) -> None:
             say(world.cli_text("explain", incident).rstrip())
         finish(world, stay=stay)
     finally:
+        # Hosts end first: one that still watches would start the shop again.
+        world.stop()
         broken.stop()
 
 

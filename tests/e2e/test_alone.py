@@ -24,6 +24,8 @@ def world_and_shop():
             start(world, broken)
             yield world, broken
         finally:
+            # The host first: alone it would start the till again.
+            world.stop()
             broken.stop()
 
 

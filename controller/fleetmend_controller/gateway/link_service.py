@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -90,6 +90,8 @@ class LinkService(link_pb2_grpc.LinkServiceServicer):
         who = caller()
         session = Session(who.name, hello, context.peer(), parts.wall_ms(), who.not_after_ms)
         await self._refuse_twin(session, context)
+        # By itself, not with Welcome: a call that is ended amid its first message could then send neither again.
+        await context.send_initial_metadata(())
         await parts.registry.announce(session.host)
         state = await parts.decider.host_state(session.host, session.outbox)
         # From here to the opening of the session nothing waits: a removal or new labels cannot slip between.
@@ -169,19 +171,22 @@ class _Stream:
     async def run(self, requests: AsyncIterator[Any]) -> None:
         """Serve until one side ends it."""
         parts, session = self._parts, self._session
-        jobs = [self._read(requests), self._write(), self._intake.run(), self._ended()]
-        tasks = [asyncio.create_task(job, name=f"link-{self._host.id}") for job in jobs]
+        writer = self._task(self._write())
+        others = [self._task(job) for job in (self._read(requests), self._intake.run(), self._ended())]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            done, _ = await asyncio.wait([writer, *others], return_when=asyncio.FIRST_COMPLETED)
+            await _cancel(*others)
             parts.sessions.close(session)
-        for task in done:
-            task.result()
-        if session.ending is not None:
-            await self._goodbye(session.ending)
+            for task in done:
+                task.result()
+            if session.ending is not None:
+                await self._goodbye(session.ending, writer)
+        finally:
+            await _cancel(writer, *others)
+            parts.sessions.close(session)
+
+    def _task(self, job: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return asyncio.create_task(job, name=f"link-{self._host.id}")
 
     def _welcome(self, state: HostState) -> None:
         parts, session = self._parts, self._session
@@ -253,16 +258,18 @@ class _Stream:
     async def _write(self) -> None:
         # The peer may be gone at any write; then there is nobody left to tell.
         with contextlib.suppress(grpc.aio.BaseError):
-            while True:
-                await self._context.write(await self._session.next_out())
+            while (message := await self._session.next_out()) is not None:
+                await self._context.write(message)
 
     async def _ended(self) -> None:
         await self._session.ended.wait()
 
-    async def _goodbye(self, ending: Ending) -> NoReturn:
-        # An agent that does not read, or is gone, goes without.
+    async def _goodbye(self, ending: Ending, writer: asyncio.Task[None]) -> NoReturn:
+        # An agent that does not read, or is gone, goes without. gRPC takes one message at a time: the writer's last one is
+        # left to end, for to cut it off would leave no place for these.
         with contextlib.suppress(TimeoutError, grpc.aio.BaseError):
             async with asyncio.timeout(GOODBYE_WITHIN_S):
+                await asyncio.wait([writer])
                 if ending.reason == "removed":
                     await self._context.write(self._nothing_alone())
                 await self._context.write(_bye(ending))
@@ -273,6 +280,12 @@ class _Stream:
         """A host that is removed may do nothing alone from now on: the newest of all sets, and it is empty."""
         given = SendPermits(self._host.id, self._session.boot, LAST_VERSION, 0, (), (), (), 0)
         return link_pb2.LinkResponse(permits=self._parts.sealer.permits(given, self._parts.decider.epoch))
+
+
+async def _cancel(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _bye(ending: Ending) -> link_pb2.LinkResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -55,7 +56,8 @@ class Session:
         self.statuses: dict[SubjectKey, Status] = {}
         self.ending: Ending | None = None
         self.ended = asyncio.Event()
-        self._out: asyncio.Queue[link_pb2.LinkResponse] = asyncio.Queue(SEND_QUEUE_MAX)
+        # None wakes the writer when the stream ends.
+        self._out: asyncio.Queue[link_pb2.LinkResponse | None] = asyncio.Queue(SEND_QUEUE_MAX)
 
     def send(self, response: link_pb2.LinkResponse) -> None:
         """Queue a message; a full queue ends the stream."""
@@ -71,10 +73,14 @@ class Session:
         if self.ending is None:
             self.ending = Ending(reason, detail, retry_after_ms)
             self.ended.set()
+            # Behind a full queue nobody waits: the writer comes back by itself.
+            with contextlib.suppress(asyncio.QueueFull):
+                self._out.put_nowait(None)
 
-    async def next_out(self) -> link_pb2.LinkResponse:
-        """The next message to write."""
-        return await self._out.get()
+    async def next_out(self) -> link_pb2.LinkResponse | None:
+        """The next message to write; None once the stream ends, whatever still waits."""
+        message = await self._out.get()
+        return None if self.ending is not None else message
 
 
 def address_of(peer: str) -> str:

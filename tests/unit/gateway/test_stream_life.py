@@ -38,6 +38,33 @@ def test_removing_a_host_ends_its_stream_and_every_later_call(tmp_path):
     run(scenario, tmp_path)
 
 
+@pytest.mark.parametrize("ticks", range(6))
+def test_a_stream_that_ends_while_it_is_written_to_says_goodbye_all_the_same(ticks, tmp_path):
+    async def scenario(world):
+        answer, identity = await world.enrol()
+        opened = world.gateway.sessions.open
+        ending = []
+
+        async def end_soon(session):
+            for _ in range(ticks):
+                await asyncio.sleep(0)
+            session.end("removed")
+
+        def open_and_end(session):
+            opened(session)
+            ending.append(asyncio.create_task(end_soon(session)))
+
+        world.gateway.sessions.open = open_and_end
+        link = Link(world, identity)
+        first = await link.hello()
+        messages, code = await link.end()
+        assert [message.WhichOneof("message") for message in [first, *messages]][-2:] == ["permits", "bye"]
+        assert code is grpc.StatusCode.PERMISSION_DENIED
+        assert not world.gateway.sessions.is_online(answer.host_id)
+
+    run(scenario, tmp_path)
+
+
 def test_a_stream_ends_with_the_certificate_that_opened_it(tmp_path):
     async def scenario(world):
         answer, identity = await world.enrol()
