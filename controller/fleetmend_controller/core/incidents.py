@@ -5,7 +5,8 @@ from __future__ import annotations
 from . import storms
 from .effects import PROVED, Closed, Escalated, PhaseChanged, UndrainHost, Why
 from .events import Observed
-from .model import EVERYBODY, Fleet, Host, Incident, Phase, Playbook, Status, Subject, Symptom
+from .model import EVERYBODY, Fleet, Host, Incident, Phase, Playbook, Subject, Symptom
+from .own import next_id, own_incident
 from .transitions import Trigger
 from .turn import Turn
 
@@ -29,7 +30,7 @@ def open_incident(turn: Turn, event: Observed) -> Incident:
     """A new incident for a subject that just turned bad."""
     seen_ms = sample_time_ms(event)
     incident = Incident(
-        id=_next_id(turn),
+        id=next_id(turn),
         subject=Subject(event.host, event.check, event.key),
         check_type=event.check_type,
         finding=dict(event.finding),
@@ -51,20 +52,9 @@ def open_incident(turn: Turn, event: Observed) -> Incident:
 def open_host_lost(turn: Turn, host: Host, silent_ms: int) -> Incident:
     """The incident of a host whose heartbeat stopped (see lost.py)."""
     text = f"no heartbeat from {host.name} for {silent_ms // 1000} s"
-    incident = Incident(
-        id=_next_id(turn),
-        subject=Subject(host.id, HOST_LOST_CHECK, ""),
-        check_type=HOST_LOST_CHECK,
-        finding={"silent_ms": silent_ms},
-        summary=text,
-        status=Status.CRIT,
-        phase=Phase.OPEN,
-        opened_ms=turn.now_ms,
-        fault_since_ms=turn.now_ms - silent_ms,
-        evidence_ms=turn.now_ms,
-        policy=turn.policy.digest,
-        phase_since_ms=turn.now_ms,
-    )
+    incident = own_incident(turn, Subject(host.id, HOST_LOST_CHECK, ""), text)
+    incident.finding = {"silent_ms": silent_ms}
+    incident.fault_since_ms = turn.now_ms - silent_ms
     register(turn, incident)
     turn.say(incident, Why.FAULT_SEEN, text)
     return incident
@@ -72,20 +62,7 @@ def open_host_lost(turn: Turn, host: Host, silent_ms: int) -> Incident:
 
 def open_undrain(turn: Turn, host: Host, check: str, text: str) -> Incident:
     """The incident of a host that a hook does not take back; in the hands of people from the start."""
-    incident = Incident(
-        id=_next_id(turn),
-        subject=Subject(host.id, check, ""),
-        check_type=check,
-        finding={},
-        summary=text,
-        status=Status.CRIT,
-        phase=Phase.OPEN,
-        opened_ms=turn.now_ms,
-        fault_since_ms=turn.now_ms,
-        evidence_ms=turn.now_ms,
-        policy=turn.policy.digest,
-        phase_since_ms=turn.now_ms,
-    )
+    incident = own_incident(turn, Subject(host.id, check, ""), text)
     register(turn, incident)
     turn.say(incident, Why.UNDRAIN_FAILED, text)
     turn.move(incident, Trigger.REFUSE)
@@ -94,22 +71,8 @@ def open_undrain(turn: Turn, host: Host, check: str, text: str) -> Incident:
 
 def open_run(turn: Turn, host: Host, playbook: Playbook, key: str, by: str) -> Incident:
     """The incident that carries an operator's request through the gates."""
-    incident = Incident(
-        id=_next_id(turn),
-        subject=Subject(host.id, OPERATOR_CHECK, key),
-        check_type=OPERATOR_CHECK,
-        finding={},
-        summary=playbook.summary,
-        status=Status.CRIT,
-        phase=Phase.OPEN,
-        opened_ms=turn.now_ms,
-        fault_since_ms=turn.now_ms,
-        evidence_ms=turn.now_ms,
-        policy=turn.policy.digest,
-        phase_since_ms=turn.now_ms,
-        playbook=playbook.name,
-        run=playbook,
-    )
+    incident = own_incident(turn, Subject(host.id, OPERATOR_CHECK, key), playbook.summary)
+    incident.playbook, incident.run = playbook.name, playbook
     register(turn, incident)
     turn.say(incident, Why.OPERATOR_REQUEST, f"{by} asked for it")
     return incident
@@ -267,12 +230,6 @@ def release(turn: Turn, incident: Incident) -> None:
             del turn.fleet.in_flight[group]
     incident.groups = ()
     incident.order = None
-
-
-def _next_id(turn: Turn) -> str:
-    number = turn.fleet.next_incident
-    turn.fleet.next_incident = number + 1
-    return f"inc-{number}"
 
 
 def _closed(turn: Turn, incident: Incident, why: Why) -> Closed:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from .effects import CompareHosts, Escalated, PhaseChanged, Why
 from .events import CommonCause
 from .model import EVERYBODY, Fleet, Incident, Outbreak, Phase, Status, Storm, Subject
+from .own import own_incident
 from .policy import Policy
 from .turn import Turn
 
@@ -208,22 +209,7 @@ def _compare(turn: Turn, incident: Incident) -> None:
 
 def fleet_incident(turn: Turn, check: str, key: str, text: str, why: Why) -> Incident:
     """An incident of the fleet as a whole, in the hands of people, healed by nobody here. Whoever opens it tells them."""
-    number = turn.fleet.next_incident
-    turn.fleet.next_incident = number + 1
-    incident = Incident(
-        id=f"inc-{number}",
-        subject=Subject(FLEET, check, key),
-        check_type=check,
-        finding={},
-        summary=text,
-        status=Status.CRIT,
-        phase=Phase.ESCALATED,
-        opened_ms=turn.now_ms,
-        fault_since_ms=turn.now_ms,
-        evidence_ms=turn.now_ms,
-        policy=turn.policy.digest,
-        phase_since_ms=turn.now_ms,
-    )
+    incident = own_incident(turn, Subject(FLEET, check, key), text, Phase.ESCALATED)
     fleet = turn.fleet
     fleet.incidents[incident.id] = incident
     fleet.by_subject[incident.subject] = incident.id
