@@ -119,6 +119,9 @@ class Context:
         """Where the agent calls from."""
         return self._wire.machine.id
 
+    async def send_initial_metadata(self, metadata: tuple[()]) -> None:
+        """The headers; nobody here reads them."""
+
     async def write(self, message: Any) -> None:
         """To the agent."""
         self._wire.down.put(message)
