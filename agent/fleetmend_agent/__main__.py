@@ -29,10 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["run"] and (path := _run_words(words[1:])) is not None:
-        # The resident process does without the argument parser and all that it imports, and without OpenSSL.
-        from . import tls
-
-        tls.leave_out()
+        # The resident process does without the argument parser and all that it imports.
         from .resident import run
 
         return run(path)

@@ -8,13 +8,12 @@ import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import grpc.aio
 from google.protobuf.message import DecodeError
 
 from fleetmend import registry
 from fleetmend.v1 import link_pb2 as pb
 
-from . import alone, boots, facts, identity, link, orders, renewal, wire
+from . import alone, boots, call, facts, identity, link, orders, renewal, wire
 from .backoff import chance
 from .checks import Status
 from .config import Settings
@@ -103,7 +102,7 @@ class Agent:
         self._alone = alone.Alone(self._alone_desk(presence), self._state_dir, self._boot_id, settings.alone_after_ms)
         self._orders = orders.Orders(self._executor, self._orders_desk(), orders.refused_in(self.outbox))
         self._witness = Witness(self.host, lambda said: self.link.answer(pb.LinkRequest(probed=said)), self._now_ms)
-        self.link = link.Link(self._channel, self.outbox, self._link_desk())
+        self.link = link.Link(self._dial, self.outbox, self._link_desk())
         self._schedule = Schedule(int(chance() * (1 << 30)))
 
     async def run(self) -> None:
@@ -276,8 +275,8 @@ class Agent:
                 await self._tend_executor()
         await self.link.run()
 
-    def _channel(self) -> grpc.aio.Channel:
-        return link.secure_channel(self._settings.controller, identity.credentials(self._state_dir))
+    async def _dial(self) -> link.Call:
+        return await call.dial(self._settings.controller, self._state_dir)
 
     def _link_desk(self) -> link.Desk:
         return link.Desk(

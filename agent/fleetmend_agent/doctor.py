@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import config, identity
+from . import config, identity, tls
 from .executor_client import AnswerLost, ExecutorClient, ExecutorRefused, ExecutorUnreachable
 from .host import Host, Roots
 from .log import LOG
@@ -99,23 +99,18 @@ def _certificate(state_dir: Path, host: Host) -> Line:
 
 def _controller(settings: config.Settings, state_dir: Path) -> Line:
     """Dials with the host's certificate and waits for the first bytes of HTTP/2: no stream is opened, none is replaced."""
+    address, port = config.split_address(settings.controller, config.LINK_PORT)
     try:
-        held = identity.credentials(state_dir)
+        context = tls.context(state_dir)
+        with _dial(address.strip("[]"), port) as raw, context.wrap_socket(raw, server_hostname=tls.TARGET_NAME) as secure:
+            secure.settimeout(CONNECT_TIMEOUT_S)
+            # TLS 1.3 tells a refused client certificate only with the first bytes; the HTTP/2 settings are those.
+            secure.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0")
+            if not secure.recv(9):
+                return Line("controller", BROKEN, f"{settings.controller} ended the connection: it refuses this certificate")
+            version = secure.version()
     except identity.IdentityError as error:
         return Line("controller", BROKEN, f"cannot try {settings.controller}: {error}")
-    address, port = config.split_address(settings.controller, config.LINK_PORT)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        context.load_verify_locations(cadata=held.ca.decode())
-        context.load_cert_chain(state_dir / identity.CERTIFICATE, state_dir / identity.KEY)
-        context.set_alpn_protocols(["h2"])
-        with _dial(address.strip("[]"), port) as raw, context.wrap_socket(raw, server_hostname="fleetmend-controller") as tls:
-            tls.settimeout(CONNECT_TIMEOUT_S)
-            # TLS 1.3 tells a refused client certificate only with the first bytes; the HTTP/2 settings are those.
-            tls.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0")
-            if not tls.recv(9):
-                return Line("controller", BROKEN, f"{settings.controller} ended the connection: it refuses this certificate")
-            version = tls.version()
     except ssl.SSLError as error:
         return Line("controller", BROKEN, f"cannot trust or be trusted by {settings.controller}: {error.reason or error}")
     except OSError as error:

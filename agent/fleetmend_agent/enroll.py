@@ -19,8 +19,9 @@ import tenacity
 from fleetmend.v1 import enroll_pb2, enroll_pb2_grpc
 
 from . import config, identity
+from .call import MESSAGE_BYTES_MAX
 from .host import Host, Roots
-from .link import MESSAGE_BYTES_MAX, TARGET_NAME
+from .tls import TARGET_NAME
 
 if TYPE_CHECKING:
     import argparse

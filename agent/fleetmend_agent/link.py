@@ -8,25 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
-
-import grpc
-import grpc.aio
+from typing import Protocol
 
 from fleetmend.v1 import link_pb2 as pb
-from fleetmend.v1 import link_pb2_grpc as pb_grpc
 
 from .backoff import Backoff
+from .call import CallEnded, Code
 from .gauges import GaugeEncoder
-from .identity import Credentials
 from .log import LOG
 from .outbox import Outbox
 
 PROTOCOL_VERSION = 1
-TARGET_NAME = "fleetmend-controller"
-MESSAGE_BYTES_MAX = 1 << 20
 WELCOME_TIMEOUT_S = 15.0
 RESEND_AFTER_S = 10.0
 BATCH_RECORDS_MAX = 256
@@ -34,21 +28,26 @@ BATCH_BYTES_MAX = 512 * 1024
 WINDOW_RECORDS_MAX = 2048
 STABLE_AFTER_S = 10.0
 BYE_WAIT_MAX_S = 600.0
-_NEVER_MS = (1 << 31) - 1
 
 # How a call ends when nobody is there to refuse it.
-_SILENT = (
-    grpc.StatusCode.OK,
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.CANCELLED,
-    grpc.StatusCode.UNKNOWN,
-    grpc.StatusCode.INTERNAL,
-)
+_SILENT = (Code.OK, Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED, Code.UNKNOWN, Code.INTERNAL)
 
-MakeChannel = Callable[[], grpc.aio.Channel]
+
+class Call(Protocol):
+    """One open stream (see call.Call)."""
+
+    async def write(self, message: pb.LinkRequest) -> None:
+        """Sends a message. Raises CallEnded."""
+
+    async def read(self) -> pb.LinkResponse:
+        """The next message. Raises CallEnded."""
+
+    def close(self) -> None:
+        """Ends it now."""
+
+
+Dial = Callable[[], Awaitable[Call]]
 Build = Callable[["Session"], pb.LinkRequest]
-Call = Any  # grpc.aio.StreamStreamCall with our message types; the stubs do not name it.
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +93,9 @@ class Session:
         self.welcomed = asyncio.Event()
         self.gauges = GaugeEncoder()
 
-    async def run(self, make_channel: MakeChannel) -> None:
+    async def run(self, dial: Dial) -> None:
         """Holds the stream until it ends, and says how: always raises Ended, or CancelledError."""
-        try:
-            channel = make_channel()
-        except (OSError, ValueError) as error:
-            raise Ended(str(error)) from error
-        call: Call = pb_grpc.LinkServiceStub(channel).Link()
+        call = await _dialled(dial)
         tasks: list[asyncio.Task[None]] = []
         try:
             welcome = await self._greet(call)
@@ -110,22 +105,20 @@ class Session:
             self.welcomed.set()
             self._wake.set()
             tasks = [self._loop.create_task(self._read(call)), self._loop.create_task(self._write(call))]
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            # If both ended, the reader knows why: the gateway's Bye or status.
-            (tasks[0] if tasks[0] in done else tasks[1]).result()
-        except grpc.aio.AioRpcError as error:
-            raise Ended(f"{error.code().name}: {error.details()}", answered=error.code() not in _SILENT) from error
-        except (grpc.aio.UsageError, asyncio.InvalidStateError) as error:
-            # gRPC says so when the call ended between two of our steps.
-            raise await _status(call) from error
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if tasks[1].done():
+                tasks[1].result()
+            # However the stream ended, the reader knows how: the controller's Bye may still wait before the end.
+            await tasks[0]
+        except CallEnded as error:
+            raise Ended(str(error), answered=error.code not in _SILENT) from error
         except TimeoutError as error:
             raise Ended(f"no Welcome within {WELCOME_TIMEOUT_S:g} s") from error
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            call.cancel()
-            await channel.close()
+            call.close()
         raise Ended("the stream ended")
 
     def wake(self) -> None:
@@ -148,8 +141,6 @@ class Session:
         async with asyncio.timeout(WELCOME_TIMEOUT_S):
             await call.write(pb.LinkRequest(hello=self._desk.hello()))
             response = await call.read()
-        if response is grpc.aio.EOF:
-            raise await _status(call)
         if response.WhichOneof("message") == "bye":
             raise _bye(response.bye)
         if response.WhichOneof("message") != "welcome":
@@ -164,7 +155,8 @@ class Session:
         return welcome
 
     async def _read(self, call: Call) -> None:
-        while (response := await call.read()) is not grpc.aio.EOF:
+        while True:
+            response = await call.read()
             match response.WhichOneof("message"):
                 case "ack":
                     self._ack(response.ack)
@@ -183,14 +175,14 @@ class Session:
                 case _:
                     # A newer controller may say more than we know.
                     continue
-        raise await _status(call)
 
     async def _write(self, call: Call) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while (message := self._next()) is not None:
-                await call.write(message)
+        with contextlib.suppress(CallEnded):
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while (message := self._next()) is not None:
+                    await call.write(message)
 
     def _next(self) -> pb.LinkRequest | None:
         report = self._report()
@@ -226,9 +218,9 @@ class Session:
 class Link:
     """Keeps one session up: back-off and jitter between tries, a move to a second channel when the certificate is renewed."""
 
-    def __init__(self, make_channel: MakeChannel, outbox: Outbox, desk: Desk, backoff: Backoff | None = None) -> None:
-        """`make_channel` makes a new channel with the credentials of now. It raises OSError or ValueError if it cannot."""
-        self._make_channel = make_channel
+    def __init__(self, dial: Dial, outbox: Outbox, desk: Desk, backoff: Backoff | None = None) -> None:
+        """`dial` opens a stream with the credentials of now. It raises OSError or ValueError if it cannot."""
+        self._dial = dial
         self._outbox = outbox
         self._desk = desk
         self._backoff = backoff or Backoff()
@@ -301,7 +293,7 @@ class Link:
 
     def _start(self) -> tuple[Session, asyncio.Task[None]]:
         session = Session(self._outbox, self._desk, self._up)
-        return session, asyncio.get_running_loop().create_task(session.run(self._make_channel))
+        return session, asyncio.get_running_loop().create_task(session.run(self._dial))
 
     def _up(self, session: Session, welcome: pb.Welcome) -> None:
         self.session = session
@@ -342,34 +334,12 @@ class Link:
         return error.wait_s
 
 
-def secure_channel(address: str, credentials: Credentials) -> grpc.aio.Channel:
-    """A channel with mutual TLS and the pinned CA, whatever name was dialled. Each dials anew, without gRPC's own back-off."""
-    options = [
-        ("grpc.ssl_target_name_override", TARGET_NAME),
-        ("grpc.default_authority", TARGET_NAME),
-        ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
-        ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-        ("grpc.use_local_subchannel_pool", 1),
-        ("grpc.enable_retries", 0),
-        ("grpc.enable_http_proxy", 0),
-        ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
-        ("grpc.http2.max_pings_without_data", 0),
-        # Each timer of gRPC's wakes its threads once a second or oftener. A stream that is always there is never idle, and its
-        # few small messages need no measuring of the line.
-        ("grpc.client_idle_timeout_ms", _NEVER_MS),
-        ("grpc.http2.bdp_probe", 0),
-        ("grpc.dns_enable_srv_queries", 0),
-        ("grpc.service_config_disable_resolution", 1),
-    ]
-    tls = grpc.ssl_channel_credentials(credentials.ca, credentials.key, credentials.certificate)
-    return grpc.aio.secure_channel(address, tls, options=options)
-
-
-async def _status(call: Call) -> Ended:
-    code = await call.code()
-    details = await call.details()
-    return Ended(f"{code.name}: {details or 'the controller ended the stream'}", answered=code not in _SILENT)
+async def _dialled(dial: Dial) -> Call:
+    try:
+        async with asyncio.timeout(WELCOME_TIMEOUT_S):
+            return await dial()
+    except (OSError, ValueError) as error:
+        raise Ended(str(error) or f"no connection within {WELCOME_TIMEOUT_S:g} s") from error
 
 
 def _bye(bye: pb.Bye) -> Ended:

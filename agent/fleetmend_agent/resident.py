@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import signal
 import sys
 from pathlib import Path
@@ -18,10 +17,6 @@ DONE, FAILED = 0, 1
 
 def run(path: Path) -> int:
     """The agent until SIGTERM. 1 if it cannot start or had to give up."""
-    # gRPC's core has a log of its own, which tells of every ordinary disconnect.
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    # A timer for channels that nobody polls; the event loop polls ours. Each timer of gRPC's wakes its threads every second.
-    os.environ.setdefault("GRPC_CLIENT_CHANNEL_BACKUP_POLL_INTERVAL_MS", "0")
     log.setup(to_journal=not sys.stderr.isatty())
     try:
         settings = config.load_apart(path)

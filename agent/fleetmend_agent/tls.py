@@ -1,35 +1,20 @@
-"""OpenSSL only where it is used.
-
-The link has its own TLS inside gRPC; the standard library's costs 4.6 MiB (1.5 private, 3.1 of mapped libraries) and only
-checks of https addresses need it. But asyncio imports it whenever it can.
-"""
+"""Mutual TLS with the controller: this host's certificate, and nobody trusted but the CA that came with the installation."""
 
 from __future__ import annotations
 
-import importlib
-import sys
-from types import ModuleType
-from typing import Any, cast
+import ssl
+from pathlib import Path
+
+from . import identity
+
+# The name in the controller's certificate, whatever name or address was dialled.
+TARGET_NAME = "fleetmend-controller"
 
 
-def leave_out() -> None:
-    """Imports asyncio as on a Python without ssl, which asyncio supports. Does nothing if asyncio is there already."""
-    if "asyncio" in sys.modules or "ssl" in sys.modules:
-        return
-    sys.modules["ssl"] = cast("ModuleType", None)  # The documented way to make an import fail.
-    try:
-        importlib.import_module("asyncio")
-    finally:
-        del sys.modules["ssl"]
-
-
-def bring_in() -> Any:
-    """The ssl module, after asyncio was told of it."""
-    ssl = importlib.import_module("ssl")
-    late = [name for name, module in sys.modules.items() if name.startswith("asyncio.") and getattr(module, "ssl", ssl) is None]
-    for name in late:
-        vars(sys.modules[name])["ssl"] = ssl
-    if late:
-        # It decides once, when imported, which errors mean "again".
-        importlib.reload(sys.modules["asyncio.sslproto"])
-    return ssl
+def context(state_dir: Path) -> ssl.SSLContext:
+    """With the credentials of now. Raises IdentityError, or OSError if they cannot be used."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.load_verify_locations(cadata=identity.credentials(state_dir).ca.decode())
+    made.load_cert_chain(state_dir / identity.CERTIFICATE, state_dir / identity.KEY)
+    made.set_alpn_protocols(["h2"])
+    return made

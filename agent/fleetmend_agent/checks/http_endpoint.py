@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
+import ssl
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .. import tls as openssl
 from . import Check, CheckUnknown, Context, Field, Gauge, Kind, Param, Result, Scalar, Status
 from ._http import (
     BODY_BYTES_MAX,
@@ -24,8 +24,6 @@ from ._probe import FAULTS, Connection, Fault, connected, within
 from ._source import human_seconds, why
 
 if TYPE_CHECKING:
-    import ssl
-
     from ..host import Host
 
 
@@ -111,10 +109,9 @@ def _tls(host: Host, ca: str, *, verify: bool) -> ssl.SSLContext:
 
 @functools.lru_cache(maxsize=1)
 def _unjudged() -> ssl.SSLContext:
-    module = openssl.bring_in()
-    context: ssl.SSLContext = module.SSLContext(module.PROTOCOL_TLS_CLIENT)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
-    context.verify_mode = module.CERT_NONE
+    context.verify_mode = ssl.CERT_NONE
     return context
 
 
@@ -122,8 +119,7 @@ def _unjudged() -> ssl.SSLContext:
 def _context(ca_file: str, changed_ns: int) -> ssl.SSLContext:
     """Kept, since reading the system's certificates takes some 20 ms; a changed file is another key."""
     del changed_ns
-    context: ssl.SSLContext = openssl.bring_in().create_default_context(cafile=ca_file or None)
-    return context
+    return ssl.create_default_context(cafile=ca_file or None)
 
 
 CHECK = Check(

@@ -5,19 +5,16 @@ It only ever reads (GET), by an account that needs no more than that. Switching 
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .. import tls as openssl
 from . import Check, CheckUnknown, Context, Field, Gauge, Kind, Param, Result, Scalar, Status
 from ._ask import document, get
 from ._http import Target, parse_url
 from ._probe import Fault, connected, within
 from ._source import why
-
-if TYPE_CHECKING:
-    import ssl
 
 CHASSIS_MAX = 16
 SENSORS_MAX = 500
@@ -150,10 +147,9 @@ def _authorisation(context: Context) -> str:
 def _tls(context: Context) -> ssl.SSLContext:
     ca = context.params["ca"]
     try:
-        made: ssl.SSLContext = openssl.bring_in().create_default_context(cafile=context.host.path(ca) if ca else None)
+        return ssl.create_default_context(cafile=context.host.path(ca) if ca else None)
     except OSError as error:
         raise CheckUnknown(f"cannot read CA certificates {ca or 'of the system'}: {why(error)}") from error
-    return made
 
 
 CHECK = Check(

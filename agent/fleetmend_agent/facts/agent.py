@@ -11,7 +11,7 @@ from . import Fact
 if TYPE_CHECKING:
     from ..host import Host
 
-_PARTS = ("grpcio", "protobuf", "jeepney", "psutil")
+_PARTS = ("h2", "protobuf", "jeepney", "psutil")
 
 
 def _collect(_host: Host) -> dict[str, Any]:

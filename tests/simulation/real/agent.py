@@ -29,7 +29,7 @@ from fleetmend_agent.schedule import Schedule
 from ..hands import ALONE_AFTER_MS
 from ..host import Record
 from .executor import Client
-from .wire import Channel
+from .wire import Call
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -234,8 +234,11 @@ class SimAgent(Agent):
         if error is not None and not self.dead:
             self.machine.world.time.fail(error)
 
-    def _channel(self) -> Any:
-        return Channel(self.machine, self.machine.world.dial)
+    async def _dial(self) -> link.Call:
+        wire = self.machine.world.dial(self.machine)
+        if wire is None:
+            raise ConnectionRefusedError("nobody is there")
+        return Call(wire)
 
     def _link_desk(self) -> link.Desk:
         return replace(super()._link_desk(), order=self.take)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
-import grpc.aio
 
 from fleetmend.v1 import link_pb2 as pb
+from fleetmend_agent.call import CallEnded, Code
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -135,47 +135,26 @@ class Aborted(Exception):
     """The handler ended its call."""
 
 
-class Channel:
-    """The agent's way to dial: gives one call, which fails if nobody is there."""
-
-    def __init__(self, machine: Machine, dial: Callable[[Machine], Wire | None]) -> None:
-        self._machine = machine
-        self._dial = dial
-
-    def stream_stream(self, *_: Any, **__: Any) -> Callable[[], Call]:
-        """What the generated stub asks for."""
-        return lambda: Call(self._dial(self._machine))
-
-    async def close(self) -> None:
-        """Nothing is held."""
-
-
 class Call:
     """The agent's end."""
 
-    def __init__(self, wire: Wire | None) -> None:
+    def __init__(self, wire: Wire) -> None:
         self._wire = wire
 
-    async def write(self, message: Any) -> None:
+    async def write(self, message: pb.LinkRequest) -> None:
         """To the controller."""
-        if self._wire is None or self._wire.down.ended:
-            raise asyncio.InvalidStateError("the call is over")
+        if self._wire.down.ended:
+            raise CallEnded(Code.UNAVAILABLE, "the stream broke")
         self._wire.up.put(message)
 
-    async def read(self) -> Any:
+    async def read(self) -> pb.LinkResponse:
         """From the controller."""
-        message = await self._wire.down.get() if self._wire is not None else EOF
-        return grpc.aio.EOF if message is EOF else message
+        message = await self._wire.down.get()
+        if message is EOF:
+            raise CallEnded(Code.UNAVAILABLE, "the stream broke")
+        return cast("pb.LinkResponse", message)
 
-    async def code(self) -> grpc.StatusCode:
-        """How it ended."""
-        return grpc.StatusCode.UNAVAILABLE
-
-    async def details(self) -> str:
-        """In words."""
-        return "the stream broke"
-
-    def cancel(self) -> None:
+    def close(self) -> None:
         """The agent lets go; a machine without power says nothing."""
-        if self._wire is not None and self._wire.machine.up:
+        if self._wire.machine.up:
             self._wire.up.end()

@@ -12,6 +12,7 @@ from fleetmend.v1 import link_pb2 as pb
 from fleetmend.v1 import link_pb2_grpc
 from fleetmend_agent import link
 from fleetmend_agent.backoff import Backoff
+from fleetmend_agent.call import Call
 from fleetmend_agent.outbox import Outbox
 
 
@@ -126,7 +127,7 @@ class Ours:
         self.gateway = gateway
         self.outbox = Outbox(folder / "outbox", "boot-1", 1 << 20)
         self.welcomes, self.configs, self.orders, self.asked, self.losses = [], [], [], [], []
-        self.channel_problem = None
+        self.dial_problem = None
         desk = link.Desk(
             hello=lambda: pb.Hello(protocol_version=1, outbox_id=self.outbox.outbox_id, boot_id="boot-1"),
             stamp=lambda report: setattr(report, "boot_id", "boot-1"),
@@ -136,12 +137,12 @@ class Ours:
             check_now=lambda check, key: self.asked.append((check, key)),
             lost=self.losses.append,
         )
-        self.link = link.Link(self.channel, self.outbox, desk, Backoff(first_s=0.01, cap_s=0.05))
+        self.link = link.Link(self.dial, self.outbox, desk, Backoff(first_s=0.01, cap_s=0.05))
 
-    def channel(self):
-        if self.channel_problem is not None:
-            raise self.channel_problem
-        return grpc.aio.insecure_channel(f"127.0.0.1:{self.gateway.port}", options=[("grpc.use_local_subchannel_pool", 1)])
+    async def dial(self):
+        if self.dial_problem is not None:
+            raise self.dial_problem
+        return await Call.dial("127.0.0.1", self.gateway.port, None)
 
     def keep(self, count=1):
         for _ in range(count):

@@ -8,13 +8,13 @@ import errno
 import json
 import struct
 
-import grpc.aio
 import pytest
 
 from fleetmend.v1 import link_pb2 as pb
 from fleetmend_agent import agent as module
 from fleetmend_agent import identity, renewal
 from fleetmend_agent.agent import Agent
+from fleetmend_agent.call import Call
 from fleetmend_agent.config import Settings
 from fleetmend_agent.notify import Notifier
 from tests.unit.agent.bus import running
@@ -96,10 +96,8 @@ class World:
     @contextlib.asynccontextmanager
     async def agent(self):
         class Ours(Agent):
-            def _channel(agent):  # noqa: N805 - self is the world
-                return grpc.aio.insecure_channel(
-                    f"127.0.0.1:{self.gateway.port}", options=[("grpc.use_local_subchannel_pool", 1)]
-                )
+            async def _dial(agent):  # noqa: N805 - self is the world
+                return await Call.dial("127.0.0.1", self.gateway.port, None)
 
         ours = Ours(self.settings, Notifier({}), self.renew)
         async with running(ours.run()) as task:

@@ -196,10 +196,10 @@ def test_a_controller_that_comes_back_is_found_again(tmp_path):
 
 def test_credentials_that_cannot_be_read_are_a_problem_not_a_crash(tmp_path):
     async def scenario(ours, gateway):
-        ours.channel_problem = IdentityError("cannot read agent.key")
+        ours.dial_problem = IdentityError("cannot read agent.key")
         await until(lambda: len(ours.losses) > 1)
         assert "cannot read agent.key" in ours.losses[-1]
-        ours.channel_problem = None
+        ours.dial_problem = None
         await gateway.stream(1)
 
     run(scenario, tmp_path)
@@ -227,7 +227,7 @@ def test_the_old_stream_stays_if_the_new_credentials_do_not_work(tmp_path):
     async def scenario(ours, gateway):
         first = await gateway.stream(1)
         await ours.up()
-        ours.channel_problem = IdentityError("cannot read agent.crt")
+        ours.dial_problem = IdentityError("cannot read agent.crt")
         ours.link.rotate()
         await asyncio.sleep(0.05)
         ours.keep()
