@@ -27,7 +27,7 @@ from h2.settings import SettingCodes
 
 from fleetmend.v1 import link_pb2 as pb
 
-from . import tls
+from . import resolve, tls
 from .config import LINK_PORT, split_address
 from .version import version
 
@@ -35,7 +35,8 @@ PATH = "/fleetmend.v1.LinkService/Link"
 MESSAGE_BYTES_MAX = 1 << 20
 # Room for a whole message while the one before is not read yet.
 WINDOW_BYTES = 2 * MESSAGE_BYTES_MAX
-HANDSHAKE_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 5.0
+HANDSHAKE_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 1.0
 KEEPALIVE_S, KEEPALIVE_ANSWER_S = 30.0, 10.0
 _PING = b"alive?\0\0"
@@ -97,7 +98,7 @@ class Call:
 
     @classmethod
     async def dial(cls, host: str, port: int, context: ssl.SSLContext | None) -> Call:
-        """Connects and opens the stream. Raises OSError. Without a context the connection is in the clear, for tests."""
+        """Connects to one address and opens the stream. Raises OSError. Without a context it is in the clear, for tests."""
         secure = context is not None
         _, wire = await asyncio.get_running_loop().create_connection(
             lambda: _Wire(secure),
@@ -135,10 +136,18 @@ async def dial(address: str, state_dir: Path) -> Call:
     """Opens the stream with this host's credentials of now. Raises IdentityError, and OSError with the address."""
     host, port = split_address(address, LINK_PORT)
     context = tls.context(state_dir)
+    problems: list[str] = []
     try:
-        return await Call.dial(host.strip("[]"), port, context)
-    except OSError as error:
-        raise OSError(f"cannot connect to {address}: {error or 'no answer in time'}") from error
+        found = await resolve.addresses(host.strip("[]"))
+    except (OSError, UnicodeError) as error:
+        raise OSError(f"cannot connect to {address}: {error}") from error
+    for each in found:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                return await Call.dial(each, port, context)
+        except OSError as error:
+            problems.append(str(error) or f"{each} does not answer")
+    raise OSError(f"cannot connect to {address}: {'; '.join(problems) or 'it has no address'}")
 
 
 class _Wire(asyncio.Protocol):
@@ -248,8 +257,6 @@ class _Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The end, if it was not ended before."""
-        if self._timer is not None:
-            self._timer.cancel()
         self._finish(Code.UNAVAILABLE, f"the connection broke: {exc}" if exc else "the controller closed the connection")
 
     # Inside.
@@ -307,6 +314,8 @@ class _Wire(asyncio.Protocol):
     def _finish(self, code: Code, details: str) -> None:
         if self._end is None:
             self._end = (code, details)
+        if self._timer is not None:
+            self._timer.cancel()
         self._news.set()
         self._room.set()
 

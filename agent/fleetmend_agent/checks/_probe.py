@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import socket
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+from .. import resolve
 from . import CheckUnknown
 from ._source import why
 
@@ -87,7 +87,7 @@ async def connected(
 
 async def _connect(host: str, port: int, tls: ssl.SSLContext | None, server_name: str | None) -> Connection:
     last: Fault | CheckUnknown | None = None
-    for address in await _addresses(host, port):
+    for address in await _addresses(host):
         try:
             reader, writer = await asyncio.open_connection(
                 address, port, ssl=tls, server_hostname=(server_name or host) if tls else None
@@ -103,23 +103,11 @@ async def _connect(host: str, port: int, tls: ssl.SSLContext | None, server_name
     raise last
 
 
-async def _addresses(host: str, port: int) -> list[str]:
-    if _is_literal(host):
-        # The resolver would need a thread for nothing.
-        return [host]
+async def _addresses(host: str) -> list[str]:
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (socket.gaierror, UnicodeError) as error:
+        return await resolve.addresses(host)
+    except (OSError, UnicodeError) as error:
         raise CheckUnknown(f"cannot resolve {host}: {error}") from error
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-
-def _is_literal(host: str) -> bool:
-    for family in (socket.AF_INET, socket.AF_INET6):
-        with contextlib.suppress(OSError, ValueError):
-            socket.inet_pton(family, host)
-            return True
-    return False
 
 
 def _classified(error: OSError, where: str) -> Fault | CheckUnknown:
