@@ -12,6 +12,7 @@ import contextlib
 import ssl
 import struct
 from collections import deque
+from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
 from typing import cast
@@ -35,12 +36,17 @@ PATH = "/fleetmend.v1.LinkService/Link"
 MESSAGE_BYTES_MAX = 1 << 20
 # Room for a whole message while the one before is not read yet.
 WINDOW_BYTES = 2 * MESSAGE_BYTES_MAX
-CONNECT_TIMEOUT_S = 5.0
-HANDSHAKE_TIMEOUT_S = 5.0
+LOOK_UP_TIMEOUT_S = 12.0
+# All addresses of the controller share it.
+CONNECT_TIMEOUT_S = 12.0
 CLOSE_TIMEOUT_S = 1.0
 KEEPALIVE_S, KEEPALIVE_ANSWER_S = 30.0, 10.0
 _PING = b"alive?\0\0"
 _PREFIX = struct.Struct(">BI")
+# HTTP/2 frames (RFC 9113, section 4): 24 bits of length, type, flags, stream. We never allow more than the least maximum.
+_FRAME_HEADER_BYTES, _FRAME_BYTES_MAX = 9, 16_384
+_GOAWAY = 7
+_GOAWAY_BODY = struct.Struct(">II")
 
 
 class Code(IntEnum):
@@ -106,7 +112,7 @@ class Call:
             port,
             ssl=context,
             server_hostname=tls.TARGET_NAME if secure else None,
-            ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if secure else None,
+            ssl_handshake_timeout=CONNECT_TIMEOUT_S if secure else None,
             ssl_shutdown_timeout=CLOSE_TIMEOUT_S if secure else None,
         )
         return cls(wire)
@@ -138,12 +144,13 @@ async def dial(address: str, state_dir: Path) -> Call:
     context = tls.context(state_dir)
     problems: list[str] = []
     try:
-        found = await resolve.addresses(host.strip("[]"))
+        async with asyncio.timeout(LOOK_UP_TIMEOUT_S):
+            found = await resolve.addresses(host.strip("[]"))
     except (OSError, UnicodeError) as error:
-        raise OSError(f"cannot connect to {address}: {error}") from error
+        raise OSError(f"cannot connect to {address}: {error or 'no name server answers'}") from error
     for each in found:
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            async with asyncio.timeout(CONNECT_TIMEOUT_S / len(found)):
                 return await Call.dial(each, port, context)
         except OSError as error:
             problems.append(str(error) or f"{each} does not answer")
@@ -157,8 +164,9 @@ class _Wire(asyncio.Protocol):
         self._secure = secure
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
+        self._h2 = H2Connection(H2Configuration(client_side=True))
         self._stream = 0
+        self._raw = bytearray()
         self._status: dict[str, str] = {}
         self._end: tuple[Code, str] | None = None
         self._buffer = bytearray()
@@ -233,14 +241,13 @@ class _Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Frames, whole or in part."""
         self._heard_s, self._asked = self._loop.time(), False
+        self._raw += data
         try:
-            happened = self._h2.receive_data(data)
+            for kind, frame in self._frames():
+                self._read(kind, frame)
         except ProtocolError as error:
-            self._flush()
             self.give_up(Code.UNAVAILABLE, f"the controller's HTTP/2 cannot be read: {error}")
             return
-        for event in happened:
-            self._take(event)
         if not self._messages:
             # Nobody waits for more than a part: the rest of that message needs the room.
             self._give_back()
@@ -261,23 +268,50 @@ class _Wire(asyncio.Protocol):
 
     # Inside.
 
+    def _frames(self) -> Iterator[tuple[int, bytes]]:
+        """Whole frames with their types. Raises ProtocolError as soon as one announces more than is allowed."""
+        while len(self._raw) >= _FRAME_HEADER_BYTES:
+            size = int.from_bytes(self._raw[:3], "big")
+            if size > _FRAME_BYTES_MAX:
+                raise ProtocolError(f"a frame of {size} bytes")
+            end = _FRAME_HEADER_BYTES + size
+            if len(self._raw) < end:
+                return
+            frame = bytes(self._raw[:end])
+            del self._raw[:end]
+            yield frame[3], frame
+
+    def _read(self, kind: int, frame: bytes) -> None:
+        """One frame.
+
+        GOAWAY is ours to understand: h2 would read nothing behind it, and a controller that stops in order says GOAWAY first,
+        then goodbye.
+        """
+        if kind != _GOAWAY:
+            for event in self._h2.receive_data(frame):
+                self._take(event)
+            return
+        if len(frame) < _FRAME_HEADER_BYTES + _GOAWAY_BODY.size:
+            raise ProtocolError("a GOAWAY without a reason")
+        last_stream, reason = _GOAWAY_BODY.unpack_from(frame, _FRAME_HEADER_BYTES)
+        if reason != ErrorCodes.NO_ERROR or (last_stream & 0x7FFF_FFFF) < self._stream:
+            self._finish(Code.UNAVAILABLE, f"the controller closes its connections (reason {reason})")
+            self._hang_up()
+
     def _take(self, event: events.Event) -> None:
         match event:
             case events.DataReceived():
                 self._owed += event.flow_controlled_length
-                self._collect(event.data)
+                if self._status.get(":status") == "200":
+                    self._collect(event.data)
             case events.ResponseReceived() | events.TrailersReceived():
-                self._status.update((str(name), str(value)) for name, value in event.headers)
+                self._status.update((_text(name), _text(value)) for name, value in event.headers)
             case events.StreamEnded():
                 self._finish(*self._said())
             case events.StreamReset():
                 # An ErrorCodes, or a bare number if it is none.
                 code = _OF_RESET.get(event.error_code, Code.INTERNAL)
                 self._finish(code, f"the controller reset the stream: {getattr(event.error_code, 'name', event.error_code)}")
-            case events.ConnectionTerminated():
-                # What comes behind it cannot be read any more (h2 is strict there), so this is the end.
-                self._finish(Code.UNAVAILABLE, "the controller closes its connections")
-                self._hang_up()
             case events.WindowUpdated() | events.RemoteSettingsChanged():
                 self._room.set()
             case _:
@@ -365,3 +399,7 @@ class _Wire(asyncio.Protocol):
             self._h2.ping(_PING)
             self._flush()
         self._timer = self._loop.call_later(KEEPALIVE_ANSWER_S if self._asked else KEEPALIVE_S - silent_s, self._watch)
+
+
+def _text(header: bytes | str) -> str:
+    return header if isinstance(header, str) else header.decode(errors="replace")

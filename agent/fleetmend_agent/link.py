@@ -22,6 +22,8 @@ from .outbox import Outbox
 
 PROTOCOL_VERSION = 1
 WELCOME_TIMEOUT_S = 15.0
+DIAL_TIMEOUT_S = 30.0
+MOVE_AGAIN_S = 60.0
 RESEND_AFTER_S = 10.0
 BATCH_RECORDS_MAX = 256
 BATCH_BYTES_MAX = 512 * 1024
@@ -304,17 +306,25 @@ class Link:
 
     async def _move(self, old: Session, old_task: asyncio.Task[None]) -> tuple[Session, asyncio.Task[None]]:
         """A second stream first; the old one ends when the new one is welcomed, and stays if it is not."""
+        loop = asyncio.get_running_loop()
         session, task = self._start()
-        waiter = asyncio.get_running_loop().create_task(session.welcomed.wait())
-        await asyncio.wait({task, waiter}, timeout=WELCOME_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-        waiter.cancel()
+        waiter = loop.create_task(session.welcomed.wait())
+        try:
+            await asyncio.wait({task, waiter}, timeout=WELCOME_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            raise
+        finally:
+            waiter.cancel()
         loser = old_task if session.welcomed.is_set() else task
         loser.cancel()
         (how,) = await asyncio.gather(loser, return_exceptions=True)
         if loser is task:
-            LOG.warning("cannot move to the new certificate yet: %s", how)
+            LOG.warning("cannot move to a new channel: %s; trying again in %g s", how, MOVE_AGAIN_S)
+            loop.call_later(MOVE_AGAIN_S, self.rotate)
             return old, old_task
-        LOG.info("moved to a new channel with the new certificate")
+        LOG.info("moved to a new channel")
         return session, task
 
     def _over(self, task: asyncio.Task[None], lasted_s: float) -> float:
@@ -336,10 +346,10 @@ class Link:
 
 async def _dialled(dial: Dial) -> Call:
     try:
-        async with asyncio.timeout(WELCOME_TIMEOUT_S):
+        async with asyncio.timeout(DIAL_TIMEOUT_S):
             return await dial()
     except (OSError, ValueError) as error:
-        raise Ended(str(error) or f"no connection within {WELCOME_TIMEOUT_S:g} s") from error
+        raise Ended(str(error) or f"no connection within {DIAL_TIMEOUT_S:g} s") from error
 
 
 def _bye(bye: pb.Bye) -> Ended:

@@ -57,5 +57,9 @@ def _look_up(loop: asyncio.AbstractEventLoop, host: str) -> asyncio.Future[list[
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(ended, found)
 
-    threading.Thread(target=work, name=f"resolve {host}", daemon=True).start()
+    try:
+        threading.Thread(target=work, name=f"resolve {host}", daemon=True).start()
+    except RuntimeError as error:
+        # A host that is out of processes is one that needs its agent.
+        raise OSError(f"cannot look up {host}: {error}") from error
     return answer

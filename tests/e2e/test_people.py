@@ -283,6 +283,7 @@ def test_a_controller_killed_between_journal_and_answer_tells_it_once_more_and_t
         assert taken["incident"]["taken_by"] == "local"
         wait_for("word of who has it", lambda: len(receiver.got) == 3, TIMEOUT_S, world.controller, every_s=0.1)
         assert receiver.got[2].json["event"] == "acknowledged"
+        until("that to be delivered", world, lambda: not world.cli("status")["undelivered"])
         world.controller.kill()
         world.start_controller()
         world.hosts[HOST].agent.start()

@@ -274,7 +274,12 @@ class _Stream:
                     await self._context.write(self._nothing_alone())
                 await self._context.write(_bye(ending))
         code = _CODES.get(ending.reason, grpc.StatusCode.ABORTED)
-        await self._context.abort(code, f"cannot go on: {ending.reason}: {ending.detail}")
+        try:
+            async with asyncio.timeout(GOODBYE_WITHIN_S):
+                await self._context.abort(code, f"cannot go on: {ending.reason}: {ending.detail}")
+        except TimeoutError as error:
+            # The status waits behind a message that nobody takes: the call ends without it.
+            raise grpc.aio.AbortError(f"no room to say {ending.reason}") from error
 
     def _nothing_alone(self) -> link_pb2.LinkResponse:
         """A host that is removed may do nothing alone from now on: the newest of all sets, and it is empty."""

@@ -116,8 +116,8 @@ class Gateway(link_pb2_grpc.LinkServiceServicer):
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self._server.start()
 
-    async def stop(self):
-        await self._server.stop(0)
+    async def stop(self, grace_s=0):
+        await self._server.stop(grace_s)
 
 
 class Ours:

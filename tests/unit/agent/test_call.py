@@ -16,6 +16,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import DataReceived, PingAckReceived, RequestReceived, StreamReset
+from h2.exceptions import ProtocolError
 
 from fleetmend.v1 import link_pb2 as pb
 from fleetmend_agent import call as module
@@ -53,8 +54,8 @@ class Server:
                 for event in self.h2.receive_data(data):
                     self.take(event)
                 self.flush()
-        except ConnectionError:
-            self.heard.append("reset")
+        except (ConnectionError, ProtocolError):
+            self.heard.append("broken off")
         finally:
             writer.close()
 
@@ -68,10 +69,10 @@ class Server:
             self.bytes += len(event.data)
             self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
 
-    def answer(self, *parts, headers=HEADERS):
+    def answer(self, *parts, headers=HEADERS, end=False):
         self.h2.send_headers(self.stream, headers)
         for part in parts:
-            self.h2.send_data(self.stream, part)
+            self.h2.send_data(self.stream, part, end_stream=end)
 
     def trail(self, *trailers):
         self.h2.send_headers(self.stream, list(trailers), end_stream=True)
@@ -152,6 +153,22 @@ def test_the_status_of_the_controller_is_told_with_its_words():
     with_grpc(scenario)
 
 
+def test_a_controller_that_stops_in_order_is_heard_to_the_end():
+    async def scenario(gateway, call):
+        await call.write(pb.LinkRequest(hello=pb.Hello(boot_id="b")))
+        assert (await call.read()).HasField("welcome")
+        stream = await gateway.stream(1)
+        stopping = asyncio.create_task(gateway.stop(5))
+        await asyncio.sleep(0.2)
+        stream.send(bye=pb.Bye(reason="shutting_down"))
+        stream.end(grpc.StatusCode.UNAVAILABLE, "stopping")
+        assert (await call.read()).bye.reason == "shutting_down"
+        await ends(call, Code.UNAVAILABLE, "UNAVAILABLE: stopping")
+        await stopping
+
+    with_grpc(scenario)
+
+
 def test_what_was_sent_before_the_end_is_read_before_the_end():
     def act(server):
         server.answer(framed(welcome()), framed(pb.LinkResponse(bye=pb.Bye(reason="removed"))))
@@ -178,7 +195,16 @@ ODD = {
     "a status of the future": (lambda s: (s.answer(), s.trail(("grpc-status", "99"))), Code.UNKNOWN, ""),
     "a reset": (lambda s: s.h2.reset_stream(s.stream, ErrorCodes.REFUSED_STREAM), Code.UNAVAILABLE, "REFUSED_STREAM"),
     "an angry reset": (lambda s: s.h2.reset_stream(s.stream, ErrorCodes.ENHANCE_YOUR_CALM), Code.RESOURCE_EXHAUSTED, ""),
-    "an end of all": (lambda s: s.h2.close_connection(), Code.UNAVAILABLE, "closes its connections"),
+    "an angry end of all": (lambda s: s.h2.close_connection(ErrorCodes.ENHANCE_YOUR_CALM), Code.UNAVAILABLE, "(reason 11)"),
+    "an end before this": (lambda s: s.h2.close_connection(last_stream_id=0), Code.UNAVAILABLE, "(reason 0)"),
+    "an end without reason": (lambda s: s.writer.write(b"\0\0\1\7" + bytes(6)), Code.UNAVAILABLE, "cannot be read"),
+    "a frame that is too long": (lambda s: s.writer.write(b"\0\x40\1" + bytes(6)), Code.UNAVAILABLE, "16385 bytes"),
+    "a page with a text": (lambda s: s.answer(b"<html>", headers=[(":status", "503")], end=True), Code.UNAVAILABLE, "503"),
+    "words that are none": (
+        lambda s: (s.answer(), s.trail(("grpc-status", "7"), (b"grpc-message", b"\xff"))),
+        Code.PERMISSION_DENIED,
+        "\ufffd",
+    ),
     "a hang-up": (lambda s: s.writer.transport.abort(), Code.UNAVAILABLE, "connection"),
     "garbage": (lambda s: s.writer.write(b"\0\0\1\0\0\0\0\0\0x"), Code.UNAVAILABLE, "cannot be read"),
 }

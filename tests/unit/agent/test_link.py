@@ -223,7 +223,9 @@ def test_new_credentials_move_the_stream_without_a_gap(tmp_path):
     run(scenario, tmp_path)
 
 
-def test_the_old_stream_stays_if_the_new_credentials_do_not_work(tmp_path):
+def test_the_old_stream_stays_if_the_new_credentials_do_not_work_and_they_are_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(link, "MOVE_AGAIN_S", 0.2)
+
     async def scenario(ours, gateway):
         first = await gateway.stream(1)
         await ours.up()
@@ -232,6 +234,12 @@ def test_the_old_stream_stays_if_the_new_credentials_do_not_work(tmp_path):
         await asyncio.sleep(0.05)
         ours.keep()
         await first.until(lambda each: each.seqs == [1])
+        assert ours.losses == []
+        ours.dial_problem = None
+        second = await gateway.stream(2)
+        await first.ended.wait()
+        ours.keep()
+        await second.until(lambda each: each.seqs == [2])
         assert ours.losses == []
 
     run(scenario, tmp_path)

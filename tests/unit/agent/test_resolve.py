@@ -69,6 +69,18 @@ def test_an_error_reaches_who_asked(monkeypatch):
         asyncio.run(resolve.addresses("gone.example"))
 
 
+def test_a_host_without_threads_is_told_of_as_one_that_cannot_be_reached(monkeypatch):
+    def start(_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(OSError, match=r"cannot look up fleet\.example: can't start new thread"):
+            asyncio.run(resolve.addresses("fleet.example"))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(0, 0, 0, "", ("192.0.2.1", 0))])
+    assert asyncio.run(resolve.addresses("fleet.example")) == ["192.0.2.1"]
+
+
 def test_a_resolver_that_hangs_does_not_hold_up_the_end_of_the_process():
     path = ":".join(str(ROOT / folder) for folder in ("agent", "protos"))
     subprocess.run([sys.executable, "-c", HANGING], env={"PYTHONPATH": path}, check=True, timeout=30)

@@ -5,6 +5,7 @@ import asyncio
 import grpc
 import pytest
 
+from fleetmend.v1 import link_pb2
 from fleetmend_controller.core.events import HostConnected, HostEnrolled, HostSilent, Observed
 from fleetmend_controller.core.model import Subject
 from fleetmend_controller.rules import CheckSpec, SelectedCheck, Selector
@@ -60,6 +61,22 @@ def test_a_stream_that_ends_while_it_is_written_to_says_goodbye_all_the_same(tic
         messages, code = await link.end()
         assert [message.WhichOneof("message") for message in [first, *messages]][-2:] == ["permits", "bye"]
         assert code is grpc.StatusCode.PERMISSION_DENIED
+        assert not world.gateway.sessions.is_online(answer.host_id)
+
+    run(scenario, tmp_path)
+
+
+def test_an_agent_that_does_not_read_leaves_nothing_behind(tmp_path):
+    async def scenario(world):
+        answer, identity = await world.enrol()
+        link = Link(world, identity)
+        await link.hello()
+        session = world.gateway.sessions.get(answer.host_id)
+        for _ in range(200):
+            session.send(link_pb2.LinkResponse(check_now=link_pb2.CheckNow(check="x" * 100_000)))
+        await asyncio.sleep(0.2)
+        session.end("slow")
+        await eventually(lambda: not any(task.get_name() == f"link-{answer.host_id}" for task in asyncio.all_tasks()))
         assert not world.gateway.sessions.is_online(answer.host_id)
 
     run(scenario, tmp_path)
