@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Self
@@ -283,23 +284,40 @@ async def recovered(r: Running) -> None:
             await asyncio.sleep(0.01)
 
 
+PAGES_MAX = 1_073_741_823
+
+
+@contextlib.asynccontextmanager
+async def full(store: Store) -> AsyncIterator[None]:
+    """No page more for the database, on whichever connection: SQLite has the limit for each of them."""
+    pages = [await store.read(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar())]
+    sa.event.listen(store.engine, "begin", lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={pages[0]}"))
+    yield
+    pages[0] = PAGES_MAX
+
+
+async def fill(decider: Decider) -> None:
+    """Until a row has no room that is smaller than the one with which the decider tries again."""
+    while True:
+        await decider.audit("fill", "t", "", {})
+
+
 def test_a_full_disk_stops_orders_and_nothing_is_lost(database: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(loop, "PROBE_EVERY_S", 0.05)
 
     async def story():
         async with Running(database) as r:
             await r.decider.submit(r.joined())
-            # More than what is left of the newest pages can hold, in one transaction.
             report = lambda: [*(r.crit(seq, "noise.service", Status.OK) for seq in range(1, 500)), r.crit(500)]  # noqa: E731
-            limit = await r.store.write(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar())
-            await r.store.write(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={limit}").scalar())
-            with pytest.raises(JournalUnavailable, match="full"):
-                await r.decider.submit(report())
-            with pytest.raises(JournalUnavailable):
-                await r.decider.submit([r.crit(501, "b.service")])
-            assert r.gateway.orders == []
-            assert r.metrics.registry.get_sample_value("fleetmend_journal_writable") == 0
-            await r.store.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=1073741823").scalar())
+            async with full(r.store):
+                with pytest.raises(JournalUnavailable, match="full"):
+                    await fill(r.decider)
+                with pytest.raises(JournalUnavailable):
+                    await r.decider.submit(report())
+                with pytest.raises(JournalUnavailable):
+                    await r.decider.submit([r.crit(501, "b.service")])
+                assert r.gateway.orders == []
+                assert r.metrics.registry.get_sample_value("fleetmend_journal_writable") == 0
             await recovered(r)
             assert r.metrics.registry.get_sample_value("fleetmend_journal_writable") == 1
             assert r.decider.fleet.incidents == {}
