@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Self
@@ -27,6 +26,7 @@ from fleetmend_controller.store.tables import incidents as incidents_table
 from fleetmend_controller.store.tables import snapshots
 
 from ..core.timeline import policy
+from .disk import fill, full
 
 MASTER = bytes(range(32))
 
@@ -282,24 +282,6 @@ async def recovered(r: Running) -> None:
     async with asyncio.timeout(10):
         while not r.decider.writable:
             await asyncio.sleep(0.01)
-
-
-PAGES_MAX = 1_073_741_823
-
-
-@contextlib.asynccontextmanager
-async def full(store: Store) -> AsyncIterator[None]:
-    """No page more for the database, on whichever connection: SQLite has the limit for each of them."""
-    pages = [await store.read(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar())]
-    sa.event.listen(store.engine, "begin", lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={pages[0]}"))
-    yield
-    pages[0] = PAGES_MAX
-
-
-async def fill(decider: Decider) -> None:
-    """Until a row has no room that is smaller than the one with which the decider tries again."""
-    while True:
-        await decider.audit("fill", "t", "", {})
 
 
 def test_a_full_disk_stops_orders_and_nothing_is_lost(database: Path, monkeypatch: pytest.MonkeyPatch):
