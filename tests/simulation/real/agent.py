@@ -181,7 +181,7 @@ class SimAgent(Agent):
         self._alone = alone.Alone(self._alone_desk(presence), self._state_dir, self._boot_id, ALONE_AFTER_MS)
         self._orders = orders.Orders(self._executor, self._orders_desk(), orders.refused_in(self.outbox))
         self._witness: Any = SimpleNamespace(take=nothing)
-        self.link = link.Link(self._channel, self.outbox, self._link_desk(), Backoff(chance=world.rng.random))
+        self.link = link.Link(self._dial, self.outbox, self._link_desk(), Backoff(chance=world.rng.random))
         self._schedule = Schedule(world.rng.randrange(1 << 30))
 
     def begin(self) -> None:
