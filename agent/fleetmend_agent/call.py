@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 import struct
 from collections import deque
@@ -153,7 +154,7 @@ async def dial(address: str, state_dir: Path) -> Call:
             async with asyncio.timeout(CONNECT_TIMEOUT_S / len(found)):
                 return await Call.dial(each, port, context)
         except OSError as error:
-            problems.append(str(error) or f"{each} does not answer")
+            problems.append(f"{each}: {_why(error)}")
     raise OSError(f"cannot connect to {address}: {'; '.join(problems) or 'it has no address'}")
 
 
@@ -399,6 +400,13 @@ class _Wire(asyncio.Protocol):
             self._h2.ping(_PING)
             self._flush()
         self._timer = self._loop.call_later(KEEPALIVE_ANSWER_S if self._asked else KEEPALIVE_S - silent_s, self._watch)
+
+
+def _why(error: OSError) -> str:
+    """What went wrong: asyncio says only that connecting did, and TLS says more than its number."""
+    if error.errno and not isinstance(error, ssl.SSLError):
+        return os.strerror(error.errno)
+    return str(error) or "no answer in time"
 
 
 def _text(header: bytes | str) -> str:

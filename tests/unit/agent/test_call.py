@@ -330,6 +330,27 @@ def test_whoever_speaks_tls_but_no_http2_is_not_talked_to():
     asyncio.run(main())
 
 
+def test_of_several_addresses_the_one_that_answers_serves_and_none_is_told_with_why(tmp_path, monkeypatch):
+    async def addresses(_):
+        return ["127.0.0.2", "127.0.0.1"]
+
+    monkeypatch.setattr(module.tls, "context", lambda _: None)
+    monkeypatch.setattr(module.resolve, "addresses", addresses)
+
+    async def scenario(gateway, _):
+        call = await module.dial(f"fleet.example:{gateway.port}", tmp_path)
+        await call.write(pb.LinkRequest(hello=pb.Hello(boot_id="b")))
+        assert (await call.read()).HasField("welcome")
+        call.close()
+        await gateway.stop()
+        with pytest.raises(
+            OSError, match=r"fleet\.example:\d+: 127\.0\.0\.2: Connection refused; 127\.0\.0\.1: Connection refused"
+        ):
+            await module.dial(f"fleet.example:{gateway.port}", tmp_path)
+
+    with_grpc(scenario)
+
+
 def test_the_resident_agent_is_without_grpc():
     script = "import sys, fleetmend_agent.resident, fleetmend_agent.agent; sys.exit(int('grpc' in sys.modules))"
     path = ":".join(str(ROOT / folder) for folder in ("agent", "protos"))
