@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import tool as tools
 from .checks import CheckUnknown
+from .resolve import by_system
 from .sockets import Listener, listening
 
 if TYPE_CHECKING:
@@ -126,11 +127,6 @@ def _journal_send(entry: bytes) -> None:
         sender.sendto(entry, _JOURNAL_SOCKET)
 
 
-def _resolve(name: str) -> tuple[str, ...]:
-    found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-
 def _network() -> Reader:
     # Loaded on first use only: few hosts declare their network.
     from fleetmend.netlink import Reader
@@ -172,7 +168,7 @@ class Host:
     """Asks the executor for what only root may see; None where there is no executor to ask."""
     listeners_of: ListenerSource = listening
     network_of: Callable[[], Reader] = _network
-    resolve: NameSource = _resolve
+    resolve: NameSource = by_system
     journal_send: JournalSender = _journal_send
     _as_it_is: bool = field(init=False, repr=False, compare=False)
 

@@ -25,6 +25,12 @@ async def addresses(host: str) -> list[str]:
     return await asyncio.shield(_under_way[key])
 
 
+def by_system(host: str) -> tuple[str, ...]:
+    """The same, by whoever can wait for it."""
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
 def is_literal(host: str) -> bool:
     """Whether it is an address already."""
     for family in (socket.AF_INET, socket.AF_INET6):
@@ -49,8 +55,7 @@ def _look_up(loop: asyncio.AbstractEventLoop, host: str) -> asyncio.Future[list[
     def work() -> None:
         found: list[str] | Exception
         try:
-            entries = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-            found = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
+            found = list(by_system(host))
         except (OSError, UnicodeError) as error:
             found = error
         # The loop is closed when the process is about to end.

@@ -15,7 +15,7 @@ import trustme
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, PingAckReceived, RequestReceived, StreamReset
+from h2.events import DataReceived, RequestReceived, StreamReset
 from h2.exceptions import ProtocolError
 
 from fleetmend.v1 import link_pb2 as pb
@@ -122,6 +122,7 @@ def with_grpc(scenario):
 
 def test_large_messages_cross_both_ways_one_behind_the_other():
     async def scenario(gateway, call):
+        gateway.acks = False
         await call.write(pb.LinkRequest(hello=pb.Hello(boot_id="b")))
         assert (await call.read()).welcome.host_id == "h-1"
         stream = await gateway.stream(1)
@@ -129,17 +130,12 @@ def test_large_messages_cross_both_ways_one_behind_the_other():
         for number in range(6):
             await call.write(pb.LinkRequest(report=pb.Report(outbox_id=f"{number}{big}")))
             stream.send(config=pb.AgentConfig(digest=f"{number}{big}"))
-        gateway.acks = False
         await stream.until(lambda each: len(each.reports) == 6)
         configs = [await call.read() for _ in range(6)]
         assert [each.config.digest[0] for each in configs] == list("012345")
         assert {len(each.config.digest) for each in configs} == {len(big) + 1}
 
-    async def unacknowledged(gateway, call):
-        gateway.acks = False
-        await scenario(gateway, call)
-
-    with_grpc(unacknowledged)
+    with_grpc(scenario)
 
 
 def test_the_status_of_the_controller_is_told_with_its_words():
@@ -217,7 +213,7 @@ def test_whatever_comes_the_call_ends_with_a_code_and_words(case):
     async def scenario(call, server):
         await call.write(pb.LinkRequest(hello=pb.Hello(boot_id="b")))
         await ends(call, code, words)
-        await ends(call, code if code is not Code.INTERNAL or "none" not in case else Code.CANCELLED)
+        await ends(call, code, words)
 
     against(act, scenario)
 
@@ -309,7 +305,6 @@ def test_closing_tells_the_controller():
         while StreamReset not in server.heard:
             await asyncio.sleep(0.01)
         await ends(call, Code.CANCELLED)
-        assert PingAckReceived not in server.heard
 
     against(lambda s: s.answer(framed(welcome())), scenario)
 
@@ -344,7 +339,7 @@ def test_of_several_addresses_the_one_that_answers_serves_and_none_is_told_with_
         call.close()
         await gateway.stop()
         with pytest.raises(
-            OSError, match=r"fleet\.example:\d+: 127\.0\.0\.2: Connection refused; 127\.0\.0\.1: Connection refused"
+            OSError, match=r"fleet\.example:\d+: 127\.0\.0\.2: connection refused; 127\.0\.0\.1: connection refused"
         ):
             await module.dial(f"fleet.example:{gateway.port}", tmp_path)
 
