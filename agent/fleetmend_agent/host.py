@@ -15,6 +15,7 @@ import stat
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -326,6 +327,8 @@ class Host:
             raise CheckUnknown(f"cannot read systemd units: {error}") from error
 
 
+# Mounts change rarely, and a dozen checks a minute ask: what is the same text is understood once. Two, for `self` and for 1.
+@lru_cache(maxsize=2)
 def parse_mountinfo(text: str) -> tuple[Mount, ...]:
     """The lines of mountinfo; lines of another form are left out, since the kernel never writes them."""
     return tuple(mount for line in text.splitlines() if (mount := _parse_mount(line)) is not None)

@@ -51,6 +51,7 @@ class Workers:
         self._idle = 0
         self._given_up: dict[int, str] = {}
         self._fresh: list[Job] = []
+        self._ended: list[tuple[Job, Any]] = []
         self._patience: asyncio.TimerHandle | None = None
 
     @property
@@ -109,7 +110,9 @@ class Workers:
 
     def _out_of_patience(self, loop: asyncio.AbstractEventLoop) -> None:
         self._patience = None
-        if not self._queue.empty():
+        waiting = not self._queue.empty()
+        self._collect()
+        if waiting:
             self._reinforce(loop)
 
     def _reinforce(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -129,9 +132,14 @@ class Workers:
             with self._lock:
                 job.running = False
                 last = job.given_up
-            # The loop is closed when the process is about to end; nobody waits for this result then.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._finished, job, outcome)
+                self._ended.append((job, outcome))
+                # Whoever goes on at once tells of all together: waking the loop costs more than most work here. Should the
+                # next piece hang, the loop looks by itself when its patience ends.
+                wake = last or self._queue.empty()
+            if wake:
+                # The loop is closed when the process is about to end; nobody waits for this result then.
+                with contextlib.suppress(RuntimeError):
+                    loop.call_soon_threadsafe(self._collect)
             if last:
                 return
 
@@ -152,11 +160,16 @@ class Workers:
                     job.running = True
                     return job
 
-    def _finished(self, job: Job, outcome: Any) -> None:
-        self._given_up.pop(id(job), None)
-        if not job.done.done():
-            job.done.set_result(outcome)
-        if self._patience is not None and self._queue.empty():
+    def _collect(self) -> None:
+        # Looked at first: work that ended without waking the loop ended before the queue was empty, and is among these.
+        idle = self._queue.empty()
+        with self._lock:
+            ended, self._ended = self._ended, []
+        for job, outcome in ended:
+            self._given_up.pop(id(job), None)
+            if not job.done.done():
+                job.done.set_result(outcome)
+        if self._patience is not None and idle:
             # Nothing waits: the loop need not wake up to see that.
             self._patience.cancel()
             self._patience = None

@@ -30,7 +30,7 @@ OFTEN_ENTRIES_MAX, OFTEN_DEPTH_MAX = 500, 3
 DEEPER_EVERY = 2
 MOUNTS_MAX = 64
 _MOUNTED_TYPES = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs"})
-SLOW_ENTRIES_MAX = 200
+SLOW_ENTRIES_MAX = 100
 # A folder with more names holds data, not programs; its first ones are looked at.
 FOLDER_ENTRIES_MAX = 20_000
 DEPTH_MAX = 20

@@ -107,3 +107,37 @@ def test_work_given_up_before_it_was_handed_on_never_runs():
 
     run(main)
     assert ran == ["after"]
+
+
+def test_what_ended_before_work_that_hangs_is_told_all_the_same():
+    gate = threading.Event()
+
+    async def main(workers: Workers) -> None:
+        await workers.submit("first", threading.get_ident).done
+        quick = workers.submit("quick", lambda: "ran")
+        stuck = workers.submit("stuck", gate.wait)
+        assert await quick.done == "ran"
+        assert not stuck.done.done()
+        gate.set()
+        await stuck.done
+
+    run(main)
+
+
+def test_the_loop_is_not_woken_for_each_piece_that_ended(monkeypatch):
+    gate = threading.Event()
+    woken: list[str] = []
+
+    async def main(workers: Workers) -> None:
+        loop = asyncio.get_running_loop()
+        await workers.submit("first", threading.get_ident).done
+        wake = loop.call_soon_threadsafe
+        monkeypatch.setattr(loop, "call_soon_threadsafe", lambda call: woken.append("woken") or wake(call))
+        jobs = [workers.submit("gate", gate.wait), *(workers.submit(f"job{n}", threading.get_ident) for n in range(20))]
+        # Behind the handing on: from then on all of them wait in the queue.
+        loop.call_soon(gate.set)
+        await asyncio.gather(*(job.done for job in jobs))
+
+    run(main)
+    # At most once a thread, however slow this machine is.
+    assert 1 <= len(woken) <= 4

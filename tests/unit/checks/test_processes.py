@@ -220,6 +220,30 @@ def test_the_limit_of_the_control_group_counts_too(machine):
     assert declared.finding["killable"] is False
 
 
+def test_processes_are_not_gone_through_while_the_kernel_counts_few_threads(machine, monkeypatch):
+    kernel = machine.folder / "proc/sys/kernel"
+    kernel.mkdir(parents=True)
+    (kernel / "pid_max").write_text("1000\n")
+    (machine.folder / "proc/loadavg").write_text("0.10 0.20 0.30 2/140 4711\n")
+    for pid in range(10, 13):
+        machine.process(pid)
+    with monkeypatch.context() as patched:
+        patched.setattr("fleetmend_agent.checks.pid_usage.look", lambda *_: pytest.fail("gone through for nothing"))
+        found = machine.run(PID_USAGE)
+    assert (found.status, found.finding["threads"], found.finding["processes"]) == (Status.OK, 140, 3)
+    assert found.gauges == {"process_ids_used_ratio": 0.14, "known_processes": 3.0}
+
+
+def test_a_container_is_judged_by_its_own_threads_where_the_machine_has_many(machine):
+    kernel = machine.folder / "proc/sys/kernel"
+    kernel.mkdir(parents=True)
+    (kernel / "pid_max").write_text("1000\n")
+    (machine.folder / "proc/loadavg").write_text("0.10 0.20 0.30 2/900 4711\n")
+    machine.process(10)
+    found = machine.run(PID_USAGE)
+    assert (found.status, found.finding["threads"]) == (Status.OK, 1)
+
+
 def test_who_works_between_two_looks_is_not_stuck(machine):
     machine.process(10, state="D", ticks=1)
     for ticks in (2, 3, 4):
