@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -217,6 +218,9 @@ async def _run(parts: Parts, reload_wanted: asyncio.Event) -> int:
     if not await parts.rules.load("start") and not recovered.policy:
         raise RulesError(())
     await parts.registry.load()
+    # The fleet that was just read stays: to walk over it again and again would stop every decision for as long as that takes.
+    gc.collect()
+    gc.freeze()
     await parts.gateway.start()
     parts.hands.recover()
     tasks = [

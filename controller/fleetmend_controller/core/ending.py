@@ -16,6 +16,11 @@ def reconsider(turn: Turn, incidents: Iterable[str]) -> None:
     turn.later.update(dict.fromkeys(incidents))
 
 
+def held_by(turn: Turn, gate: str, incidents: Iterable[str]) -> list[str]:
+    """Those of the incidents that this gate holds, alone or with others."""
+    return [i for i in incidents if any(hold.startswith(f"{gate}:") for hold in turn.fleet.incidents[i].holds)]
+
+
 def end(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: str) -> None:
     """Close an incident; symptoms that still seem sick are looked at anew, and who waited may go on."""
     host_id, groups = incident.subject.host, incident.groups
@@ -40,8 +45,7 @@ def give_up(turn: Turn, incident: Incident, trigger: Trigger, why: Why, text: st
 
 def freed(turn: Turn, host_id: str, groups: tuple[tuple[str, str], ...]) -> None:
     """A host or a place in a budget came free: those who waited for it look again, the longest waiting first."""
-    of_host = turn.fleet.by_host.get(host_id, {})
-    reconsider(turn, [i for i in of_host if any(hold.startswith("one_at_a_time:") for hold in turn.fleet.incidents[i].holds)])
+    reconsider(turn, held_by(turn, "one_at_a_time", turn.fleet.by_host.get(host_id, {})))
     for group in groups:
         queue = turn.fleet.waiting.get(group)
         if not queue:

@@ -152,7 +152,8 @@ def _evidence_confirmed(turn: Turn, event: EvidenceConfirmed) -> None:
         return
     incident.evidence_ms = max(incident.evidence_ms, event.at_ms - max(0, event.clock_ms - event.sampled_clock_ms))
     if incident.phase in WAITING:
-        repair.consider(turn, incident)
+        if permission.waits_for_evidence(incident):
+            repair.consider(turn, incident)
     elif incident.phase is Phase.PROVING:
         repair.proof_confirmed(turn, incident, event)
 
@@ -266,13 +267,26 @@ def _paused(turn: Turn, event: Paused) -> None:
 
 def _resumed(turn: Turn, event: Resumed) -> None:
     turn.fleet.pauses.pop(event.scope, None)
-    ending.reconsider(turn, turn.fleet.incidents)
-    turn.permits_differ(_in_scope(turn, event.scope))
+    _released(turn, "paused", _in_scope(turn, event.scope))
+
+
+def _released(turn: Turn, gate: str, hosts: list[Host]) -> None:
+    """What a gate held on these hosts may go on, the oldest first."""
+    there = {host.id for host in hosts}
+    held = ending.held_by(turn, gate, turn.fleet.incidents)
+    ending.reconsider(turn, [i for i in held if turn.fleet.incidents[i].subject.host in there])
+    turn.permits_differ(hosts)
 
 
 def _in_scope(turn: Turn, scope: str) -> list[Host]:
-    everywhere = scope.startswith("playbook:")
-    return [host for host in turn.fleet.hosts.values() if everywhere or scope in scopes(host, "")]
+    hosts = turn.fleet.hosts
+    kind, _, of = scope.partition(":")
+    match kind:
+        case "host":
+            return [hosts[of]] if of in hosts else []
+        case "group":
+            return [host for host in hosts.values() if scope in scopes(host, "")]
+    return list(hosts.values())
 
 
 def _window_added(turn: Turn, event: WindowAdded) -> None:
@@ -282,9 +296,8 @@ def _window_added(turn: Turn, event: WindowAdded) -> None:
 
 def _window_removed(turn: Turn, event: WindowRemoved) -> None:
     window = turn.fleet.windows.pop(event.id, None)
-    ending.reconsider(turn, turn.fleet.incidents)
     if window is not None:
-        turn.permits_differ(_under(turn, window))
+        _released(turn, "maintenance", _under(turn, window))
 
 
 def _under(turn: Turn, window: Window) -> list[Host]:

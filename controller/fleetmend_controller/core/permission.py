@@ -26,10 +26,16 @@ CHANGES_MAX = 5
 # Many faults are one problem then, which people have already.
 _ONE_CAUSE = {Why.STORM, Why.STORM_BREWING, Why.MANY_HOSTS_LOST, Why.OBSERVER_DOUBTED}
 _BLIND = {Why.EVIDENCE_STALE, Why.EVIDENCE_UNKNOWN, Why.FAULT_EASED, Why.OBSERVER_DOUBTED}
+_BLIND_WORDS = frozenset(why.value for why in _BLIND)
 # A fresh word of witnesses is what a lost host then needs.
 _OLD_WORDS = {Why.EVIDENCE_STALE, Why.OBSERVER_DOUBTED}
 # What should pass by itself soon; if it does not, a person must know.
 _STUCK = _BLIND | {Why.FLEET_BUDGET, Why.MINIMUM_HEALTHY, Why.HOST_BUSY, Why.GROUP_UNKNOWN}
+
+
+def waits_for_evidence(incident: Incident) -> bool:
+    """Whether a sample that says the same again may end what holds an incident. All else has events of its own, or a time."""
+    return not incident.holds or any(hold.rpartition(":")[2] in _BLIND_WORDS for hold in incident.holds)
 
 
 def try_step(turn: Turn, host: Host, incident: Incident, playbook: Playbook, step: ActionStep) -> None:
@@ -122,6 +128,8 @@ def _hold(turn: Turn, c: Candidate, answers: list[Answer]) -> None:
     if whys == {Why.APPROVAL_NEEDED} and incident.asked_ms is None:
         _ask_people(turn, c, answers[0].text)
     rechecks = [answer.recheck_ms for answer in answers if answer.recheck_ms is not None]
+    if may_be_stuck:
+        rechecks.append(since_ms + turn.policy.stuck_ms)
     turn.wake(incident, min([*rechecks, turn.now_ms + RECHECK_MS]))
 
 

@@ -41,14 +41,14 @@ def entries_of(event: Event, step: Step, seq: int) -> list[Entry]:
     """The rows of one event whose own row gets `seq`: the event, then one decision row for each incident it touched."""
     touched: dict[str, tuple[list[dict[str, object]], list[dict[str, object]]]] = {}
     for reason in step.reasons:
-        row = {
+        row: dict[str, object] = {
             "why": reason.why.value,
             "text": reason.text,
             "gate": reason.gate,
             "verdict": reason.verdict.value if reason.verdict else "",
             "playbook": reason.playbook,
         }
-        touched.setdefault(reason.incident, ([], []))[0].append(dict(row))
+        touched.setdefault(reason.incident, ([], []))[0].append(row)
     for effect in step.effects:
         touched.setdefault(_incident_of(effect), ([], []))[1].append(codec.encode_tagged(effect))
     touched.pop("", None)

@@ -127,18 +127,19 @@ class Performer:
                 self.gateway.ask_witness(effect)
 
     def _count_reason(self, reason: Reason) -> None:
+        why, gate = reason.why.value, reason.gate
         log.info(
             "incident=%s why=%s%s%s playbook=%s: %s",
             reason.incident,
-            reason.why.value,
-            f" gate={reason.gate}" if reason.gate else "",
+            why,
+            f" gate={gate}" if gate else "",
             f" verdict={reason.verdict.value}" if reason.verdict else "",
             reason.playbook or "-",
             reason.text,
         )
-        self.metrics.reasons.labels(reason.why.value).inc()
-        if reason.gate and reason.verdict is not Verdict.ALLOW:
-            self.metrics.withheld.labels(reason.gate, reason.why.value).inc()
+        self.metrics.reason(why).inc()
+        if gate and reason.verdict is not Verdict.ALLOW:
+            self.metrics.held_back(gate, why).inc()
 
     def _escalated(self, effect: Escalated) -> None:
         self.metrics.escalations.labels(effect.severity, effect.why.value).inc()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
@@ -60,6 +61,9 @@ class Metrics:
             ["reason"],
             registry=r,
         )
+        # Finding a series by its labels costs more than counting, and a storm counts tens of thousands of reasons.
+        self.reason = cache(self.reasons.labels)
+        self.held_back = cache(self.withheld.labels)
         self.approvals_wanted = Counter(
             "fleetmend_approvals_wanted_total", "Orders that people were asked to approve.", registry=r
         )

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from fleetmend_controller.core.effects import Verdict, Why
-from fleetmend_controller.core.events import Paused, Resumed
-from fleetmend_controller.core.model import FleetBudget, Outcome, Phase, Rate, Status, Trust
+from fleetmend_controller.core.effects import Step, Verdict, Why
+from fleetmend_controller.core.events import EvidenceConfirmed, Paused, Resumed
+from fleetmend_controller.core.model import FleetBudget, Floor, Outcome, Phase, Rate, Status, Trust
 
 from .timeline import EVIDENCE, LIMITS, RESTART, Timeline, playbook, policy
 
@@ -50,6 +50,50 @@ def test_a_pause_that_ends_after_the_fault_replays_nothing():
     t.seen(Status.OK)
     t.feed(Resumed(t.now_ms, "global", "ann"))
     assert t.orders == []
+
+
+def test_the_end_of_another_pause_is_no_reason_to_look():
+    t = Timeline(hosts=2)
+    t.feed(Paused(t.now_ms, "host:h-1", "ann", "why", None))
+    t.seen(Status.CRIT)
+    for other in ("host:h-2", "host:h-3", "group:role=db"):
+        t.feed(Paused(t.now_ms, other, "ann", "why", None))
+        assert t.feed(Resumed(t.now_ms, other, "ann")) == Step((), ())
+    assert t.orders == []
+    t.feed(Resumed(t.now_ms, "host:h-1", "ann"))
+    assert len(t.orders) == 1
+
+
+def test_the_end_of_a_pause_of_a_group_or_a_playbook_frees_what_it_held():
+    for scope in ("group:role=web", "playbook:restart-failed-unit", "global"):
+        t = Timeline()
+        t.feed(Paused(t.now_ms, scope, "ann", "why", None))
+        t.seen(Status.CRIT)
+        t.feed(Resumed(t.now_ms, scope, "ann"))
+        assert len(t.orders) == 1, scope
+
+
+def test_heartbeats_are_no_reason_to_look_at_what_they_cannot_free():
+    t = Timeline()
+    t.feed(Paused(t.now_ms, "global", "ann", "why", None))
+    t.seen(Status.CRIT)
+    t.now_ms += 10_000
+    heard = EvidenceConfirmed(t.now_ms, "h-1", "unit_failed", "nginx.service", "boot-1", t.clock(), t.clock())
+    assert t.feed(heard) == Step((), ())
+    assert t.only.evidence_ms == t.now_ms
+
+
+def test_what_hangs_on_a_group_that_cannot_be_counted_goes_to_a_person_in_time():
+    floor = Floor("role", 50)
+    t = Timeline(policy(playbook(limits=replace(LIMITS, floor=floor))), labels={})
+    begun_ms = t.now_ms
+    t.seen(Status.CRIT)
+    assert t.only.holds == ("minimum_healthy:group_unknown",)
+    t.wait(t.policy.stuck_ms - 1)
+    assert t.escalated == []
+    t.wait(1)
+    assert [e.why for e in t.escalated] == [Why.GROUP_UNKNOWN]
+    assert t.now_ms == begun_ms + t.policy.stuck_ms
 
 
 def test_a_playbook_that_observes_never_acts():

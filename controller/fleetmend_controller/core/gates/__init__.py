@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..effects import Verdict, Why
 from ..model import ActionStep, Fleet, Host, Incident, Params, Playbook, Trust
@@ -35,8 +35,7 @@ class Candidate:
     params: Params = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a gate says. `recheck_ms`: when a hold may have ended (controller time); None when an event will tell."""
 
     verdict: Verdict
