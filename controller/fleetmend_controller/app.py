@@ -22,6 +22,7 @@ from .alertmanager.inbox import Inbox
 from .config import Config
 from .core.model import Fleet
 from .core.policy import Policy
+from .decider.ledger import PolicyMissing, PolicyUnusable
 from .decider.loop import Decider
 from .decider.ports import JournalUnavailable
 from .gateway.authz import caller
@@ -125,7 +126,7 @@ async def run_controller(config: Config) -> int:
     loop.add_signal_handler(signal.SIGHUP, reload_wanted.set)
     try:
         return await _run(parts, reload_wanted)
-    except (JournalDamaged, CannotListen, StateError, StoreUnavailable, RulesError, OSError) as error:
+    except (JournalDamaged, PolicyMissing, PolicyUnusable, CannotListen, StateError, StoreUnavailable, OSError) as error:
         log.critical("%s", error)
         return EXIT_FAILED
     finally:
@@ -216,7 +217,7 @@ async def _run(parts: Parts, reload_wanted: asyncio.Event) -> int:
     recovered = await parts.decider.start(holder, parts.gateway)
     log.info("journal read: %d rows, %d events replayed, epoch %d", recovered.head.seq, recovered.replayed, parts.decider.epoch)
     if not await parts.rules.load("start") and not recovered.policy:
-        raise RulesError(())
+        raise StateError("cannot start: the rules in the files are refused (see above), and none were in force before")
     await parts.registry.load()
     # The fleet that was just read stays: to walk over it again and again would stop every decision for as long as that takes.
     gc.collect()

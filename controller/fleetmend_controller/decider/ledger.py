@@ -16,6 +16,7 @@ from ..core.events import Event, PolicyLoaded
 from ..core.flow import advance
 from ..core.model import Fleet, Incident, Phase
 from ..core.policy import Policy
+from ..rules import RulesError
 from ..store import codec, journal
 from ..store.journal import Entry, Head
 from ..store.tables import incidents, lease, policies, snapshots
@@ -31,10 +32,16 @@ class Recovered:
     head: Head
     policy: str
     replayed: int
+    unusable: str = ""
+    """Why this version cannot take the rules that were in force; then none are, and `policy` is empty."""
 
 
 class PolicyMissing(RuntimeError):
     """The journal names a policy whose documents are not there."""
+
+
+class PolicyUnusable(RuntimeError):
+    """Events must be replayed that were decided by rules which this version does not take."""
 
 
 def entries_of(event: Event, step: Step, seq: int) -> list[Entry]:
@@ -168,8 +175,9 @@ def load_policy(connection: Connection, digest: str) -> dict[str, str]:
 
 
 def save_snapshot(connection: Connection, master: bytes, seq: int, now_ms: int, policy: str, body: str) -> None:
-    """Keep the fleet after row `seq`, sealed; older snapshots go."""
+    """Keep the fleet after row `seq`, sealed; an earlier one of that row and those long past go."""
     mac = _snapshot_mac(master, seq, policy, body)
+    connection.execute(snapshots.delete().where(snapshots.c.seq == seq))
     connection.execute(snapshots.insert().values(seq=seq, at_ms=now_ms, policy=policy, body=body, mac=mac))
     kept = connection.execute(sa.select(snapshots.c.seq).order_by(snapshots.c.seq.desc()).limit(SNAPSHOTS_KEPT)).scalars().all()
     connection.execute(snapshots.delete().where(snapshots.c.seq < min(kept)))
@@ -183,18 +191,38 @@ def recover(connection: Connection, master: bytes, compile_policy: Callable[[dic
         if hmac.compare_digest(_snapshot_mac(master, row.seq, row.policy, row.body), bytes(row.mac)):
             fleet, seq, digest = codec.decode(Fleet, json.loads(row.body)), row.seq, row.policy
             break
-    policy = compile_policy(load_policy(connection, digest)) if digest else compile_policy({})
+    policy: Policy | None = None
     replayed = 0
     for _, _, entry, _ in journal.scan(connection, seq):
         if entry.kind != "event":
             continue
         event = codec.decode_event(json.loads(entry.body))
         if isinstance(event, PolicyLoaded):
-            policy = compile_policy(load_policy(connection, event.digest))
-            digest = event.digest
+            policy, digest = None, event.digest
+        if policy is None:
+            policy = _to_replay(connection, digest, compile_policy)
         advance(fleet, event, policy)
         replayed += 1
+    if policy is None:
+        try:
+            _compiled(connection, digest, compile_policy)
+        except RulesError as error:
+            return Recovered(fleet, head, "", 0, str(error.problems[0]))
     return Recovered(fleet, head, digest, replayed)
+
+
+def _to_replay(connection: Connection, digest: str, compile_policy: Callable[[dict[str, str]], Policy]) -> Policy:
+    try:
+        return _compiled(connection, digest, compile_policy)
+    except RulesError as error:
+        raise PolicyUnusable(
+            f"cannot replay the journal: this version does not take the rules {digest[:12]} that were in force: "
+            f"{error.problems[0]}; start the version before once more and stop it with SIGTERM, then nothing is left to replay"
+        ) from error
+
+
+def _compiled(connection: Connection, digest: str, compile_policy: Callable[[dict[str, str]], Policy]) -> Policy:
+    return compile_policy(load_policy(connection, digest) if digest else {})
 
 
 def _snapshot_mac(master: bytes, seq: int, policy: str, body: str) -> bytes:

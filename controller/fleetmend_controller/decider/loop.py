@@ -110,11 +110,18 @@ class Decider:
         return self._epoch
 
     async def start(self, holder: str, gateway: GatewayPort | None = None) -> ledger.Recovered:
-        """Verify and replay the journal, take the lease, and begin. JournalDamaged names the first wrong row."""
+        """Verify and replay the journal, take the lease, and begin. JournalDamaged names the first wrong row.
+
+        PolicyMissing and PolicyUnusable: events are to be replayed, and the rules by which they were decided cannot be used.
+        """
         await self._store.read(lambda c: journal.verify(c, self._master))
         recovered = await self._store.read(self._recover)
         self._go_on_from(self.fleet.now_ms)
         self._epoch = await self._store.write(lambda c: ledger.take_lease(c, holder, self._now_ms()))
+        if recovered.unusable:
+            log.warning("this version does not take the rules of the last run: %s; none are in force now", recovered.unusable)
+            # What is decided from here on is decided without them, and must be replayed without them.
+            await self._snapshot()
         self._performer.epoch = self._epoch
         self._performer.gateway = gateway
         self._performer.listeners.append(self._publish)
