@@ -17,8 +17,9 @@ from . import alone, boots, call, facts, identity, link, orders, renewal, wire
 from .backoff import chance
 from .checks import Status
 from .config import Settings
-from .executor_client import AnswerLost, ExecutorClient, ExecutorRefused, ExecutorUnreachable
+from .executor_client import ExecutorClient
 from .facts import Fact
+from .hands import Declaration, Hands
 from .host import Host, Roots
 from .inventory import Inventory
 from .log import LOG
@@ -72,9 +73,6 @@ class Agent:
         self._timer_ms = 0
         self._snapshot_timer: asyncio.TimerHandle | None = None
         self._config = pb.AgentConfig()
-        self._declared: tuple[bytes, bytes] | None = None
-        self._permitted: list[str] | None = None
-        self._executor_problem = ""
         self._changed_facts: set[str] = set()
         self._version = version()
 
@@ -100,6 +98,7 @@ class Agent:
         self._executor = ExecutorClient(settings.executor_socket)
         self.host.look = self._executor.looking(self._loop)
         self._alone = alone.Alone(self._alone_desk(presence), self._state_dir, self._boot_id, settings.alone_after_ms)
+        self._hands = Hands(self._executor, self._alone, self._declaration, self._permits_learned)
         self._orders = orders.Orders(self._executor, self._orders_desk(), orders.refused_in(self.outbox))
         self._witness = Witness(self.host, lambda said: self.link.answer(pb.LinkRequest(probed=said)), self._now_ms)
         self.link = link.Link(self._dial, self.outbox, self._link_desk())
@@ -304,7 +303,7 @@ class Agent:
             wall_ms=self.host.wall_ms(),
             config_digest=self._config.digest,
             outbox_id=self.outbox.outbox_id,
-            permitted_actions=self._permitted or [],
+            permitted_actions=self._hands.permitted or [],
         )
 
     def _stamp(self, report: pb.Report) -> None:
@@ -408,38 +407,22 @@ class Agent:
         self._watch_files()
         self._logs.follow_for(self.runner)
         self._netlink.want(bool(self.runner.named_by("netlink")))
-        if (config.declaration_payload, config.declaration_mac) != self._declared:
+        if self._hands.behind:
             self._schedule.add("executor", EXECUTOR_RETRY_MS, now_ms, first_in_ms=0)
         self._arm()
         self._say_status()
 
+    def _declaration(self) -> Declaration:
+        return self._config.declaration_payload, self._config.declaration_mac
+
     async def _tend_executor(self) -> None:
-        """Learns what the host permits and hands on the declaration; when both are done, leaves the executor asleep."""
-        wanted = (self._config.declaration_payload, self._config.declaration_mac)
-        try:
-            if self._permitted is None:
-                answer = await self._executor.hello()
-                self._permitted = [str(action) for action in answer.get("permitted_actions", [])]
-                if self.link.connected:
-                    # Hello went out without it: say it again, on a stream of its own.
-                    self.link.rotate()
-                await self._alone.recover(map(str, answer.get("permits_used", [])))
-            if wanted[0] and wanted != self._declared:
-                await self._executor.declare(*wanted)
-            self._declared = wanted
-            await self._alone.hand_on()
-        except ExecutorRefused as error:
-            LOG.warning("the executor refused: %s: %s", error.reason, error.detail)
-            if error.reason != "busy":
-                self._declared = wanted
-        except (ExecutorUnreachable, AnswerLost) as error:
-            if str(error) != self._executor_problem:
-                LOG.warning("%s; trying again", error)
-            self._executor_problem = str(error)
-            return
-        self._executor_problem = ""
-        if wanted == self._declared and not self._alone.pending:
+        if await self._hands.tend():
             self._schedule.remove("executor")
+
+    def _permits_learned(self) -> None:
+        if self.link.connected:
+            # Hello went out without it: say it again, on a stream of its own.
+            self.link.rotate()
 
     def _order_started(self, order_id: str, clock_ms: int) -> None:
         self._keep(pb.Record(boot_id=self._boot_id, started=pb.OrderStarted(order_id=order_id, started_clock_ms=clock_ms)))

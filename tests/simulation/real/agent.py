@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from fleetmend.v1 import link_pb2 as pb
-from fleetmend_agent import alone, link, orders
+from fleetmend_agent import alone, hands, link, orders
 from fleetmend_agent.agent import EXECUTOR_RETRY_MS, HEARTBEAT_MS, HOUSEKEEPING_MS, Agent
 from fleetmend_agent.backoff import Backoff
 from fleetmend_agent.checks import Check, Context, Result, Status
@@ -160,8 +160,7 @@ class SimAgent(Agent):
         self._stopped = asyncio.Event()
         self._tasks = set()
         self._timer, self._timer_ms, self._snapshot_timer = None, 0, None
-        self._config, self._declared, self._permitted = pb.AgentConfig(), None, None
-        self._executor_problem, self._changed_facts, self._version = "", set(), "0"
+        self._config, self._changed_facts, self._version = pb.AgentConfig(), set(), "0"
         self.host: Any = Eyes(machine)
         self._boot_id = machine.boot
         self.outbox = WatchedOutbox(machine)
@@ -179,6 +178,7 @@ class SimAgent(Agent):
         self._inventory: Any = SimpleNamespace(message=lambda *_: pb.Facts())
         self._executor = Client(machine.executor)
         self._alone = alone.Alone(self._alone_desk(presence), self._state_dir, self._boot_id, ALONE_AFTER_MS)
+        self._hands = hands.Hands(self._executor, self._alone, self._declaration, self._permits_learned)
         self._orders = orders.Orders(self._executor, self._orders_desk(), orders.refused_in(self.outbox))
         self._witness: Any = SimpleNamespace(take=nothing)
         self.link = link.Link(self._dial, self.outbox, self._link_desk(), Backoff(chance=world.rng.random))
