@@ -193,11 +193,11 @@ HEALING = Row(
             (Query("sum(fleetmend_approvals_waiting)", "orders"),),
         ),
         Panel(
-            "Storms",
+            "Storms and flapping",
             "timeseries",
             "short",
-            "Types of checks that many hosts fail together: their repairs are held, and people look for one cause.",
-            (Query("sum(fleetmend_storms)", "storms"),),
+            "Types of checks that many hosts fail together, and subjects that come and go: both are held, and people know.",
+            (Query("sum(fleetmend_storms)", "storms"), Query("sum(fleetmend_flapping_subjects)", "flapping subjects")),
         ),
         Panel(
             "Healed again and again",
