@@ -85,7 +85,8 @@ def test_heartbeats_are_no_reason_to_look_at_what_they_cannot_free():
 
 def test_what_hangs_on_a_group_that_cannot_be_counted_goes_to_a_person_in_time():
     floor = Floor("role", 50)
-    t = Timeline(policy(playbook(limits=replace(LIMITS, floor=floor))), labels={})
+    # No multiple of the time after which it looks at itself anyway.
+    t = Timeline(replace(policy(playbook(limits=replace(LIMITS, floor=floor))), stuck_ms=400_001), labels={})
     begun_ms = t.now_ms
     t.seen(Status.CRIT)
     assert t.only.holds == ("minimum_healthy:group_unknown",)
