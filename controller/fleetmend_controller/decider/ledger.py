@@ -22,6 +22,8 @@ from ..store.journal import Entry, Head
 from ..store.tables import incidents, lease, policies, snapshots
 
 SNAPSHOTS_KEPT = 2
+# In one question; databases take some ten thousand parameters.
+IDS_MAX = 500
 
 
 @dataclass(slots=True)
@@ -93,9 +95,8 @@ def project(connection: Connection, fleet: Fleet, steps: Iterable[Step], now_ms:
         for reason in step.reasons:
             if reason.why not in ASIDES and (reason.incident in changed or reason.incident not in why):
                 why[reason.incident] = reason.why.value
-    for incident_id in changed:
-        if incident_id in fleet.incidents:
-            _upsert(connection, incident_id, _row(fleet.incidents[incident_id], why.get(incident_id, ""), now_ms))
+    open_now = {i: fleet.incidents[i] for i in changed if i in fleet.incidents}
+    _upsert(connection, {i: _row(incident, why.get(i, ""), now_ms) for i, incident in open_now.items()})
     for incident_id, by in taken.items():
         connection.execute(incidents.update().where(incidents.c.id == incident_id).values(taken_by=by, taken_ms=now_ms))
     for incident_id, (effect, _) in closed.items():
@@ -128,9 +129,19 @@ def _row(incident: Incident, why: str, now_ms: int) -> dict[str, object]:
     }
 
 
-def _upsert(connection: Connection, incident_id: str, values: dict[str, object]) -> None:
-    if connection.execute(incidents.update().where(incidents.c.id == incident_id).values(**values)).rowcount == 0:
-        connection.execute(incidents.insert().values(id=incident_id, **values))
+def _upsert(connection: Connection, rows: dict[str, dict[str, object]]) -> None:
+    """In a few statements, however many rows: a storm changes a thousand at once."""
+    ids = list(rows)
+    known: set[str] = set()
+    for first in range(0, len(ids), IDS_MAX):
+        some = ids[first : first + IDS_MAX]
+        known.update(connection.execute(sa.select(incidents.c.id).where(incidents.c.id.in_(some))).scalars())
+    fresh = [{"id": i, **values} for i, values in rows.items() if i not in known]
+    if fresh:
+        connection.execute(incidents.insert(), fresh)
+    changed = [{"changed_id": i, **values} for i, values in rows.items() if i in known]
+    if changed:
+        connection.execute(incidents.update().where(incidents.c.id == sa.bindparam("changed_id")), changed)
 
 
 def take_lease(connection: Connection, holder: str, now_ms: int) -> int:

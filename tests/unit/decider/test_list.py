@@ -1,0 +1,31 @@
+"""The list of incidents, kept beside the journal for those who ask."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from fleetmend_controller.decider import ledger
+from fleetmend_controller.store.engine import Store, open_engine
+from fleetmend_controller.store.migrate import upgrade
+from fleetmend_controller.store.tables import incidents
+
+
+def row(number: int, phase: str) -> dict[str, object]:
+    words = {"host": f"h-{number}", "check": "unit_failed", "key": "a", "phase": phase, "why": "", "summary": "down"}
+    return {**words, "playbook": "p", "opened_ms": 1, "changed_ms": 2, "closed_ms": None}
+
+
+def test_many_rows_are_kept_at_once_new_and_known_ones_together(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(ledger, "IDS_MAX", 7)
+    url = f"sqlite:///{tmp_path / 'fleetmend.db'}"
+    upgrade(url)
+    store = Store(open_engine(url))
+    with store.engine.begin() as connection:
+        ledger._upsert(connection, {})
+        ledger._upsert(connection, {f"inc-{n}": row(n, "open") for n in range(20)})
+        ledger._upsert(connection, {f"inc-{n}": row(n, "held") for n in range(15, 30)})
+        found = connection.execute(sa.select(incidents.c.id, incidents.c.host, incidents.c.phase)).all()
+    store.close()
+    assert sorted(found) == sorted((f"inc-{n}", f"h-{n}", "open" if n < 15 else "held") for n in range(30))
