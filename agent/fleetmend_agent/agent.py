@@ -98,7 +98,7 @@ class Agent:
         self._executor = ExecutorClient(settings.executor_socket)
         self.host.look = self._executor.looking(self._loop)
         self._alone = alone.Alone(self._alone_desk(presence), self._state_dir, self._boot_id, settings.alone_after_ms)
-        self._hands = Hands(self._executor, self._alone, self._declaration, self._permits_learned)
+        self._hands = Hands(self._executor, self._alone, self._declaration, self._say_hello_again)
         self._orders = orders.Orders(self._executor, self._orders_desk(), orders.refused_in(self.outbox))
         self._witness = Witness(self.host, lambda said: self.link.answer(pb.LinkRequest(probed=said)), self._now_ms)
         self.link = link.Link(self._dial, self.outbox, self._link_desk())
@@ -419,7 +419,7 @@ class Agent:
         if await self._hands.tend():
             self._schedule.remove("executor")
 
-    def _permits_learned(self) -> None:
+    def _say_hello_again(self) -> None:
         if self.link.connected:
             # Hello went out without it: say it again, on a stream of its own.
             self.link.rotate()

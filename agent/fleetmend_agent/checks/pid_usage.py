@@ -19,7 +19,6 @@ _LIMITS = (
     *("/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"),
     *("/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max"),
 )
-_DIGITS_MAX = 19
 _NOBODY: dict[str, Scalar] = {"user": "", "in_unit": "", "group_threads": 0}
 
 
@@ -57,7 +56,7 @@ def _counted(host: Host) -> tuple[int, int | None]:
         raise CheckUnknown(f"cannot list processes: {why(error)}") from error
     words = _text(host, "/proc/loadavg").split()
     threads = words[3].rpartition("/")[2] if len(words) > 3 else ""
-    return processes, int(threads) if threads.isdecimal() and len(threads) < _DIGITS_MAX else None
+    return processes, int(threads) if threads.isdecimal() else None
 
 
 def _largest(context: Context, seen: Look) -> dict[str, Scalar]:

@@ -178,7 +178,7 @@ class SimAgent(Agent):
         self._inventory: Any = SimpleNamespace(message=lambda *_: pb.Facts())
         self._executor = Client(machine.executor)
         self._alone = alone.Alone(self._alone_desk(presence), self._state_dir, self._boot_id, ALONE_AFTER_MS)
-        self._hands = hands.Hands(self._executor, self._alone, self._declaration, self._permits_learned)
+        self._hands = hands.Hands(self._executor, self._alone, self._declaration, self._say_hello_again)
         self._orders = orders.Orders(self._executor, self._orders_desk(), orders.refused_in(self.outbox))
         self._witness: Any = SimpleNamespace(take=nothing)
         self.link = link.Link(self._dial, self.outbox, self._link_desk(), Backoff(chance=world.rng.random))

@@ -22,9 +22,7 @@ from fleetmend_controller.store.engine import StoreUnavailable
 from fleetmend_controller.store.tables import facts, journal
 
 from ..core.timeline import policy
-from .test_decider import MASTER, Running, database, run
-
-__all__ = ["database"]
+from .test_decider import MASTER, Running, run
 
 HOSTS = 40
 SICK = 14

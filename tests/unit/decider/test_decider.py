@@ -21,7 +21,6 @@ from fleetmend_controller.decider.ports import JournalUnavailable, KnownHost
 from fleetmend_controller.http.metrics import Metrics
 from fleetmend_controller.store import codec, journal
 from fleetmend_controller.store.engine import Store, StoreUnavailable, open_engine
-from fleetmend_controller.store.migrate import upgrade
 from fleetmend_controller.store.tables import incidents as incidents_table
 from fleetmend_controller.store.tables import snapshots
 
@@ -107,13 +106,6 @@ class Running:
 
     def joined(self) -> list[Event]:
         return [HostEnrolled(self.now, "h-1", "web-1", {"role": "web"}), HostConnected(self.now, "h-1", "b", self.now)]
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    path = tmp_path / "fleetmend.db"
-    upgrade(f"sqlite:///{path}")
-    return path
 
 
 def run(coroutine):

@@ -15,9 +15,7 @@ from fleetmend_controller.decider.doubt import Cause, SelfWatch
 from fleetmend_controller.decider.ports import JournalUnavailable
 from fleetmend_controller.store.engine import StoreUnavailable
 
-from .test_decider import Running, database, run
-
-__all__ = ["database"]
+from .test_decider import Running, run
 
 
 class Time:

@@ -8,7 +8,6 @@ import sqlalchemy as sa
 
 from fleetmend_controller.decider import ledger
 from fleetmend_controller.store.engine import Store, open_engine
-from fleetmend_controller.store.migrate import upgrade
 from fleetmend_controller.store.tables import incidents
 
 
@@ -17,11 +16,9 @@ def row(number: int, phase: str) -> dict[str, object]:
     return {**words, "playbook": "p", "opened_ms": 1, "changed_ms": 2, "closed_ms": None}
 
 
-def test_many_rows_are_kept_at_once_new_and_known_ones_together(tmp_path: Path, monkeypatch):
+def test_many_rows_are_kept_at_once_new_and_known_ones_together(database: Path, monkeypatch):
     monkeypatch.setattr(ledger, "IDS_MAX", 7)
-    url = f"sqlite:///{tmp_path / 'fleetmend.db'}"
-    upgrade(url)
-    store = Store(open_engine(url))
+    store = Store(open_engine(f"sqlite:///{database}"))
     with store.engine.begin() as connection:
         ledger._upsert(connection, {})
         ledger._upsert(connection, {f"inc-{n}": row(n, "open") for n in range(20)})

@@ -10,18 +10,10 @@ import pytest
 from fleetmend_controller.decider import ledger
 from fleetmend_controller.rules import Problem, RulesError
 from fleetmend_controller.store import codec
-from fleetmend_controller.store.migrate import upgrade
 
 from .test_decider import Running, compile_rules
 
 OLD, NEW = {"digest": "old"}, {"digest": "new"}
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    path = tmp_path / "fleetmend.db"
-    upgrade(f"sqlite:///{path}")
-    return path
 
 
 class NewVersion(Running):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from pathlib import Path
 
 import pytest
 
@@ -15,18 +14,10 @@ from fleetmend_controller.handover import rows
 from fleetmend_controller.handover.routing import DAY_MS
 from fleetmend_controller.handover.sender import BACKOFF_MS_MAX, backoff_ms
 from fleetmend_controller.notify import Answer, Kind, Outcome
-from fleetmend_controller.store.migrate import upgrade
 
 from .running import ACCEPTED, Line, Running
 
 LATER = Answer(Outcome.LATER, "status 503")
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    path = tmp_path / "fleetmend.db"
-    upgrade(f"sqlite:///{path}")
-    return path
 
 
 def run(coroutine):
