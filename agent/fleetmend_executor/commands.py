@@ -7,7 +7,7 @@ import select
 import signal
 import subprocess
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 ENVIRONMENT = {
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -22,8 +22,7 @@ EXIT_NOT_STARTED = 127
 EXIT_TIMEOUT = 124
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """How a command ended. `exit` is its status, minus the signal, 127 if it did not start, 124 if it was cut off."""
 
     argv: tuple[str, ...]

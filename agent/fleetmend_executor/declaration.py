@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from fleetmend.seal import SealError, unseal
 
@@ -24,24 +25,22 @@ class DeclarationError(ValueError):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class UnitRule:
+class UnitRule(NamedTuple):
     """What may be done to one unit: restart is allowed, clean-only or never; desired is running or stopped."""
 
     restart: str = "allowed"
     desired: str = "running"
 
 
-@dataclass(frozen=True, slots=True)
-class Declaration:
+class Declaration(NamedTuple):
     """Version 0 is the absence of a declaration: nothing is declared, so nothing may be touched."""
 
     version: int = 0
     epoch: int = 0
-    units: dict[str, UnitRule] = field(default_factory=dict)
+    units: Mapping[str, UnitRule] = MappingProxyType({})
     disposable: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
-    parts: dict[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, Any] = MappingProxyType({})
     """What the other sections of the declarations say, by key: an action reads its own and refuses what it cannot."""
 
 

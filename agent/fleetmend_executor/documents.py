@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from fleetmend.permits import Grant, PermitSet
 from fleetmend.seal import SealError, seal, unseal
@@ -28,8 +27,7 @@ class NotTaken(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The sealed end of an order, as it goes to the controller: canonical text and MAC in hex."""
 
     order_id: str
@@ -37,8 +35,7 @@ class Outcome:
     mac: str
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(NamedTuple):
     """By which permit, on what it is used."""
 
     held: PermitSet
@@ -46,8 +43,7 @@ class Use:
     trigger: Trigger
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """A verified order's parts. `use` and `permit`, its description for the ledger, are set when it was given ahead of time."""
 
     order_id: str

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 COMMAND_OUTPUT_BYTES_MAX = 16 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """Run one argument vector. `optional`: its failure is noted, but fails nothing (evidence).
 
     `hosted`: what needs more than the executor's own sandbox permits (routes, mounts, packages) is run by systemd as a
@@ -24,8 +22,7 @@ class Command:
     hosted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class UnitGuard:
+class UnitGuard(NamedTuple):
     """Refuse unless the unit, under all the names it has on this host, may be touched now.
 
     `forbidden` are unit globs that no name of it may match; `must_be_dead` also demands that it is not running (clean-only).
@@ -36,16 +33,14 @@ class UnitGuard:
     must_be_dead: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class UnitJob:
+class UnitJob(NamedTuple):
     """One systemd job (`restart`, `start`, `stop`, `reload`) to its end. A start limit is reset and tried once more."""
 
     verb: str
     unit: str
 
 
-@dataclass(frozen=True, slots=True)
-class KillProcess:
+class KillProcess(NamedTuple):
     """TERM, then KILL after the grace: a unit's main process, or a process named by pid, start time and name.
 
     `killable` are the units whose processes may end; a process outside them is refused.
@@ -59,8 +54,7 @@ class KillProcess:
     grace_s: float = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class ClearFiles:
+class ClearFiles(NamedTuple):
     """Delete regular files, oldest first, until a target is met.
 
     A file must match one of `patterns`, one of `disposable`, be older than `min_age_s`, lie below `mount` if that is given, and
@@ -79,8 +73,7 @@ class ClearFiles:
     until_inodes_percent: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ReadEvidence:
+class ReadEvidence(NamedTuple):
     """Something that can be told without a tool.
 
     `processes` (the top ones), `sockets` (the listening ones), `deleted` (files that are gone and still take space), or

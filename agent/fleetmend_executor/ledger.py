@@ -11,7 +11,7 @@ import json
 import os
 import threading
 import zlib
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from .store import sync_folder, write_all
 
@@ -29,8 +29,7 @@ class LedgerUnavailable(RuntimeError):
     """The ledger cannot be trusted or written, so nothing may run; the text says why and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One order as the ledger knows it. `payload` and `mac` (hex) are its sealed outcome, empty while it has none.
 
     `permit` says what a used permit was used for, as canonical JSON; empty for an order.
@@ -103,7 +102,7 @@ class Ledger:
         with self._lock:
             if entry.order_id in self.entries:
                 raise LedgerUnavailable(f"cannot begin {entry.order_id}: it was begun before")
-            began = replace(entry, began=True)
+            began = entry._replace(began=True)
             self._append(_begin_record(began))
             self.entries[entry.order_id] = began
 
@@ -113,7 +112,7 @@ class Ledger:
             known = self.entries.get(entry.order_id)
             if known is not None and known.ended:
                 raise LedgerUnavailable(f"cannot end {entry.order_id}: it has ended before")
-            ended = replace(known or entry, payload=payload, mac=mac)
+            ended = (known or entry)._replace(payload=payload, mac=mac)
             self._append(_end_record(ended))
             self.entries[entry.order_id] = ended
 
@@ -220,7 +219,7 @@ class Ledger:
             return True
         if record and kind == "end" and (known is None or not known.ended):
             begun = known or _entry(record)
-            self.entries[order_id] = replace(begun, payload=str(record["payload"]), mac=str(record["mac"]))
+            self.entries[order_id] = begun._replace(payload=str(record["payload"]), mac=str(record["mac"]))
             return True
         if record and kind == "epoch":
             self.entries.update(self._epoch_entry(int(str(record["epoch"]))))

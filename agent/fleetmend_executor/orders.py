@@ -12,7 +12,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from typing import Any
 
 from fleetmend import permits as shared
@@ -24,6 +23,7 @@ from .actions import Action, Cost, Refused, validate
 from .documents import NotTaken, Order, Outcome, Use, believed, parse_order, sealed
 from .effects import Effect
 from .ledger import Entry, Ledger, LedgerUnavailable
+from .policy_document import PolicyError
 from .rules import HostRules
 from .run import Result, Runner, boot_clock_ms
 from .store import Identity, StateError, read_identity
@@ -34,20 +34,16 @@ Started = Callable[[str, int, str], None]
 Plan = Callable[[], tuple[Effect, ...]]
 
 
-@dataclass(slots=True)
 class Desk:
     """Where orders arrive. One for the process; safe to use from several threads."""
 
-    state_dir: str
-    policy_path: str
-    boot_id: str
-    say: Callable[[str], None]
-    runner: Runner
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _turns: Turns = field(default_factory=Turns)
-    _ledger: Ledger | None = None
-    _under_way: dict[str, threading.Event] = field(default_factory=dict)
-    _unrecorded: dict[str, tuple[Entry, Outcome]] = field(default_factory=dict)
+    def __init__(self, state_dir: str, policy_path: str, boot_id: str, say: Callable[[str], None], runner: Runner) -> None:
+        self.state_dir, self.policy_path, self.boot_id = state_dir, policy_path, boot_id
+        self.say, self.runner = say, runner
+        self._lock, self._turns = threading.Lock(), Turns()
+        self._ledger: Ledger | None = None
+        self._under_way: dict[str, threading.Event] = {}
+        self._unrecorded: dict[str, tuple[Entry, Outcome]] = {}
 
     def order(self, payload: bytes, mac: bytes, started: Started, *, withdrawn: bool = False) -> Outcome:
         """The order's one outcome, now or as it was. `started` is called once the ledger holds the order. Raises NotTaken.
@@ -148,10 +144,10 @@ class Desk:
     def hello(self) -> dict[str, Any]:
         """What the agent tells the controller beforehand. A policy that cannot be read permits nothing."""
         try:
-            listed = policy.load(self.policy_path).actions
+            listed = policy.load(self.policy_path, self.state_dir).actions
             permitted = [name for name in registry.names(actions) if name in listed]
             detail = ""
-        except policy.PolicyError as error:
+        except PolicyError as error:
             permitted, detail = [], str(error)
         try:
             version = self._declaration(self.identity(), lenient=True).version
@@ -165,8 +161,8 @@ class Desk:
         from .looks import look
 
         try:
-            return look(what, HostRules(policy.load(self.policy_path), self._declaration(self.identity())))
-        except policy.PolicyError as error:
+            return look(what, HostRules(policy.load(self.policy_path, self.state_dir), self._declaration(self.identity())))
+        except PolicyError as error:
             raise NotTaken("policy_unavailable", str(error)) from error
         except Refused as error:
             raise NotTaken(error.reason, str(error)) from error
@@ -295,8 +291,8 @@ class Desk:
     def _checked_plan(self, order: Order, action: Action, identity: Identity, ledger: Ledger) -> Plan:
         """All that can be refused is refused here, before the ledger says that the order began."""
         try:
-            rules = HostRules(policy.load(self.policy_path), self._declaration(identity))
-        except policy.PolicyError as error:
+            rules = HostRules(policy.load(self.policy_path, self.state_dir), self._declaration(identity))
+        except PolicyError as error:
             raise Refused("policy_unavailable", str(error)) from error
         rules.constraint(action.name)
         use = order.use

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from fleetmend import permits as shared
 from fleetmend.permits import Grant, PermitError, PermitSet, Sighting
@@ -27,8 +26,7 @@ SAMPLE_AGE_MS_MAX = 30_000
 TOLD_MAX = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Trigger:
+class Trigger(NamedTuple):
     """What the agent saw: the finding, since when it is bad, when it was sampled last, how long nobody could be asked."""
 
     seen: Sighting
@@ -90,7 +88,7 @@ def check_budget(grant: Grant, used: Iterable[Entry], boot_id: str, now_ms: int)
         recent += (
             entry.began and entry.boot_id == boot_id and since_ms < grant.window_ms and playbook_of(entry) == grant.playbook
         )
-    if recent >= grant.count:
+    if recent >= grant.uses_max:
         raise Refused("over_budget", f"cannot use a permit of {grant.playbook}: {recent} were used within {grant.window_ms} ms")
 
 

@@ -6,11 +6,12 @@ An action that the file does not list does not run. A file that cannot be read, 
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from .globs import PatternError, check_path
+from .policy_document import PolicyError, parsed, remembered
 from .store import StateError, read_bounded
 
 FILE_BYTES_MAX = 256 * 1024
@@ -20,12 +21,7 @@ _DURATIONS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
-class PolicyError(ValueError):
-    """A policy that permits nothing, because it cannot be read or understood; the text says where and why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Constraint:
+class Constraint(NamedTuple):
     """Within what an action may act: unit globs, unit globs excluded, path globs, names of commands. Empty: no limit."""
 
     units: tuple[str, ...] = ("*",)
@@ -34,8 +30,7 @@ class Constraint:
     commands: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class NamedCommand:
+class NamedCommand(NamedTuple):
     """A command that the owner offers by name. Nothing of an order gets into its argument vector.
 
     `hosted`: systemd runs it outside the executor's sandbox, with root's powers and the host's network.
@@ -47,42 +42,43 @@ class NamedCommand:
     hosted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AnsiblePlay:
+class AnsiblePlay(NamedTuple):
     """A playbook that the owner offers by name, with its variables. `program`: ansible-playbook, if it lies in an odd place."""
 
     playbook: str
-    extra_vars: dict[str, Any] = field(default_factory=dict, hash=False)
+    extra_vars: Mapping[str, Any] = MappingProxyType({})
     timeout_s: float = 600.0
     output_bytes_max: int = 32 * 1024
     program: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class HostPolicy:
+class HostPolicy(NamedTuple):
     """The file as values. `undeclared_units`: whether unit actions may touch units that no declaration names."""
 
-    actions: dict[str, Constraint] = field(default_factory=dict)
-    commands: dict[str, NamedCommand] = field(default_factory=dict)
-    ansible: dict[str, AnsiblePlay] = field(default_factory=dict)
+    actions: Mapping[str, Constraint] = MappingProxyType({})
+    commands: Mapping[str, NamedCommand] = MappingProxyType({})
+    ansible: Mapping[str, AnsiblePlay] = MappingProxyType({})
     protected: tuple[str, ...] = ()
     undeclared_units: bool = False
 
 
-def load(path: str) -> HostPolicy:
-    """Read and understand the file, or PolicyError."""
+def load(path: str, state_dir: str) -> HostPolicy:
+    """Read and understand the file, or PolicyError. `state_dir` is where its values are remembered."""
     try:
         raw = read_bounded(path, FILE_BYTES_MAX)
     except OSError as error:
         raise PolicyError(f"cannot read {path}: {error.strerror}; nothing runs without it") from error
     except StateError as error:
         raise PolicyError(f"{error}; nothing runs until then") from error
-    return parse(raw, path)
+    return _understood(remembered(raw, path, state_dir), path)
 
 
 def parse(raw: bytes, name: str) -> HostPolicy:
     """The policy in a YAML text; `name` is how errors call it."""
-    document = _document(raw, name)
+    return _understood(parsed(raw, name), name)
+
+
+def _understood(document: dict[str, Any], name: str) -> HostPolicy:
     _only(document, {"actions", "commands", "ansible", "protected", "undeclared"}, name)
     undeclared = document.get("undeclared", "refuse")
     if undeclared not in {"refuse", "allow"}:
@@ -98,35 +94,6 @@ def parse(raw: bytes, name: str) -> HostPolicy:
         )
     except PatternError as error:
         raise PolicyError(f"cannot use {name}: {error}") from error
-
-
-def _document(raw: bytes, name: str) -> dict[str, Any]:
-    import yaml
-
-    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-    class Strict(base):  # type: ignore[misc]
-        """Refuses a key that is given twice: the second would silently win."""
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-            twice = next((k for i, k in enumerate(keys) if k in keys[:i]), None)
-            if twice is not None:
-                raise PolicyError(f"{name}:{node.start_mark.line + 1}: cannot use key {twice!r}: it is given twice")
-            mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
-            return mapping
-
-    loader = Strict(raw)
-    try:
-        document = loader.get_single_data()
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
-        text = " ".join(str(error).split())
-        raise PolicyError(text if isinstance(error, PolicyError) else f"cannot read {name}: not YAML: {text}") from error
-    finally:
-        loader.dispose()
-    if not isinstance(document, dict):
-        raise PolicyError(f"cannot use {name}: it is not a mapping with actions")
-    return document
 
 
 def _constraint(given: object, where: str) -> Constraint:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .actions import Refused
 from .declaration import NONE, Declaration, UnitRule
@@ -26,8 +25,7 @@ _WITHOUT_JOURNAL = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class HostRules:
+class HostRules(NamedTuple):
     """What may be done here, asked by the actions' plans."""
 
     policy: HostPolicy

@@ -6,8 +6,8 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from importlib import import_module
+from typing import NamedTuple
 
 from .actions import Refused
 from .commands import Finished, plain, run_argv
@@ -36,14 +36,14 @@ class ActionFailed(Exception):
         self.reason = reason
 
 
-@dataclass(slots=True)
 class Run:
     """One action under way: what it has left to spend, and what it did so far."""
 
-    deadline_s: float
-    commands: list[Finished] = field(default_factory=list)
-    output: list[str] = field(default_factory=list)
-    detail: list[str] = field(default_factory=list)
+    def __init__(self, deadline_s: float) -> None:
+        self.deadline_s = deadline_s
+        self.commands: list[Finished] = []
+        self.output: list[str] = []
+        self.detail: list[str] = []
 
     def left_s(self) -> float:
         """Seconds until the deadline, never less than 0."""
@@ -57,8 +57,7 @@ class Run:
         return finished
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What became of a plan. `outcome` is done, failed or refused."""
 
     outcome: str
@@ -68,12 +67,12 @@ class Result:
     commands: tuple[Finished, ...] = ()
 
 
-@dataclass(slots=True)
 class Runner:
     """Carries out plans. `surprises` counts what no part of the executor foresaw; each is also said aloud."""
 
-    say: Callable[[str], None]
-    surprises: int = 0
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
+        self.surprises = 0
 
     def carry_out(self, plan: Callable[[], tuple[Effect, ...]], timeout_s: float) -> Result:
         """Plan and run. Always a result: a surprise is a failure with the reason `internal`."""

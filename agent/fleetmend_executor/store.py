@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fleetmend.seal import KEY_BYTES
 
@@ -16,8 +16,7 @@ class StateError(ValueError):
     """A file of the executor that must not be trusted; the text says why and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Who this host is. `epoch` is that of enrolment: lower ones are never obeyed."""
 
     host_id: str

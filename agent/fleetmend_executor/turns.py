@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from .actions import Refused
 from .documents import NotTaken
@@ -14,14 +13,14 @@ WAIT_S_MAX = 30.0
 TARGETS_MAX = 1024
 
 
-@dataclass(slots=True)
 class Turns:
     """Who disturbs now. The controller gives one disruptive order a host at a time; only this knows of permits too."""
 
-    _changed: threading.Condition = field(default_factory=threading.Condition)
-    _orders: int = 0
-    _alone: bool = False
-    _targets: dict[str, threading.Lock] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._orders = 0
+        self._alone = False
+        self._targets: dict[str, threading.Lock] = {}
 
     @contextmanager
     def of_order(self, target: str, wait_s: float) -> Iterator[None]:

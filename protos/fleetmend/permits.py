@@ -12,8 +12,8 @@ this.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 KIND = "permits"
 PREFIX = "permit-"
@@ -43,14 +43,13 @@ class PermitError(ValueError):
     """A document that is no set of permits, or a permit that cannot be filled; the text begins with `cannot`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(NamedTuple):
     """What a check found, confirmed bad: the only thing a permit is measured by."""
 
     check: str
     check_type: str
     key: str
-    finding: Mapping[str, Scalar] = field(default_factory=dict)
+    finding: Mapping[str, Scalar] = MappingProxyType({})
 
     @property
     def unit(self) -> str:
@@ -59,13 +58,12 @@ class Sighting:
         return unit if isinstance(unit, str) else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
+class Reach(NamedTuple):
     """Which findings are meant: names or types of checks, a condition, and the only values that some fields may have."""
 
     checks: tuple[str, ...]
     where: Condition | None = None
-    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    values: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
     def covers(self, seen: Sighting) -> bool:
         """Whether this finding is meant, beyond doubt."""
@@ -76,8 +74,7 @@ class Reach:
         return self.where is None or decide(self.where, seen) is True
 
 
-@dataclass(frozen=True, slots=True)
-class Deed:
+class Deed(NamedTuple):
     """One action. A parameter written `{finding.x}` gets that value."""
 
     action: str
@@ -85,12 +82,11 @@ class Deed:
     timeout_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(NamedTuple):
     """The permits of one playbook: each id lets `deed` happen once, after the harmless deeds in `first`.
 
     `unless`: findings that another playbook answers before this one. `for_ms`: how long the fault must have lasted. At most
-    `count` uses in any `window_ms`. Proof, back-off and factor are those of the playbook.
+    `uses_max` uses in any `window_ms`. Proof, back-off and factor are those of the playbook.
     """
 
     playbook: str
@@ -104,12 +100,11 @@ class Grant:
     stay_ok_ms: int
     backoff_ms: int
     factor: int
-    count: int
+    uses_max: int
     window_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class PermitSet:
+class PermitSet(NamedTuple):
     """All that one boot of one host may do alone, until `expires_clock_ms` of its boot clock. `left_*` is in people's hands."""
 
     host_id: str
@@ -226,7 +221,7 @@ def _grant(given: Mapping[str, Any]) -> Grant:
         stay_ok_ms=_count(prove, "stay_ok_ms"),
         backoff_ms=_count(given, "backoff_ms"),
         factor=max(1, _count(given, "factor")),
-        count=_count(budget, "count"),
+        uses_max=_count(budget, "count"),
         window_ms=_count(budget, "window_ms"),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
+import os
 from types import ModuleType
 from typing import TypeVar
 
@@ -15,8 +15,10 @@ class RegistryError(RuntimeError):
 
 
 def names(package: ModuleType) -> list[str]:
-    """The entries of a registry folder, by file name, sorted; files that begin with an underscore are helpers."""
-    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
+    """The entries of a registry folder, modules and packages, sorted; those that begin with an underscore are helpers."""
+    # By the folder, not by pkgutil: that loads inspect, a tenth of the executor's start from cold.
+    found = [entry for folder in package.__path__ for entry in os.scandir(folder) if not entry.name.startswith((".", "_"))]
+    return sorted({e.name.removesuffix(".py") for e in found if e.name.endswith(".py") or e.is_dir()})
 
 
 def import_one(package: ModuleType, name: str) -> ModuleType:

@@ -6,9 +6,9 @@ without the flag it compares: exit code 1 when a file does not say what the code
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
-from dataclasses import fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,12 @@ def _plain(value: Any) -> Any:
 def _entries(items: tuple[Any, ...]) -> list[dict[str, Any]]:
     """Parameters, fields or gauges; what equals its default is left away, so that the file stays readable."""
     return [
-        {f.name: _plain(getattr(item, f.name)) for f in fields(item) if getattr(item, f.name) != f.default} for item in items
+        {
+            name: _plain(getattr(item, name))
+            for name, parameter in inspect.signature(type(item)).parameters.items()
+            if getattr(item, name) != parameter.default
+        }
+        for item in items
     ]
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum, unique
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from ..effects import Effect
@@ -38,8 +37,7 @@ class Cost(Enum):
     DESTRUCTIVE = "destructive"
 
 
-@dataclass(frozen=True, slots=True)
-class Param:
+class Param(NamedTuple):
     """One parameter. `kind` is text, integer, flag, duration_ms or size_bytes, as in the catalogue."""
 
     name: str
@@ -57,8 +55,7 @@ class Refused(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(NamedTuple):
     """One action type.
 
     `plan(params, rules)` is pure: validated parameters and the host's rules (policy file and declaration) in, a tuple of

@@ -142,8 +142,26 @@ class Lock:
         self.release()
 
 
+class Condition(Lock):
+    """As threading.Condition, by turns: who waits looks again by itself."""
+
+    def wait_for(self, happened: Callable[[], bool], timeout: float) -> bool:
+        """Until it has happened, or virtual time has passed; the lock is free meanwhile."""
+        left_ms = int(timeout * 1000)
+        while not happened() and left_ms > 0:
+            self.release()
+            current().pause(LOCK_LOOK_MS)
+            self.acquire()
+            left_ms -= LOCK_LOOK_MS
+        return happened()
+
+    def notify_all(self) -> None:
+        """Nothing to do."""
+
+
 class Threading:
     """What the executor takes for the threading module."""
 
+    Condition = Condition
     Event = Event
     Lock = Lock

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +18,8 @@ from fleetmend_executor.policy import PolicyError, load, parse
 from fleetmend_executor.rules import HostRules
 
 SHIPPED = Path(__file__).parents[3] / "deploy/executor.yaml"
+UNFOLDING = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}' if n else 'lol'] * 9)}]\n" for n in range(9))
+WITHOUT_YAML = "import sys; sys.modules['yaml'] = None; from fleetmend_executor.policy import load; print(load(*sys.argv[1:]))"
 
 
 @pytest.mark.parametrize(
@@ -63,7 +71,7 @@ def test_the_shipped_policy_grants_least(tmp_path):
     own = tmp_path / "executor.yaml"
     own.write_text(SHIPPED.read_text())
     own.chmod(0o644)
-    policy = load(str(own))
+    policy = load(str(own), str(tmp_path))
     assert set(policy.actions) == {
         "collect_evidence",
         "reset_failed_unit",
@@ -87,6 +95,58 @@ def test_the_shipped_policy_grants_least(tmp_path):
     for unit in ("ssh.service", "sshd.service", "systemd-logind.service", "dbus.service", "fleetmend-agent.service"):
         with pytest.raises(Refused):
             HostRules(policy).unit("restart_unit", unit)
+
+
+def test_a_file_seen_before_is_understood_without_the_yaml_library(tmp_path):
+    own, kept = tmp_path / "executor.yaml", tmp_path / "policy.json"
+    own.write_text(SHIPPED.read_text())
+    own.chmod(0o600)
+    ours = load(str(own), str(tmp_path))
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    done = subprocess.run([sys.executable, "-c", WITHOUT_YAML, own, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{ours}\n"
+
+
+@pytest.mark.parametrize("kept", [b"", b"{", b"[]", b"{}", b'{"sha256": "DIGEST"}', b'{"sha256": "DIGEST", "values": []}'])
+def test_what_was_remembered_counts_for_nothing_when_it_is_not_whole_or_of_another_file(tmp_path, kept):
+    own = tmp_path / "executor.yaml"
+    own.write_text("actions: {restart_unit: {}}")
+    own.chmod(0o600)
+    (tmp_path / "policy.json").write_bytes(kept.replace(b"DIGEST", hashlib.sha256(own.read_bytes()).hexdigest().encode()))
+    (tmp_path / "policy.json").chmod(0o600)
+    assert set(load(str(own), str(tmp_path)).actions) == {"restart_unit"}
+    own.write_text("actions: {restart_unit: {}, stop_unit: {}}")
+    assert set(load(str(own), str(tmp_path)).actions) == {"restart_unit", "stop_unit"}
+    own.write_text("actions: [restart_unit]")
+    with pytest.raises(PolicyError):
+        load(str(own), str(tmp_path))
+
+
+def test_what_others_may_have_written_is_not_remembered(tmp_path):
+    own = tmp_path / "executor.yaml"
+    own.write_text("actions: {}")
+    own.chmod(0o600)
+    digest = hashlib.sha256(own.read_bytes()).hexdigest()
+    (tmp_path / "policy.json").write_text(json.dumps({"sha256": digest, "values": {"actions": {"reboot_host": {}}}}))
+    (tmp_path / "policy.json").chmod(0o666)
+    assert load(str(own), str(tmp_path)).actions == {}
+
+
+@pytest.mark.parametrize("text", ["undeclared: 2024-01-01", "actions: {1: {}}", "x: .nan", "x: &a {x: *a}", UNFOLDING])
+def test_what_json_cannot_say_exactly_is_not_remembered(tmp_path, text):
+    own = tmp_path / "executor.yaml"
+    own.write_text(text)
+    own.chmod(0o600)
+    with contextlib.suppress(PolicyError):
+        load(str(own), str(tmp_path))
+    assert not (tmp_path / "policy.json").exists()
+
+
+def test_a_full_disk_costs_only_the_remembering(tmp_path):
+    own = tmp_path / "executor.yaml"
+    own.write_text("actions: {restart_unit: {}}")
+    own.chmod(0o600)
+    assert set(load(str(own), str(tmp_path / "no such folder")).actions) == {"restart_unit"}
 
 
 def test_what_the_shipped_policy_offers_to_be_switched_on_is_understood():

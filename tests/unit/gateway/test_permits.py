@@ -91,7 +91,7 @@ def test_a_set_goes_out_sealed_as_hosts_read_it(tmp_path):
         assert (held.host_id, held.boot_id, held.age, held.expires_clock_ms) == (answer.host_id, BOOT, (9, 7), 90_000)
         (grant,) = held.grants
         assert (grant.playbook, grant.for_ms, grant.within_ms, grant.stay_ok_ms) == ("restart", 2_000, 30_000, 10_000)
-        assert (grant.count, grant.window_ms, grant.backoff_ms, grant.factor) == (3, 3_600_000, 5_000, 2)
+        assert (grant.uses_max, grant.window_ms, grant.backoff_ms, grant.factor) == (3, 3_600_000, 5_000, 2)
         assert ([deed.action for deed in grant.first], grant.deed.action) == (["collect_evidence"], "restart_unit")
         assert grant.reach.values == {"unit": ("a.service",)}
         assert (held.left_units, held.left_subjects) == ({"b.service"}, {("units", "b.service")})
