@@ -53,9 +53,11 @@ def test_systemd_finds_nothing_to_remark(tmp_path):
 
 
 def test_agent_and_executor_see_the_same_boot_id():
-    """In a container this setting decides which boot id a service reads; orders are bound to it."""
-    both = [settings(f"fleetmend-{part}.service")["ProtectKernelTunables"] for part in ("agent", "executor")]
-    assert both == [["yes"], ["yes"]]
+    """In a container these walls put the machine's boot id before a service; orders are bound to the container's own."""
+    for part in ("agent", "executor"):
+        unit = settings(f"fleetmend-{part}.service")
+        assert not {"ProtectKernelTunables", "ProtectControlGroups", "ProcSubset"} & set(unit)
+        assert "/sys" in unit["ReadOnlyPaths"][0].split()
 
 
 def test_only_the_agents_user_opens_the_executors_door():
