@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -39,9 +41,21 @@ class Session:
             return getattr(admin, method)(request, timeout=CALL_TIMEOUT_S)
 
     def stream(self, method: str, request: Message) -> Iterator[Any]:
-        """The answers of a stream, as they come."""
+        """The answers of a stream, as they come.
+
+        A thread takes them from gRPC: an interrupt that comes while gRPC holds one of its locks would leave it locked, and the
+        program would wait for ever at its end.
+        """
         with self._translated() as admin:
-            yield from getattr(admin, method)(request)
+            call, answers = getattr(admin, method)(request), SimpleQueue[Any]()
+            threading.Thread(target=_hand_over, args=(call, answers), daemon=True).start()
+            try:
+                while (answer := answers.get()) is not None:
+                    if isinstance(answer, Exception):
+                        raise answer
+                    yield answer
+            finally:
+                call.cancel()
 
     def show(self, answer: Message, table: Callable[[Any, int], None]) -> None:
         """Print an answer in the form that was asked for; `table` gets the answer and the time now."""
@@ -72,6 +86,19 @@ class Session:
             yield AdminServiceStub(self._channel)
         except grpc.RpcError as error:
             raise of_call(error, self._endpoint.address) from error
+
+
+def _hand_over(call: Any, answers: SimpleQueue[Any]) -> None:
+    """Every answer of a call, then the error that ended it, or None."""
+    import grpc
+
+    try:
+        for answer in call:
+            answers.put(answer)
+    except grpc.RpcError as error:
+        answers.put(error)
+    else:
+        answers.put(None)
 
 
 def connection_options(*, hidden: bool = False) -> list[click.Parameter]:

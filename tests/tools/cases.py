@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ class Case:
 
     name: str
     folder: Path
-    facts: Mapping[str, Any]
+    facts: Mapping[str, Any] = field(hash=False)
 
     @property
     def check(self) -> Check:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from pathlib import Path
 
 import pytest
@@ -34,10 +35,23 @@ FILES = [
 LINE = st.text(st.characters(codec="latin-1"), max_size=200) | st.from_regex(r"[A-Za-z0-9 /:;|=.,%'-]{0,80}\n?", fullmatch=True)
 
 
+@pytest.fixture(scope="module")
+def machine_of(tmp_path_factory):
+    """One copy of the case's files for each file that is spoilt: a copy for each example would be most of the work."""
+
+    @functools.cache
+    def of(case, file):
+        machine = host(case, tmp_path_factory.mktemp("garbage") / "machine")
+        machine.statvfs_of = _no_statvfs
+        return machine
+
+    return of
+
+
 @pytest.mark.parametrize(("case", "file"), FILES, ids=lambda value: value.name if isinstance(value, Case) else value)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
-def test_a_file_full_of_garbage_never_breaks_a_check(case, file, data, tmp_path_factory):
+def test_a_file_full_of_garbage_never_breaks_a_check(case, file, data, machine_of):
     original = (case.folder / file).read_bytes()
     garbage = data.draw(
         st.binary(max_size=300)
@@ -46,9 +60,8 @@ def test_a_file_full_of_garbage_never_breaks_a_check(case, file, data, tmp_path_
             lambda cut: original[: cut[0]] + cut[1] + original[cut[0] :]
         )
     )
-    machine = host(case, tmp_path_factory.mktemp("garbage") / "machine")
+    machine = machine_of(case, file)
     Path(machine.path("/" + file)).write_bytes(garbage)
-    machine.statvfs_of = _no_statvfs
     context = Context(machine, prepare(case.check, case.facts.get("params", {})), 1.0)
     with contextlib.suppress(CheckUnknown):
         results = [bounded(result) for result in asyncio.run(said(case.check, context))]
