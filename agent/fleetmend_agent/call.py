@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import struct
 from collections import deque
@@ -42,6 +43,9 @@ LOOK_UP_TIMEOUT_S = 12.0
 CONNECT_TIMEOUT_S = 12.0
 CLOSE_TIMEOUT_S = 1.0
 KEEPALIVE_S, KEEPALIVE_ANSWER_S = 30.0, 10.0
+# How long the controller's kernel may leave our words unacknowledged. Hearing is no proof of being heard: where only the way
+# out is cut, the controller's own questions arrive for a while and the line looks alive. Heartbeats are such words.
+UNHEARD_MS_MAX = 20_000
 _PING = b"alive?\0\0"
 _PREFIX = struct.Struct(">BI")
 # HTTP/2 frames (RFC 9113, section 4): 24 bits of length, type, flags, stream. We never allow more than the least maximum.
@@ -216,6 +220,7 @@ class _Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Opens the stream."""
         self._transport = cast("asyncio.Transport", transport)
+        self._transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNHEARD_MS_MAX)
         if self._secure and self._transport.get_extra_info("ssl_object").selected_alpn_protocol() != "h2":
             self.give_up(Code.UNAVAILABLE, "whoever answers there does not speak HTTP/2")
             return

@@ -9,6 +9,8 @@ from tests.lab.test_kills import assert_promises
 
 HOST = "web-2"
 PARTITION_S = 60.0
+# 20 s until its kernel gives up, a heartbeat's 10 s before the first word that is lost.
+UNHEARD_S = 35.0
 LOST_AFTER_S = 50.0
 
 
@@ -49,3 +51,21 @@ def test_a_partition_is_reported_not_healed_and_nothing_is_missing_after_it(flee
         assert "crit" in states, f"the fault of {unit} during the partition was not reported"
         assert states[-1] == "ok"
     assert_promises(fleet, rows_before)
+
+
+def test_a_host_that_still_hears_but_is_not_heard_knows_it(fleet: Fleet):
+    """The controller goes on to ask for its own part; its questions must not look like answers."""
+    ctl = fleet.run(HOST, "awk", "/^controller:/ {print $2}", "/etc/fleetmend/agent.yaml").strip().rpartition(":")[0]
+    address = fleet.run(HOST, "getent", "ahostsv4", ctl).split()[0]
+    fleet.run(HOST, "ip", "route", "add", "unreachable", f"{address}/32")
+    try:
+        wait(
+            lambda: (
+                "cannot hold the link" in fleet.run(HOST, "journalctl", "-u", "fleetmend-agent", "--since=-40s", "-o", "cat")
+            ),
+            "the host to know that it is not heard",
+            timeout_s=UNHEARD_S,
+        )
+    finally:
+        fleet.run(HOST, "ip", "route", "del", "unreachable", f"{address}/32")
+    wait(lambda: fleet.host_state(HOST) == "up" and not fleet.incidents(HOST), "the host to be back and calm", timeout_s=90)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import struct
 import subprocess
@@ -270,6 +271,14 @@ def test_a_reader_that_does_not_read_holds_the_controller_up():
         assert (await call.read()).HasField("config")
         while server.h2.local_flow_control_window(server.stream) == 0:
             await asyncio.sleep(0.01)
+
+    against(lambda s: s.answer(framed(welcome())), scenario)
+
+
+def test_a_line_on_which_our_words_are_not_acknowledged_is_ended_by_the_kernel():
+    async def scenario(call, server):
+        line = call._wire._transport.get_extra_info("socket")
+        assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == module.UNHEARD_MS_MAX == 20_000
 
     against(lambda s: s.answer(framed(welcome())), scenario)
 
