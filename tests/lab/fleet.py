@@ -72,8 +72,15 @@ class Fleet:
 
     def root(self, host: str) -> Path:
         """The host's root as seen from outside."""
+        return Path(self._status(host)["root"])
+
+    def address(self, host: str) -> str:
+        """Where other hosts of the lab reach it."""
+        return str(self._status(host)["address"])
+
+    def _status(self, host: str) -> dict[str, Any]:
         hosts = json.loads(self.must("status", "--output", "json"))["hosts"]
-        return Path(next(entry["root"] for entry in hosts if entry["name"] == host))
+        return next(entry for entry in hosts if entry["name"] == host)
 
     # -- the product, through its CLI --
 

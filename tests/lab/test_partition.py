@@ -55,8 +55,7 @@ def test_a_partition_is_reported_not_healed_and_nothing_is_missing_after_it(flee
 
 def test_a_host_that_still_hears_but_is_not_heard_knows_it(fleet: Fleet):
     """The controller goes on to ask for its own part; its questions must not look like answers."""
-    ctl = fleet.run(HOST, "awk", "/^controller:/ {print $2}", "/etc/fleetmend/agent.yaml").strip().rpartition(":")[0]
-    address = fleet.run(HOST, "getent", "ahostsv4", ctl).split()[0]
+    address = fleet.address("ctl")
     fleet.run(HOST, "ip", "route", "add", "unreachable", f"{address}/32")
     try:
         wait(
