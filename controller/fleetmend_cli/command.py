@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from queue import SimpleQueue
+from queue import Queue
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from fleetmend.v1.admin_pb2_grpc import AdminServiceStub
 
 CALL_TIMEOUT_S = 30.0
+# A reader that is slower than the controller holds it up, as gRPC does.
+ANSWERS_WAITING_MAX = 64
 _CONNECTION_NAMES = ("socket", "controller", "ca", "certificate", "key")
 
 
@@ -47,7 +49,7 @@ class Session:
         program would wait for ever at its end.
         """
         with self._translated() as admin:
-            call, answers = getattr(admin, method)(request), SimpleQueue[Any]()
+            call, answers = getattr(admin, method)(request), Queue[Any](ANSWERS_WAITING_MAX)
             threading.Thread(target=_hand_over, args=(call, answers), daemon=True).start()
             try:
                 while (answer := answers.get()) is not None:
@@ -88,8 +90,8 @@ class Session:
             raise of_call(error, self._endpoint.address) from error
 
 
-def _hand_over(call: Any, answers: SimpleQueue[Any]) -> None:
-    """Every answer of a call, then the error that ended it, or None."""
+def _hand_over(call: Any, answers: Queue[Any]) -> None:
+    """Every answer of a call, the error that ended it, if any, and None in any case: whoever waits is never left waiting."""
     import grpc
 
     try:
@@ -97,7 +99,7 @@ def _hand_over(call: Any, answers: SimpleQueue[Any]) -> None:
             answers.put(answer)
     except grpc.RpcError as error:
         answers.put(error)
-    else:
+    finally:
         answers.put(None)
 
 
