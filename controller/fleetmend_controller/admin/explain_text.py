@@ -29,8 +29,7 @@ def render(explanation: Explanation, where: tzinfo, *, all_gates: bool = False) 
     case = explanation.case
     begun = _local(case.seen_ms, where)
     subject = plain_line(f"{case.check} {case.key}".strip())
-    phase = "closed" if case.closed_ms is not None else case.phase
-    head = [f"{case.incident}  {subject} on {plain_line(explanation.host_name)} ({case.host})  [{phase}]"]
+    head = [f"{case.incident}  {subject} on {plain_line(explanation.host_name)} ({case.host})  [{case.phase}]"]
     head += textwrap.wrap(explanation.headline, COLUMNS)
     head.append(f"Times: {begun:%Y-%m-%d}, {begun.tzname() or where}; then since the fault began.")
     parts = ["\n".join(head)]

@@ -217,6 +217,8 @@ class Closed:
     act_ms: int | None
     prove_ms: int | None
     total_ms: int
+    summary: str = ""
+    """What was wrong; empty in rows of earlier versions."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,4 +246,5 @@ def _closed(turn: Turn, incident: Incident, why: Why) -> Closed:
         act_ms=None if ordered is None or ended is None else max(0, ended - ordered),
         prove_ms=None if ended is None or why not in PROVED else max(0, over - ended),
         total_ms=max(0, over - incident.fault_since_ms),
+        summary=incident.summary,
     )

@@ -78,7 +78,7 @@ def _incident_of(effect: Effect) -> str:
 
 def project(connection: Connection, fleet: Fleet, steps: Iterable[Step], now_ms: int) -> None:
     """Bring the list of incidents up to date with what the steps changed."""
-    closed: dict[str, tuple[Closed, str]] = {}
+    closed: dict[str, Closed] = {}
     why: dict[str, str] = {}
     changed: dict[str, None] = {}
     taken: dict[str, str] = {}
@@ -87,7 +87,7 @@ def project(connection: Connection, fleet: Fleet, steps: Iterable[Step], now_ms:
             if isinstance(effect, PhaseChanged):
                 changed[effect.incident] = None
             elif isinstance(effect, Closed):
-                closed[effect.incident] = (effect, "")
+                closed[effect.incident] = effect
             elif isinstance(effect, Escalated):
                 why[effect.incident] = effect.why.value
             elif isinstance(effect, Acknowledged):
@@ -99,19 +99,21 @@ def project(connection: Connection, fleet: Fleet, steps: Iterable[Step], now_ms:
     _upsert(connection, {i: _row(incident, why.get(i, ""), now_ms) for i, incident in open_now.items()})
     for incident_id, by in taken.items():
         connection.execute(incidents.update().where(incidents.c.id == incident_id).values(taken_by=by, taken_ms=now_ms))
-    for incident_id, (effect, _) in closed.items():
+    for incident_id, effect in closed.items():
         values = {
             "phase": Phase.RESOLVED.value,
             "why": effect.why.value,
+            "summary": effect.summary,
             "playbook": effect.playbook,
             "changed_ms": now_ms,
             "closed_ms": now_ms,
         }
         done = connection.execute(incidents.update().where(incidents.c.id == incident_id).values(**values)).rowcount
         if not done:
-            opened_ms = now_ms - effect.total_ms
+            # It came and went within one commit.
+            opened_ms = now_ms - effect.total_ms + (effect.detect_ms or 0)
             subject = {"host": effect.subject.host, "check": effect.subject.check, "key": effect.subject.key}
-            connection.execute(incidents.insert().values(id=incident_id, summary="", opened_ms=opened_ms, **subject, **values))
+            connection.execute(incidents.insert().values(id=incident_id, opened_ms=opened_ms, **subject, **values))
 
 
 def _row(incident: Incident, why: str, now_ms: int) -> dict[str, object]:
