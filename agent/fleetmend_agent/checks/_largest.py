@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from . import Scalar
+from ._source import read_if_any
 
 if TYPE_CHECKING:
     from ..host import Host
@@ -50,9 +51,6 @@ def _process(host: Host, pid: str) -> tuple[int, int, int, str] | None:
 
 def _unit(host: Host, pid: int) -> str:
     """The innermost systemd unit that it runs in; empty if there is none."""
-    try:
-        groups = host.read_text(f"/proc/{pid}/cgroup", _FILE_BYTES_MAX).splitlines()
-    except OSError:
-        return ""
+    groups = read_if_any(host, f"/proc/{pid}/cgroup", _FILE_BYTES_MAX).splitlines()
     parts = [part for line in groups for part in line.rpartition(":")[2].split("/") if _UNIT.fullmatch(part)]
     return parts[-1] if parts else ""

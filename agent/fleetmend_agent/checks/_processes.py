@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from . import CheckUnknown, Scalar
-from ._source import why
+from ._source import read_if_any, why
 
 if TYPE_CHECKING:
     from ..host import Host
@@ -232,22 +232,15 @@ def _known(host: Host, pid: int, line: bytes, before: Process | None, again: boo
         return replace(process, uid=before.uid, unit=before.unit, group=before.group, looks=looks, since_ms=since_ms)
     if process.kernel:
         return replace(process, uid=0, looks=looks, since_ms=since_ms)
-    groups = _text(host, f"/proc/{pid}/cgroup")
+    groups = read_if_any(host, f"/proc/{pid}/cgroup")
     return replace(
         process,
-        uid=_uid(_text(host, f"/proc/{pid}/status")),
+        uid=_uid(read_if_any(host, f"/proc/{pid}/status")),
         unit=system_unit(groups),
         group=group_path(groups),
         looks=looks,
         since_ms=since_ms,
     )
-
-
-def _text(host: Host, path: str) -> str:
-    try:
-        return host.read_text(path)
-    except OSError:
-        return ""
 
 
 def _uid(status: str) -> int:
@@ -256,7 +249,7 @@ def _uid(status: str) -> int:
 
 
 def _users(host: Host) -> Iterator[tuple[str, int]]:
-    for line in _text(host, "/etc/passwd").splitlines():
+    for line in read_if_any(host, "/etc/passwd").splitlines():
         words = line.split(":")
         if len(words) > 2 and words[2].isdecimal():
             yield words[0], int(words[2])

@@ -22,6 +22,14 @@ def read(host: Host, path: str, bytes_max: int | None = None) -> str:
         raise CheckUnknown(f"cannot read {path}: {why(error)}") from error
 
 
+def read_if_any(host: Host, path: str, bytes_max: int | None = None) -> str:
+    """As `read`, for what may well not be there, such as files of a process that just ended: empty if it cannot be read."""
+    try:
+        return host.read_text(path) if bytes_max is None else host.read_text(path, bytes_max)
+    except OSError:
+        return ""
+
+
 def why(error: OSError) -> str:
     """The cause in words, without number and path."""
     if error.errno is not None and error.errno in errno.errorcode:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from ._source import read_if_any
+
 if TYPE_CHECKING:
     from ..host import Host
 
@@ -24,10 +26,7 @@ def entries(host: Host, folder: str, pattern: str = r".+") -> list[str]:
 
 def text(host: Host, path: str) -> str:
     """A file's one line; empty if it cannot be read, as sysfs has it for what a device does not know now."""
-    try:
-        return host.read_text(path, _FILE_BYTES_MAX).strip()
-    except OSError:
-        return ""
+    return read_if_any(host, path, _FILE_BYTES_MAX).strip()
 
 
 def integer(host: Host, path: str) -> int | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from . import Check, Context, Field, Gauge, Kind, Param, Result, Scalar, Status
 from ._filesystems import FIELDS, IGNORE, MOUNT, UNIT, each, finding
-from ._source import human_bytes, human_seconds
+from ._source import human_bytes, human_seconds, read_if_any
 from .filesystem_space import usage
 
 if TYPE_CHECKING:
@@ -133,11 +133,7 @@ def _grows(host: Host, mount: str) -> tuple[str, int]:
 
 
 def _user(host: Host, uid: int) -> str:
-    try:
-        lines = host.read_text("/etc/passwd").splitlines()
-    except OSError:
-        lines = []
-    words = (line.split(":") for line in lines)
+    words = (line.split(":") for line in read_if_any(host, "/etc/passwd").splitlines())
     return next((word[0] for word in words if len(word) > 2 and word[2] == str(uid)), str(uid))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from . import Check, CheckUnknown, Context, Field, Gauge, Kind, Param, Result, Scalar, Status
 from ._processes import look, user_id, user_name
-from ._source import above, why
+from ._source import above, read_if_any, why
 from ._strangers import FIELDS, groups
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _counted(host: Host) -> tuple[int, int | None]:
         processes = sum(name.isdecimal() for name in host.listdir("/proc"))
     except OSError as error:
         raise CheckUnknown(f"cannot list processes: {why(error)}") from error
-    words = _text(host, "/proc/loadavg").split()
+    words = read_if_any(host, "/proc/loadavg").split()
     threads = words[3].rpartition("/")[2] if len(words) > 3 else ""
     return processes, int(threads) if threads.isdecimal() else None
 
@@ -80,17 +80,10 @@ def _largest(context: Context, seen: Look) -> dict[str, Scalar]:
 
 
 def _limit(host: Host) -> int:
-    found = [int(text) for path in _LIMITS if (text := _text(host, path)).isdecimal() and int(text)]
+    found = [int(text) for path in _LIMITS if (text := read_if_any(host, path).strip()).isdecimal() and int(text)]
     if not found:
         raise CheckUnknown("cannot read any limit on processes")
     return min(found)
-
-
-def _text(host: Host, path: str) -> str:
-    try:
-        return host.read_text(path).strip()
-    except OSError:
-        return ""
 
 
 CHECK = Check(

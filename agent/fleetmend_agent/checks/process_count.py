@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from . import Check, CheckUnknown, Context, Field, Gauge, Kind, Param, Result, Scalar, Status
-from ._source import above, read, why
+from ._source import above, read, read_if_any, why
 
 if TYPE_CHECKING:
     from ..host import Host
@@ -44,7 +44,7 @@ def _run(context: Context) -> Iterable[Result]:
 
 def _named(context: Context, pids: list[str]) -> Result:
     name, least, most = context.params["name"], context.params["minimum"], context.params["maximum"]
-    count = sum(_comm(context.host, pid) == name[:_COMM_LENGTH_MAX] for pid in pids)
+    count = sum(read_if_any(context.host, f"/proc/{pid}/comm").rstrip("\n") == name[:_COMM_LENGTH_MAX] for pid in pids)
     good = least <= count and (most == 0 or count <= most)
     wanted = f"at least {least}" + (f" and at most {most}" if most else "")
     finding: dict[str, Scalar] = {"name": name, "processes": count}
@@ -59,14 +59,6 @@ def _pids(host: Host) -> list[str]:
         return [name for name in host.listdir("/proc") if name.isdigit()]
     except OSError as error:
         raise CheckUnknown(f"cannot list processes: {why(error)}") from error
-
-
-def _comm(host: Host, pid: str) -> str:
-    try:
-        return host.read_text(f"/proc/{pid}/comm").rstrip("\n")
-    except OSError:
-        # It ended between the listing and now.
-        return ""
 
 
 def _number(host: Host, path: str) -> int:

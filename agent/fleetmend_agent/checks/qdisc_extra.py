@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from . import Check, Context, Field, Gauge, Kind, Result
 from ._network import INTERFACES, REMOVE, REMOVE_FIELD, ask, each_extra
+from ._source import read_if_any
 
 _DEFAULT_FILE = "/proc/sys/net/core/default_qdisc"
 
@@ -32,11 +33,8 @@ def _run(context: Context) -> Iterable[Result]:
 
 
 def _default_kind(context: Context) -> str:
-    try:
-        return context.host.read_text(_DEFAULT_FILE).strip()
-    except OSError:
-        # Kernels without the setting attach one of those that are known.
-        return ""
+    # Kernels without the setting attach one of those that are known.
+    return read_if_any(context.host, _DEFAULT_FILE).strip()
 
 
 CHECK = Check(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from . import Check, CheckUnknown, Context, Field, Gauge, Kind, Param, Result, Scalar, Status
-from ._source import why
+from ._source import read_if_any, why
 
 if TYPE_CHECKING:
     from ..host import Host
@@ -57,11 +57,8 @@ def _asked(context: Context) -> tuple[bool, list[str]]:
 
 
 def _named(host: Host, path: str) -> list[str]:
-    try:
-        return list(dict.fromkeys(host.read_text(path).split()))
-    except OSError:
-        # Who wrote the marker did not say why.
-        return []
+    # Who wrote the marker need not have said why.
+    return list(dict.fromkeys(read_if_any(host, path).split()))
 
 
 def _red_hat(host: Host) -> tuple[bool, list[str]]:
