@@ -22,8 +22,9 @@ HOLD_S = 5
 # Checks whose first bad look counts; the others look several times, or over a time, before they say anything.
 AT_FIRST_SIGHT = ("managed_file", "file_mode", "mount_missing", "listener_owner")
 BENCH_ROOT = "/run/bench/root"
-# The declare block is about the world's hosts; others may join for a fault that many hosts have.
-WORLD = {"world": "bench"}
+# The declare block is about the world's hosts, each a fleet of its own; others may join for a fault that many hosts have.
+WORLD = "world"
+WORLDS = [f"bench-{number}" for number in range(1, 51)]
 SUFFIXES = (".service", ".socket", ".timer", ".mount", ".path")
 
 Declare = dict[str, Any]
@@ -40,7 +41,7 @@ class _Plain(yaml.SafeDumper):
 
 def declaration(declare: Declare) -> dict[str, Any]:
     """Our declaration file, as a mapping."""
-    made: dict[str, Any] = {"declare": "bench", "on": WORLD, "owner": OWNER, "units": _units(declare)}
+    made: dict[str, Any] = {"declare": "bench", "on": {WORLD: WORLDS}, "owner": OWNER, "units": _units(declare)}
     sections = {
         "jobs": _jobs(declare),
         "listeners": list(_listeners(declare)),

@@ -18,6 +18,9 @@ from typing import Any
 
 import yaml
 
+from fleetmend_controller.core.policy import DEFAULT_STORM
+from fleetmend_controller.core.storms import STORM_HOSTS_MIN
+
 from . import adapter
 from .adapter import BENCH_ROOT
 from .catalogue import Catalogue
@@ -86,13 +89,18 @@ class World:
         self.state = state
         self.catalogue = catalogue
         self.names = tuple(f"web-{number}" for number in range(1, count + 1))
+        self.others = tuple(f"web-{number}" for number in range(count + 1, count + 1 + bystanders(count)))
         self._say = say
 
     def up(self) -> None:
         """Boots the fleet, sets the world up in every host, and puts the adapted rules in force."""
         self.lab("down")
-        self._say(f"booting a controller and {len(self.names)} hosts")
-        self.lab("up", "--hosts", str(len(self.names)), timeout_s=UP_TIMEOUT_S)
+        beside = f", {len(self.others)} more that stand by" if self.others else ""
+        self._say(f"booting a controller and {len(self.names)} hosts{beside}")
+        self.lab("up", "--hosts", str(len(self.names) + len(self.others)), timeout_s=UP_TIMEOUT_S)
+        for name in self.others:
+            self.must(name, QUIET)
+            self.ctl("hosts", "label", name, "role=bystander")
         for name in self.names:
             self._say(f"{name}: setting up the world")
             self._furnish(name)
@@ -256,7 +264,22 @@ class World:
 
 def labels(name: str) -> tuple[str, ...]:
     """Labels of a host of the world. A budget is shared by the hosts of a role; each of these is a fleet of its own."""
-    return (f"role={name}", *(f"{label}={value}" for label, value in adapter.WORLD.items()))
+    return (f"role={name}", f"{adapter.WORLD}={name.replace('web', 'bench')}")
+
+
+def bystanders(count: int) -> int:
+    """How many healthy hosts more it takes for `count` hosts to be no storm of the whole fleet.
+
+    Hosts side by side play faults that have nothing to do with each other; that nobody else is there is the benchmark's doing.
+    """
+    storm = DEFAULT_STORM
+    others = 0
+    while count >= storm.hosts:
+        size = count + others
+        if max(storm.hosts, min(STORM_HOSTS_MIN, size), -(-size * storm.percent // 100)) > count:
+            break
+        others += 1
+    return others
 
 
 def _unit(after: str, section: str) -> str:

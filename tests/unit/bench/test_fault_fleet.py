@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from fleetmend_controller.core.events import HostEnrolled
+from fleetmend_controller.core.model import Status
 from fleetmend_controller.playbooks.load import compile_rules, read_documents
 from tests.bench.faults import adapter, fleet, healthy, rivals
 from tests.bench.faults.catalogue import Fault
 from tests.bench.faults.score import Seen, record
+from tests.bench.faults.world import bystanders, labels
+from tests.unit.core.timeline import Timeline
 
 FAULT = Fault("X-1", "many", "agent/controller", False, "escalate", "mkdir -p $BENCH_ROOT/fleet/a")
 TOLD = Seen("X-1", "disk", "escalate", True, seen_s=2.0, escalated=True, cause_reported=True)
@@ -51,6 +55,20 @@ def test_the_budget_is_what_the_playbooks_allow_a_role(tmp_path: Path):
     adapter.write_rules({}, tmp_path)
     rules = compile_rules(read_documents([tmp_path]))
     assert 1 <= fleet.budget(rules, 1) <= fleet.budget(rules, 20) < 20
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_hosts_that_play_unrelated_faults_of_one_kind_side_by_side_are_no_storm(count: int):
+    timeline = Timeline(hosts=count + bystanders(count))
+    for number in range(1, count + 1):
+        told = dict(word.split("=") for word in labels(f"web-{number}"))
+        timeline.feed(HostEnrolled(timeline.now_ms, f"h-{number}", f"web-{number}", told))
+    for number in range(1, count + 1):
+        timeline.seen(Status.CRIT, host=f"h-{number}")
+    assert timeline.fleet.outbreaks == {}
+    if count >= 3:
+        timeline.seen(Status.CRIT, host=f"h-{count + 1}")
+    assert bool(timeline.fleet.outbreaks) is (count >= 3), "no more hosts stand by than it takes"
 
 
 def test_pages_and_disturbed_hosts_are_recorded():

@@ -31,7 +31,7 @@ def test_many_rows_are_kept_at_once_new_and_known_ones_together(database: Path, 
 
 
 def test_a_fault_that_came_and_went_within_one_commit_is_listed_like_any_other(database: Path):
-    """Seen on a host whose agent came back with both in its outbox: the incident stood there without a word of what was wrong."""
+    """As of a host whose agent came back with both in its outbox; once it stood there without a word of what was wrong."""
     timeline = Timeline(policy(playbook(for_ms=60_000)))
     opened_ms = timeline.now_ms
     steps = [timeline.seen(Status.CRIT, sampled_ms=timeline.now_ms - 300)]
