@@ -94,7 +94,7 @@ def host(case: Case, folder: Path) -> Host:
     made_listeners = case.facts.get("listeners")
     made = Machine(
         roots=replace(Roots.under(str(folder)), tools=tools, overlay=laid),
-        statvfs_of=lambda path: _statvfs(case.facts["statvfs"][path]),
+        statvfs_of=lambda path: _statvfs(_written(case, made, path)),
     )
     made.owners = {path: (uid, gid) for path, (uid, gid) in case.facts.get("owners", {}).items()}
     if "fill" in case.facts:
@@ -198,6 +198,16 @@ def _listeners(listed: list[dict[str, Any]] | None, folder: Path) -> tuple[Liste
         )
         for each in listed
     )
+
+
+def _written(case: Case, machine: Host, path: str) -> dict[str, int] | str:
+    """The numbers of a filesystem, with what is written there since: `writes`, in bytes a second."""
+    numbers = case.facts["statvfs"][path]
+    rate = case.facts.get("writes", {}).get(path, 0)
+    if not rate:
+        return numbers
+    blocks = rate * (machine.clock_ms() - case.facts["clock_ms"]) // 1000 // numbers["f_frsize"]
+    return numbers | {name: numbers[name] - blocks for name in ("f_bfree", "f_bavail")}
 
 
 def _statvfs(numbers: dict[str, int] | str) -> Any:

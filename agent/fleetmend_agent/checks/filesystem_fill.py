@@ -1,7 +1,8 @@
 """How soon a filesystem is full if it goes on as it does now: by what was written between the last looks.
 
 Only growth that lasts counts, and the longer the time that is left, the longer it must have lasted: unpacking an archive is no
-fault. Where somebody writes without end, the finding says what grows and whose it is, as far as the agent may look.
+fault. Nor is what is over: before it is called critical it must be seen growing once more, at that moment. Where somebody
+writes without end, the finding says what grows and whose it is, as far as the agent may look.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ ENTRIES_MAX = 2000
 DEPTH_MAX = 8
 PROCESSES_MAX = 20_000
 RECENT_S = 30.0
+# The last look of all: so often, so far apart, and at least this share of the growth before.
+STILL_LOOKS = 4
+STILL_S = 0.5
+STILL_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +98,26 @@ def _judge(context: Context, mount: Mount, numbers: os.statvfs_result) -> Result
         return Result(Status.OK, text, mount.mount_point, facts, gauges)
     if eta_s * 1000 > params["crit_eta"]:
         return Result(Status.WARN, text, mount.mount_point, facts, gauges)
+    known_bad = context.known.get(mount.mount_point, Status.OK) is Status.CRIT
+    if not known_bad and not still_grows(context.host, mount.mount_point, used_bytes, grown.rate):
+        return Result(Status.OK, f"{text}, but nothing more is written now", mount.mount_point, facts, gauges)
     writer = find_writer(context.host, mount.mount_point)
     if writer:
         text += f"; {writer['writer_path']} of {writer['writer_user']} grows"
     return Result(Status.CRIT, text, mount.mount_point, facts | writer, gauges)
+
+
+def still_grows(host: Host, mount: str, used_bytes: float, rate: float) -> bool:
+    """Whether it goes on growing about as before; looks for two seconds at most. What cannot be measured does not."""
+    for look in range(1, STILL_LOOKS + 1):
+        host.sleep(STILL_S)
+        try:
+            used = usage(host.statvfs(mount))
+        except OSError:
+            return False
+        if used.total - used.free - used_bytes >= STILL_SHARE * rate * STILL_S * look:
+            return True
+    return False
 
 
 def find_writer(host: Host, mount: str) -> dict[str, Scalar]:

@@ -60,7 +60,9 @@ def _judge(context: Context) -> Result:
 
 
 def _facts(context: Context, what: str, path: str, version: str) -> dict[str, Scalar]:
-    remedy = context.params["reinstall"] if what in {"missing", "changed"} and context.params["version"] else ""
+    # Another version may be there for a reason, and to go back is no repair: that is for people.
+    helps = what in {"not-installed", "missing", "changed"} and context.params["version"]
+    remedy = context.params["reinstall"] if helps else ""
     return {"package": context.params["package"], "what": what, "path": path, "version": version, "reinstall": remedy}
 
 
@@ -145,7 +147,7 @@ CHECK = Check(
         Field("what", Kind.TEXT, "not-installed, version, missing, changed, or not-held; empty when nothing is wrong"),
         Field("path", Kind.TEXT, "the first file that is missing or changed"),
         Field("version", Kind.TEXT, "the version that is installed"),
-        Field("reinstall", Kind.TEXT, "allowed: installing the same version anew is declared allowed, and can help"),
+        Field("reinstall", Kind.TEXT, "allowed: installing the declared version anew is declared allowed, and can help"),
     ),
     gauges=(Gauge("package_files_wrong_value", "files of the package that are missing or changed"),),
     blocking=True,

@@ -1,4 +1,4 @@
-"""Install a declared package anew, in the very version that is declared and installed."""
+"""Install a declared package anew, in the very version that is declared."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _plan(params: dict[str, Any], rules: HostRules) -> tuple[Effect, ...]:
 
 ACTION = Action(
     name="reinstall_package",
-    summary="Install the same version of a declared package anew from the host's own sources; never another version.",
+    summary="Install a declared package anew or again from the host's own sources, in no other version than the declared one.",
     cost=Cost.DISRUPTIVE,
     plan=_plan,
     params=(Param("package", "text", "Name of the declared package.", required=True),),

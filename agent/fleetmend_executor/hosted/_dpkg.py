@@ -72,11 +72,17 @@ def _is_free(path: str) -> bool:
 
 def installed(name: str) -> tuple[str, str]:
     """What is wanted of a package (install, hold) and its version, if it is installed. Refused otherwise."""
+    found = look_up(name)
+    if found is None:
+        raise Refused("not_installed", f"cannot change {name}: it is not installed")
+    return found
+
+
+def look_up(name: str) -> tuple[str, str] | None:
+    """As `installed`; None for a package that was removed or never there."""
     done = run("dpkg-query", "--show", "--showformat=${db:Status-Want} ${db:Status-Status} ${Version}\n", "--", name)
     words = done.output.split()
     if done.exit or len(words) != 3:
-        raise Refused("not_installed", f"cannot install {name} anew: dpkg knows no such package")
+        return None
     wanted, status, version = words
-    if status in {"config-files", "not-installed"}:
-        raise Refused("not_installed", f"cannot install {name} anew: it is not installed")
-    return wanted, version
+    return None if status in {"config-files", "not-installed"} else (wanted, version)

@@ -1,4 +1,4 @@
-"""`reinstall_package NAME VERSION`: installs that version anew, if it is the one that is installed, and nothing else.
+"""`reinstall_package NAME VERSION`: installs that version anew, if it or none is installed, and nothing else.
 
 apt says first what it would do: another package or version in that is the end of it. A hold stays a hold.
 """
@@ -28,7 +28,8 @@ def _run(arguments: tuple[str, ...]) -> Iterable[str]:
         raise Refused("bad_parameter", "cannot install a package: its NAME and VERSION are needed")
     name, version = arguments
     _dpkg.require_free()
-    wanted, present = _dpkg.installed(name)
+    # Who removed a package took its hold with it.
+    wanted, present = _dpkg.look_up(name) or ("install", version)
     if present != version:
         raise Refused("other_version", f"cannot install {name} {version} anew: {present} is installed")
     what = ("install", "--reinstall", f"{name}={version}")

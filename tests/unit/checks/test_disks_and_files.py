@@ -170,6 +170,23 @@ def test_a_packaged_program_that_was_right_is_not_read_again_until_it_changes(tm
     assert world.look(fresh=True) == {"": Status.OK}
 
 
+@pytest.mark.parametrize(
+    ("state", "version", "remedy"),
+    [
+        ("install ok installed", "1.1", ""),
+        ("deinstall ok config-files", "1.0", "allowed"),
+        ("", "", "allowed"),
+    ],
+)
+def test_a_package_that_is_gone_may_be_installed_but_another_version_is_for_people(tmp_path, state, version, remedy):
+    world = World(tmp_path, package_files.CHECK, package="shop-tool", version="1.0", reinstall="allowed")
+    world.host.wall_ns = lambda: 4_102_444_800 * 10**9
+    entry = f"Package: shop-tool\nStatus: {state}\nArchitecture: all\nVersion: {version}\n\n" if state else ""
+    world.write("root/var/lib/dpkg/status", entry)
+    (found,) = package_files.CHECK.run(Context(world.host, world.params, 1.0))
+    assert (found.status, found.finding["reinstall"]) == (Status.CRIT, remedy)
+
+
 def test_a_set_uid_program_anywhere_is_found_bit_by_bit(tmp_path, monkeypatch):
     monkeypatch.setattr(setuid_files, "SLOW_ENTRIES_MAX", 3)
     monkeypatch.setattr(setuid_files, "is_setuid", lambda status: bool(status.st_mode & 0o4000))
@@ -211,15 +228,43 @@ def test_a_second_look_at_once_does_not_take_a_pause_for_the_end(tmp_path):
     clock, used = [0], [0]
     world.host.clock_ns = lambda: clock[0] * 10**6
     world.host.statvfs_of = lambda _path: os.statvfs_result((4096, 4096, 1000, 1000 - used[0], 1000 - used[0], 0, 0, 0, 0, 255))
+
+    def writes(seconds: float) -> None:
+        clock[0] += int(seconds * 1000)
+        used[0] += int(seconds * 40)
+
+    world.host.sleep = writes
     for _ in range(4):
-        clock[0] += 5000
-        used[0] += 200
+        writes(5)
         seen = world.look()
     assert seen == {"/srv": Status.CRIT}
     clock[0] += 100
     assert world.look(fresh=True) == {"/srv": Status.CRIT}
     clock[0] += 3000
     assert world.look(fresh=True) == {"/srv": Status.OK}
+
+
+def test_what_is_over_when_it_would_be_told_is_no_fault(tmp_path):
+    world = World(tmp_path, filesystem_fill.CHECK, mount="/srv", crit_eta="1h", from_percent=0)
+    world.write("proc/self/mountinfo", "40 22 7:3 / /srv rw - ext4 /dev/loop3 rw\n")
+    clock, used = [0.0], [0.0]
+    world.host.clock_ns = lambda: int(clock[0] * 10**9)
+    world.host.statvfs_of = lambda _path: os.statvfs_result(
+        (4096, 4096, 1000, 1000 - int(used[0]), 1000 - int(used[0]), 0, 0, 0, 0, 255)
+    )
+
+    def passes(seconds: float, rate: float) -> None:
+        clock[0] += seconds
+        used[0] += seconds * rate
+
+    # A log beside it that grows by a little is no sign that it goes on.
+    world.host.sleep = lambda seconds: passes(seconds, 2)
+    for _ in range(4):
+        passes(5, 40)
+        assert world.look() == {"/srv": Status.OK}
+    world.host.sleep = lambda seconds: passes(seconds, 40 if clock[0] > 25 else 0)
+    passes(4, 40)
+    assert world.look() == {"/srv": Status.CRIT}, "a writer that pauses for a moment goes on"
 
 
 def test_what_dpkg_wrote_a_moment_ago_is_not_yet_a_fault(tmp_path):

@@ -16,7 +16,7 @@ from fleetmend_executor import clearing, evidence, mounting
 from fleetmend_executor.actions import Refused
 from fleetmend_executor.commands import Finished
 from fleetmend_executor.effects import ClearFiles
-from fleetmend_executor.hosted import remount_rw, set_ownership
+from fleetmend_executor.hosted import _dpkg, reinstall_package, remount_rw, set_ownership
 from fleetmend_executor.hosted._dpkg import Done
 from fleetmend_executor.hosted.reinstall_package import judge
 from fleetmend_executor.mounting import MountUnit
@@ -178,6 +178,45 @@ def test_only_the_very_package_is_installed_anew():
         assert caught.value.reason == reason
     with pytest.raises(Refused):
         judge("shop-tool", "1.0", Done(100, "Inst shop-tool [1.0] (1.0 local [all])\nE: held\n"))
+
+
+@pytest.fixture
+def dpkg(monkeypatch):
+    """A package manager that is asked for `states` one after the other, and what apt was told."""
+    states: list[str] = []
+    told: list[tuple[str, ...]] = []
+
+    def run(*argv):
+        if argv[0] == "dpkg-query":
+            state = states.pop(0)
+            return Done(0 if state else 1, f"{state}\n" if state else "no packages found\n")
+        told.append(argv)
+        return Done(0, "Inst shop-tool (1.0 local [all])\n" if "--simulate" in argv else "")
+
+    monkeypatch.setattr(_dpkg, "run", run)
+    monkeypatch.setattr(_dpkg, "require_free", lambda: None)
+    return states, told
+
+
+@pytest.mark.parametrize("before", ["hold installed 1.0", "install installed 1.0", "deinstall config-files 1.0", ""])
+def test_the_declared_version_is_installed_where_it_or_none_is(dpkg, before):
+    states, told = dpkg
+    after = before if "installed" in before else "install installed 1.0"
+    states += [before, after]
+    last = list(reinstall_package._run(("shop-tool", "1.0")))[-1]
+    assert last == "installed shop-tool 1.0 anew" + (", on hold as before" if before.startswith("hold") else "")
+    assert [argv[-1] for argv in told if argv[0] == "apt-get"] == ["shop-tool=1.0", "shop-tool=1.0"]
+
+
+def test_another_version_is_not_touched_and_not_taken_for_the_declared_one(dpkg):
+    states, told = dpkg
+    states += ["install installed 1.1"]
+    with pytest.raises(Refused, match=r"1\.1 is installed"):
+        list(reinstall_package._run(("shop-tool", "1.0")))
+    assert told == []
+    states += ["deinstall not-installed 1.0", "install installed 1.1"]
+    with pytest.raises(ActionFailed, match=r"it is install 1\.1 now"):
+        list(reinstall_package._run(("shop-tool", "1.0")))
 
 
 def test_deleted_files_that_are_held_open_are_evidence(tmp_path):

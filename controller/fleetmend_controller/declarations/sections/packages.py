@@ -32,7 +32,7 @@ class Package(Model):
     hold: bool = False
     """It must be on hold."""
     reinstall: Literal["allowed", "never"] = "never"
-    """`allowed`: the very same version is installed anew, from the host's own sources, when files are missing or changed."""
+    """`allowed`: that very version is installed anew, from the host's own sources, when it is gone or files of it are wrong."""
 
 
 class Packages(Model):
