@@ -71,6 +71,7 @@ GOOD = {
     "configure_packages": {},
     "reinstall_package": {"package": "shop-tool"},
     "hold_package": {"package": "shop-tool"},
+    "set_package_version": {"package": "shop-tool"},
     "run_job": {"unit": "backup.service"},
     "link_up": {"interface": "eth0"},
     "remove_route": {"route": "blackhole 192.0.2.20/32 table 254"},

@@ -33,7 +33,8 @@ WANTED = {
     "mount_unit": MountUnit, "rotate_log": UnitJob, "stop_writer": StopStray, "stop_stray": StopStray, "stop_copy": StopCopy,
     "remove_semaphores": RemoveSemaphores, "restart_container": RestartContainer, "restore_file": Hosted,
     "set_ownership": Hosted, "remount_rw": Hosted, "configure_packages": Hosted, "reinstall_package": Hosted,
-    "hold_package": Hosted, "start_unit": UnitJob, "reload_unit": UnitJob, "run_command": Command, "run_job": RunJob,
+    "hold_package": Hosted, "set_package_version": Hosted,
+    "start_unit": UnitJob, "reload_unit": UnitJob, "run_command": Command, "run_job": RunJob,
     "link_up": Hosted, "remove_route": Hosted, "remove_rule": Hosted, "remove_qdisc": Hosted, "remove_neighbour": Hosted,
     "apply_sysctl": Hosted, "set_timezone": Hosted, "restart_cleanly": CleanStop, "release_deleted": ReleaseDeleted,
 }  # fmt: skip

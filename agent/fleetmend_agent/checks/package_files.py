@@ -60,10 +60,18 @@ def _judge(context: Context) -> Result:
 
 
 def _facts(context: Context, what: str, path: str, version: str) -> dict[str, Scalar]:
-    # Another version may be there for a reason, and to go back is no repair: that is for people.
-    helps = what in {"not-installed", "missing", "changed"} and context.params["version"]
-    remedy = context.params["reinstall"] if helps else ""
-    return {"package": context.params["package"], "what": what, "path": path, "version": version, "reinstall": remedy}
+    # Another version may be there for a reason. Only of what is on hold it is said which one is meant.
+    allowed, version_meant = context.params["reinstall"] == "allowed", bool(context.params["version"])
+    helps = what in {"not-installed", "missing", "changed"} and version_meant
+    pinned = what == "version" and allowed and context.params["hold"]
+    return {
+        "package": context.params["package"],
+        "what": what,
+        "path": path,
+        "version": version,
+        "reinstall": context.params["reinstall"] if helps else "",
+        "pinned": "yes" if pinned else "no",
+    }
 
 
 def _look(context: Context, package: Package) -> tuple[list[str], list[str]]:
@@ -148,6 +156,7 @@ CHECK = Check(
         Field("path", Kind.TEXT, "the first file that is missing or changed"),
         Field("version", Kind.TEXT, "the version that is installed"),
         Field("reinstall", Kind.TEXT, "allowed: installing the declared version anew is declared allowed, and can help"),
+        Field("pinned", Kind.TEXT, "yes: another version than the one on hold is there, and that one may take its place"),
     ),
     gauges=(Gauge("package_files_wrong_value", "files of the package that are missing or changed"),),
     blocking=True,

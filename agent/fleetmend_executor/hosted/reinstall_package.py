@@ -1,4 +1,6 @@
-"""`reinstall_package NAME VERSION`: installs that version anew, if it or none is installed, and nothing else.
+"""`reinstall_package NAME VERSION [over]`: installs that version anew, if it or none is installed, and nothing else.
+
+With `over` it takes the place of any other version, older or newer, and only then: that is another action.
 
 apt says first what it would do: another package or version in that is the end of it. A hold stays a hold.
 """
@@ -12,6 +14,7 @@ from ..actions import Refused
 from ..run import ActionFailed
 from . import Verb, _dpkg
 
+OVER = "over"
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]{1,99}")
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+:~-]{0,99}")
 _STEP = re.compile(r"^(Inst|Remv|Purg) (\S+)(?: \[[^\]]*\])?(?: \((\S+))?", re.MULTILINE)
@@ -23,16 +26,19 @@ _APT = (
 
 
 def _run(arguments: tuple[str, ...]) -> Iterable[str]:
-    fits = len(arguments) == 2 and _NAME.fullmatch(arguments[0]) and _VERSION.fullmatch(arguments[1])
+    over = arguments[2:] == (OVER,)
+    fits = len(arguments) == 2 + over and _NAME.fullmatch(arguments[0]) and _VERSION.fullmatch(arguments[1])
     if not fits:
-        raise Refused("bad_parameter", "cannot install a package: its NAME and VERSION are needed")
-    name, version = arguments
+        raise Refused("bad_parameter", f"cannot install a package: its NAME and VERSION are needed, and {OVER} or nothing")
+    name, version = arguments[:2]
     _dpkg.require_free()
     # Who removed a package took its hold with it.
     wanted, present = _dpkg.look_up(name) or ("install", version)
-    if present != version:
+    if over and present == version:
+        raise Refused("same_version", f"cannot put {name} {version} over another version: it or none is installed")
+    if not over and present != version:
         raise Refused("other_version", f"cannot install {name} {version} anew: {present} is installed")
-    what = ("install", "--reinstall", f"{name}={version}")
+    what = ("install", "--allow-downgrades" if over else "--reinstall", f"{name}={version}")
     planned = _dpkg.run(*_APT, "--simulate", *what)
     judge(name, version, planned)
     done = _dpkg.run(*_APT, *what)
@@ -45,7 +51,8 @@ def _run(arguments: tuple[str, ...]) -> Iterable[str]:
     if now != (wanted, version):
         text = f"cannot account for {name}: it is {now[0]} {now[1]} now, it was {wanted} {version}"
         raise ActionFailed("other_version", text)
-    yield f"installed {name} {version} anew" + (", on hold as before" if wanted == "hold" else "")
+    how = f"over {present}" if over else "anew"
+    yield f"installed {name} {version} {how}" + (", on hold as before" if wanted == "hold" else "")
 
 
 def judge(name: str, version: str, planned: _dpkg.Done) -> None:

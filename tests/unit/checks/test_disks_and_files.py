@@ -171,20 +171,23 @@ def test_a_packaged_program_that_was_right_is_not_read_again_until_it_changes(tm
 
 
 @pytest.mark.parametrize(
-    ("state", "version", "remedy"),
+    ("state", "version", "hold", "remedies"),
     [
-        ("install ok installed", "1.1", ""),
-        ("deinstall ok config-files", "1.0", "allowed"),
-        ("", "", "allowed"),
+        ("install ok installed", "1.1", False, ("", "no")),
+        ("install ok installed", "1.1", True, ("", "yes")),
+        ("deinstall ok config-files", "1.0", True, ("allowed", "no")),
+        ("", "", False, ("allowed", "no")),
     ],
 )
-def test_a_package_that_is_gone_may_be_installed_but_another_version_is_for_people(tmp_path, state, version, remedy):
-    world = World(tmp_path, package_files.CHECK, package="shop-tool", version="1.0", reinstall="allowed")
+def test_a_package_that_is_gone_may_be_installed_and_another_version_replaced_if_one_is_on_hold(
+    tmp_path, state, version, hold, remedies
+):
+    world = World(tmp_path, package_files.CHECK, package="shop-tool", version="1.0", reinstall="allowed", hold=hold)
     world.host.wall_ns = lambda: 4_102_444_800 * 10**9
     entry = f"Package: shop-tool\nStatus: {state}\nArchitecture: all\nVersion: {version}\n\n" if state else ""
     world.write("root/var/lib/dpkg/status", entry)
     (found,) = package_files.CHECK.run(Context(world.host, world.params, 1.0))
-    assert (found.status, found.finding["reinstall"]) == (Status.CRIT, remedy)
+    assert (found.status, (found.finding["reinstall"], found.finding["pinned"])) == (Status.CRIT, remedies)
 
 
 def test_a_set_uid_program_anywhere_is_found_bit_by_bit(tmp_path, monkeypatch):

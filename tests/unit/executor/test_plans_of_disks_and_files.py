@@ -14,6 +14,7 @@ from fleetmend_executor.actions.remount_rw import ACTION as REMOUNT
 from fleetmend_executor.actions.restore_file import ACTION as RESTORE
 from fleetmend_executor.actions.rotate_log import ACTION as ROTATE
 from fleetmend_executor.actions.set_ownership import ACTION as OWN
+from fleetmend_executor.actions.set_package_version import ACTION as CHANGE
 from fleetmend_executor.effects import Command, UnitGuard, UnitJob
 from fleetmend_executor.hosting import Hosted
 from fleetmend_executor.mounting import MountUnit
@@ -166,12 +167,21 @@ def test_a_log_is_rotated_by_its_declared_unit_alone():
 def test_packages_are_touched_as_declared():
     assert plan(CONFIGURE) == (Hosted("configure_packages", ("all",)),)
     assert plan(REINSTALL, package="shop-tool") == (Hosted("reinstall_package", ("shop-tool", "1.0")),)
+    assert plan(CHANGE, package="shop-tool") == (Hosted("reinstall_package", ("shop-tool", "1.0", "over")),)
     assert plan(HOLD, package="shop-tool") == (Hosted("hold_package", ("shop-tool",)),)
     assert refusal(CONFIGURE, rules(parts={"packages": {}})) == "undeclared"
     assert refusal(REINSTALL, package="shop-lib") == "undeclared"
     assert refusal(REINSTALL, package="other") == "undeclared"
     assert refusal(REINSTALL, package="../x") == "bad_parameter"
     assert refusal(HOLD, package="other") == "undeclared"
+    assert refusal(CHANGE, package="../x") == "bad_parameter"
+    for name, rule in (
+        ("free", {"version": "1.0", "hold": False, "reinstall": "allowed"}),
+        ("any", {"version": "", "hold": True, "reinstall": "allowed"}),
+        ("kept", {"version": "1.0", "hold": True, "reinstall": "never"}),
+    ):
+        declared = rules(parts={"packages": {f"installed:{name}": rule}})
+        assert refusal(CHANGE, declared, package=name) == "undeclared"
 
 
 @pytest.mark.parametrize("part", [None, [], "x", {"/srv/data": "x"}, {"configure": 1}])
@@ -185,6 +195,7 @@ def test_packages_are_touched_as_declared():
         (CONFIGURE, {}),
         (REINSTALL, {"package": "shop-tool"}),
         (HOLD, {"package": "shop-tool"}),
+        (CHANGE, {"package": "shop-tool"}),
     ],
 )
 def test_a_part_of_another_form_declares_nothing(action, params, part):

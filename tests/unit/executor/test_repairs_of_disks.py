@@ -219,6 +219,19 @@ def test_another_version_is_not_touched_and_not_taken_for_the_declared_one(dpkg)
         list(reinstall_package._run(("shop-tool", "1.0")))
 
 
+def test_the_version_on_hold_takes_the_place_of_another_and_of_nothing_else(dpkg):
+    states, told = dpkg
+    states += ["install installed 1.1", "install installed 1.0"]
+    assert list(reinstall_package._run(("shop-tool", "1.0", "over")))[-1] == "installed shop-tool 1.0 over 1.1"
+    assert all("--allow-downgrades" in argv for argv in told)
+    states += ["hold installed 1.0", ""]
+    for _ in range(2):
+        with pytest.raises(Refused, match="it or none is installed"):
+            list(reinstall_package._run(("shop-tool", "1.0", "over")))
+    with pytest.raises(Refused, match="are needed"):
+        list(reinstall_package._run(("shop-tool", "1.0", "--allow-unauthenticated")))
+
+
 def test_deleted_files_that_are_held_open_are_evidence(tmp_path):
     path = tmp_path / "big"
     text = f"import time; f = open({str(path)!r}, 'wb'); f.write(b'x' * (2 << 20)); f.flush()"
