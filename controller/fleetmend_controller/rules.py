@@ -147,11 +147,18 @@ class RuleSet:
         return tuple(narrowed for spec in specs if (narrowed := _narrowed(spec, specs)) is not None)
 
     def _told_to_checks(self, labels: Labels) -> dict[str, list[str]]:
-        """What checks are told of all declarations of a host at once: they spare declared units, and name killable users."""
+        """What checks are told of all declarations of a host at once: they spare what is declared, and name killable users."""
         selected = [d for d in self.declarations if d.on.selects(labels)]
         units = {name for d in selected for name in (*d.units, *d.parts.get("jobs", {}))}
         users = {str(each["user"]) for d in selected for each in d.parts.get("killable", ())}
-        return {"declared_units": sorted(units), "killable_users": sorted(users)}
+        jobs = {name: job for d in selected for name, job in d.parts.get("jobs", {}).items()}
+        addresses = {str(each["address"]) for d in selected for each in d.parts.get("listeners", ())}
+        return {
+            "declared_units": sorted(units),
+            "killable_users": sorted(users),
+            "declared_listeners": sorted(addresses),
+            "heavy_units": sorted(name for name, job in jobs.items() if job.get("heavy")),
+        }
 
     def _work_out_declaration(self, labels: Labels) -> dict[str, Any]:
         selected = [d for d in self.declarations if d.on.selects(labels)]

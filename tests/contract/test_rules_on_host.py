@@ -89,6 +89,7 @@ FINDINGS = {
     "sysctl_value": {"setting": "net.core.somaxconn"},
     "time_sync": {"unit": "shop.service"},
     "dns_name": {},
+    "process_busy": {},
     "timezone": {},
     "reboot_required": {},
 }

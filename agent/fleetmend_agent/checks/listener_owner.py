@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from . import Check, CheckUnknown, Context, Field, Kind, Param, Result, Scalar, Status
-from ._processes import command_line, heads, look, system_unit
+from ._listening import groups as groups_of
+from ._listening import holder, listeners
+from ._processes import command_line, look, system_unit
 from ._programs import FIELDS as STRANGER
 from ._programs import facts, is_same, of_unit
-from ._source import why
 from ._units import is_masked
 from .tcp_port import parse_address
 from .unit_active import full_name
@@ -20,10 +21,8 @@ from .unit_active import full_name
 if TYPE_CHECKING:
     from ..host import Host
     from ..sockets import Listener
-    from ._processes import Look, Process
+    from ._processes import Look
 
-# Where the unified control groups are; the second on machines that still have those of the first version beside them.
-_GROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 _ANY = ("0.0.0.0", "::")  # noqa: S104 - compared, never bound
 _LOCAL = ("127.0.0.1", "::1")
 _SYSTEMD = ("init.scope", "")
@@ -43,11 +42,11 @@ def _run(context: Context) -> Iterable[Result]:
     if not found:
         return [Result(Status.OK, f"nobody listens on {address}", finding=finding)]
     seen = look(host, context.fresh)
-    groups = _groups(host, seen)
+    groups = groups_of(host, seen)
     if not all(listener.group in groups for listener in found):
         # Who listens may be younger than the last look.
         seen = look(host, fresh=True)
-        groups = _groups(host, seen)
+        groups = groups_of(host, seen)
     for listener in found:
         path = groups.get(listener.group)
         if path is None:
@@ -60,17 +59,14 @@ def _run(context: Context) -> Iterable[Result]:
 
 def _listening(host: Host, wanted: str, port: int) -> list[Listener]:
     """The sockets that answer at an address: those bound to it, else those bound to all addresses. Raises CheckUnknown."""
-    try:
-        alike = [each for each in host.listeners_of() if each.port == port]
-    except OSError as error:
-        raise CheckUnknown(f"cannot list listening sockets: {why(error)}") from error
+    alike = [each for each in listeners(host) if each.port == port]
     exact = [each for each in alike if each.address in (_LOCAL if wanted == "localhost" else {wanted})]
     return exact or [each for each in alike if each.address in _ANY]
 
 
 def _stranger(context: Context, finding: dict[str, Scalar], seen: Look, listener: Listener, path: str) -> Result:
     host, name = context.host, str(finding["owner"])
-    process = _holder(seen, listener, path)
+    process = holder(seen, listener, path)
     if process is None:
         unit = system_unit(f"0::{path}")
         text = f"{finding['address']} is held in {unit}, not by {name}"
@@ -84,25 +80,6 @@ def _stranger(context: Context, finding: dict[str, Scalar], seen: Look, listener
     kind = "a copy of its own program" if same else "another program"
     text = f"{finding['address']} is held by {process.name} (pid {process.pid}, {told['user']}) {where}, {kind}, not by {name}"
     return Result(Status.CRIT, text, finding=finding | told | {"same_program": same})
-
-
-def _holder(seen: Look, listener: Listener, path: str) -> Process | None:
-    """The first process of the socket's group and user: the one that the others come from."""
-    alike = [p for p in seen.by_pid.values() if p.group == path and not p.is_zombie]
-    first = heads([p for p in alike if p.uid == listener.uid] or alike)
-    return min(first, key=lambda p: (p.start_ticks, p.pid), default=None)
-
-
-def _groups(host: Host, seen: Look) -> dict[int, str]:
-    """The control groups that have processes, by their number."""
-    root = next((place for place in reversed(_GROUPS) if host.exists(f"{place}/cgroup.procs")), _GROUPS[0])
-    found: dict[int, str] = {}
-    for path in {p.group for p in seen.by_pid.values() if p.group}:
-        try:
-            found[host.stat(root + path).st_ino] = path
-        except OSError:
-            continue
-    return found
 
 
 def _stem(unit: str) -> str:

@@ -233,13 +233,17 @@ def _managed(declare: Declare) -> dict[str, Any]:
     return {"golden": tree} if tree else {}
 
 
-def _limits(declare: Declare) -> dict[str, int]:
+def _limits(declare: Declare) -> dict[str, Any]:
     names = {
         "pid_usage_percent": "pids_percent",
         "fd_usage_percent": "descriptors_percent",
         "sysv_sem_usage_percent": "sysv_semaphores_percent",
     }
-    return {names[key]: value for key, value in declare.get("limits", {}).items() if key in names}
+    made: dict[str, Any] = {names[key]: value for key, value in declare.get("limits", {}).items() if key in names}
+    if any(told.get("heavy") for told in declare.get("jobs", {}).values()):
+        # Where jobs are named that may use a whole core, nobody else may; who does is told within budgets.detect_within_s.
+        made |= {"core_percent": next(_killable(declare), {}).get("cpu_percent", 80), "core_for": "15s"}
+    return made
 
 
 def _killable(declare: Declare) -> Iterator[dict[str, Any]]:
@@ -300,8 +304,9 @@ def _trust_store(declare: Declare) -> dict[str, str]:
 
 
 def _security(declare: Declare) -> dict[str, Any]:
-    """Only packages bring set-uid programs, and nothing is preloaded: no exceptions are declared."""
-    return {"setuid_allowed": [], "preload_allowed": []} if "security" in declare else {}
+    """Only packages bring set-uid programs, and nothing is preloaded: no exceptions are declared. Listeners are all listed."""
+    others = {"undeclared_listeners": "report"} if "listeners" in declare else {}
+    return {"setuid_allowed": [], "preload_allowed": [], **others} if "security" in declare else {}
 
 
 def _containers(declare: Declare) -> dict[str, Any]:

@@ -25,7 +25,7 @@ CHECKS_OF: dict[str, tuple[str, ...]] = {
     ),
     "scheduler/cron": ("job_", "file_age", "unit_"),
     "logs": ("log_size", "journal_write", "managed_file", "unit_", "service_log", "filesystem_", "file_age"),
-    "security": ("setuid_files", "accounts_uid0", "preload_file", "exposed_files", "file_mode", "managed_file"),
+    "security": ("listener_", "setuid_files", "accounts_uid0", "preload_file", "exposed_files", "file_mode", "managed_file"),
     "agent/controller": ("host_lost", "agent_", "storm", "unit_", "many_hosts"),
     "hardware": ("smart", "edac", "kernel_log", "temperature", "redfish_sensors", "ups", "raid"),
     "time": ("time_sync", "timezone"),

@@ -136,6 +136,25 @@ def test_checks_on_strangers_know_the_units_of_every_declaration_on_the_host():
     assert "db.service" in found["zombies"].params["declared_units"]
 
 
+def test_who_may_listen_and_be_busy_is_told_from_every_declaration_on_the_host():
+    other = """\
+declare: db
+owner: data
+units: {db.service: {}}
+jobs: {night.service: {heavy: true}, tidy.service: {}}
+limits: {core_percent: 95}
+listeners: [{address: "10.0.0.1:5432", unit: db.service}]
+security: {undeclared_listeners: report, listeners_allowed: ["docker*"]}
+"""
+    found = checks(declarations_b=other)
+    listens, busy = found["undeclared-listeners"].params, found["busy:processes"].params
+    assert listens["declared_listeners"] == ["10.0.0.1:5432", "127.0.0.1:8080"]
+    assert {"db.service", "shop.service"} <= set(listens["declared_units"])
+    assert (listens["allowed_units"], found["undeclared-listeners"].confirm_bad) == (["docker*"], 2)
+    assert (busy["heavy_units"], busy["killable_users"], busy["hold"]) == (["night.service"], ["batch"], 600_000)
+    assert not {"undeclared-listeners", "busy:processes"} & set(checks())
+
+
 def test_a_limit_of_ones_own_replaces_the_check_of_every_host():
     found = checks(checks_host=HOST_CHECKS)
     assert (found["pids:limit"].params["crit_percent"], found["semaphores:limit"].params["crit_percent"]) == (80, 60)
