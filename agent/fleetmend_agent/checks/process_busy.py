@@ -1,7 +1,7 @@
 """A process burns a processor for long that no declaration calls heavy: a thread that spins, a search without end, a stranger.
 
 What it does is not known, so nothing is done about it: people are told who it is. Users that are declared killable are
-process_runaway's. On a crowded machine a process gets less than it wants; what its first thread waited for a processor counts.
+process_runaway's. On a crowded machine a process gets less than it wants; what a thread of it waited for counts.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ _BETWEEN_MS_MIN = 500
 # Who only waits and gets almost nothing burns nothing.
 _GOT_SHARE_MIN = 0.1
 TOLD_MAX = 5
+THREADS_MAX = 256
 
 _Who = tuple[int, int]
 
 
 @dataclass(slots=True)
 class _Past:
-    """The look before, and of those that were busy then: since when, and the time they had had or waited for."""
+    """The look before, and of those that were busy then: since when, and the time that their threads had had or waited for."""
 
     look: Look
     since_ms: dict[_Who, int] = field(default_factory=dict)
-    wanted_ns: dict[_Who, int] = field(default_factory=dict)
+    wanted_ns: dict[_Who, dict[str, int]] = field(default_factory=dict)
     busy: dict[_Who, float] = field(default_factory=dict)
 
 
@@ -87,10 +88,12 @@ def _judged(context: Context, seen: Look) -> _Past:
         limit: float = params["cpu_percent"]
         if percent < limit * _GOT_SHARE_MIN or process.uid in spared or process.unit in params["heavy_units"]:
             continue
+        # Of those that get enough too: they may get less at the next look.
+        wanted_ns = now.wanted_ns[who] = _wanted(host, process.pid)
         if percent < limit:
-            wanted_ns = now.wanted_ns[who] = _wanted(host, process.pid)
-            had_ns = past.wanted_ns.get(who, wanted_ns) if known is not None and past is not None else 0
-            if _share((wanted_ns - had_ns) / 1e9, seen.taken_ms - since_ms) < limit:
+            had_ns = past.wanted_ns.get(who, wanted_ns) if known is not None and past is not None else {}
+            most_ns = max((ns - had_ns.get(thread, 0) for thread, ns in wanted_ns.items()), default=0)
+            if _share(most_ns / 1e9, seen.taken_ms - since_ms) < limit:
                 continue
         now.busy[who] = percent
         now.since_ms[who] = past.since_ms.get(who, since_ms) if past is not None else since_ms
@@ -103,10 +106,15 @@ def _share(used_s: float, passed_ms: int) -> float:
     return 100_000 * used_s / passed_ms if passed_ms >= _BETWEEN_MS_MIN else 0.0
 
 
-def _wanted(host: Host, pid: int) -> int:
-    """Nanoseconds on a processor and in its queue, of the first thread; 0 where the kernel does not tell."""
-    words = read_if_any(host, f"/proc/{pid}/schedstat").split()
-    return sum(int(word) for word in words[:2] if word.isdecimal())
+def _wanted(host: Host, pid: int) -> dict[str, int]:
+    """Nanoseconds on a processor and in its queue, of each thread; nothing where the kernel does not tell."""
+    try:
+        threads = host.listdir(f"/proc/{pid}/task")[:THREADS_MAX]
+    except OSError:
+        # It ended since the look.
+        return {}
+    words = {thread: read_if_any(host, f"/proc/{pid}/task/{thread}/schedstat").split() for thread in threads}
+    return {thread: sum(int(word) for word in each[:2] if word.isdecimal()) for thread, each in words.items()}
 
 
 CHECK = Check(

@@ -10,7 +10,7 @@ CHECKS_OF: dict[str, tuple[str, ...]] = {
     "process": ("unit_", "process_", "pid_usage", "http_endpoint", "tcp_port", "file_age", "spool_age", "listener_owner"),
     "disk": ("filesystem_", "mount_missing", "file_", "disk_", "kernel_log", "smart", "raid", "log_size", "managed_file"),
     "memory": ("memory_", "unit_memory", "oom_kill", "swap_used", "kernel_log", "edac"),
-    "cpu": ("cpu_", "process_runaway"),
+    "cpu": ("cpu_", "process_runaway", "process_busy"),
     "fd/limits": ("unit_descriptors", "file_handles", "pid_usage", "semaphores", "conntrack", "http_endpoint"),
     "network": (
         "link_", "route_extra", "rule_extra", "qdisc_extra", "neighbour_extra", "network_", "bond", "http_endpoint", "tcp_port",

@@ -55,13 +55,15 @@ def test_declared_heavy_jobs_and_users_with_a_check_of_their_own_are_not_meant(m
 
 
 def test_who_waits_for_a_processor_on_a_crowded_machine_is_seen_too(machine):
-    stat = machine.folder / "proc/10/schedstat"
     for turn in range(4):
-        machine.process(10, ticks=200 * turn, start=100_000)
-        stat.write_text(f"{2_000_000_000 * turn} {3_900_000_000 * turn} 77\n")
-        found = looked(machine, BUSY, hold=5_000)
+        machine.process(10, ticks=(0, 590, 790, 990)[turn], start=100_000)
+        for thread, waited in ((10, 1_000_000_000), (11, 3_900_000_000)):
+            stat = machine.folder / f"proc/10/task/{thread}/schedstat"
+            stat.parent.mkdir(parents=True, exist_ok=True)
+            stat.write_text(f"{1_000_000_000 * turn} {waited * turn} 77\n")
+        found = looked(machine, BUSY, hold=15_000)
         machine.wait(6)
-    assert found["10@100000"] is Status.CRIT
+    assert found["10@100000"] is Status.CRIT, "it was alone at first and got all of one"
 
 
 def listen(machine, *listeners: tuple[str, int, str]) -> None:
