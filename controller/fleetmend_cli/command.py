@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from queue import Queue
+from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 CALL_TIMEOUT_S = 30.0
 # A reader that is slower than the controller holds it up, as gRPC does.
 ANSWERS_WAITING_MAX = 64
+# A signal that comes in the moment before a thread falls asleep, or to another thread, does not wake it: it looks up so often.
+LOOK_UP_S = 0.2
 _CONNECTION_NAMES = ("socket", "controller", "ca", "certificate", "key")
 
 
@@ -52,7 +54,7 @@ class Session:
             call, answers = getattr(admin, method)(request), Queue[Any](ANSWERS_WAITING_MAX)
             threading.Thread(target=_hand_over, args=(call, answers), daemon=True).start()
             try:
-                while (answer := answers.get()) is not None:
+                while (answer := next_answer(answers)) is not None:
                     if isinstance(answer, Exception):
                         raise answer
                     yield answer
@@ -88,6 +90,15 @@ class Session:
             yield AdminServiceStub(self._channel)
         except grpc.RpcError as error:
             raise of_call(error, self._endpoint.address) from error
+
+
+def next_answer(answers: Queue[Any]) -> Any:
+    """What is handed over next; an interrupt ends the wait within a moment, whenever it comes."""
+    while True:
+        try:
+            return answers.get(timeout=LOOK_UP_S)
+        except Empty:
+            continue
 
 
 def _hand_over(call: Any, answers: Queue[Any]) -> None:

@@ -367,6 +367,15 @@ def test_status_shows_what_waits_for_people_and_maintenance(fleet, fleetmend):
     )
 
 
+@pytest.fixture
+def interruptible():
+    """A shell has what it starts in its background ignore interrupts, and so would every process started by tests there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_watch_ends_well_when_interrupted(fleet, fleetmend):
     fleet.observe(fleet.registry.find("web-1").id, Status.CRIT)
     process = fleetmend.process("incidents", "watch")

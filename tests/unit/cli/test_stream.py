@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from queue import Queue
 
 import grpc
 import pytest
 
-from fleetmend_cli.command import _hand_over
+from fleetmend_cli.command import _hand_over, next_answer
 
 
 def answering(*answers):
@@ -39,3 +41,21 @@ def test_an_error_of_the_call_comes_before_the_end():
 def test_what_nobody_foresaw_ends_it_too():
     with pytest.raises(ValueError, match="odd"):
         handed_over(answering(1, ValueError("odd")))
+
+
+def test_an_interrupt_that_wakes_nobody_ends_the_wait_all_the_same():
+    """The kernel may give a signal to another thread, or just before the wait begins: a plain wait then lasts on."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    answers: Queue[object] = Queue()
+    elsewhere = threading.Timer(0.3, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT))
+    late = threading.Timer(20, answers.put, ("too late",))
+    for timer in (elsewhere, late):
+        timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            next_answer(answers)
+    finally:
+        late.cancel()
+        elsewhere.join()
+        signal.signal(signal.SIGINT, before)
+    assert answers.empty()
