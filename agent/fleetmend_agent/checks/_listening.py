@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from . import CheckUnknown
-from ._processes import heads
+from . import CheckUnknown, Context
+from ._processes import heads, look
 from ._source import why
 
 if TYPE_CHECKING:
@@ -25,7 +26,17 @@ def listeners(host: Host) -> tuple[Listener, ...]:
         raise CheckUnknown(f"cannot list listening sockets: {why(error)}") from error
 
 
-def groups(host: Host, seen: Look) -> dict[int, str]:
+def processes_of(context: Context, found: Iterable[Listener]) -> tuple[Look, dict[int, str]]:
+    """A look at the processes, and the control groups that have some; who listens may be younger than the last look."""
+    seen = look(context.host, context.fresh)
+    paths = _groups(context.host, seen)
+    if all(each.group in paths for each in found):
+        return seen, paths
+    seen = look(context.host, fresh=True)
+    return seen, _groups(context.host, seen)
+
+
+def _groups(host: Host, seen: Look) -> dict[int, str]:
     """The control groups that have processes, by their number."""
     root = next((place for place in reversed(_GROUPS) if host.exists(f"{place}/cgroup.procs")), _GROUPS[0])
     found: dict[int, str] = {}

@@ -10,9 +10,9 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from . import Check, CheckUnknown, Context, Field, Gauge, Kind, Param, Result, Scalar
-from ._listening import groups, holder, listeners
+from ._listening import holder, listeners, processes_of
 from ._network import each_extra
-from ._processes import look, system_unit, user_name
+from ._processes import system_unit, user_name
 
 if TYPE_CHECKING:
     from ..sockets import Listener
@@ -30,19 +30,14 @@ def _run(context: Context) -> Iterable[Result]:
 
 
 def _extra(context: Context) -> Iterator[tuple[str, str, dict[str, Scalar]]]:
-    host, params = context.host, context.params
+    params = context.params
     ports = {address.rpartition(":")[2] for address in params["declared_listeners"]}
-    found = [each for each in listeners(host) if not each.address.startswith(_LOOPBACK) and str(each.port) not in ports]
+    found = [each for each in listeners(context.host) if not each.address.startswith(_LOOPBACK) and str(each.port) not in ports]
     if not found:
         return
     if not all(each.group for each in found):
         raise CheckUnknown("cannot tell whose sockets listen: this kernel does not name their control groups")
-    seen = look(host, context.fresh)
-    paths = groups(host, seen)
-    if not all(each.group in paths for each in found):
-        # Who listens may be younger than the last look.
-        seen = look(host, fresh=True)
-        paths = groups(host, seen)
+    seen, paths = processes_of(context, found)
     kept = (_SYSTEMD, *_USUAL, *params["allowed_units"], *params["declared_units"])
     for each in found:
         path = paths.get(each.group, "")

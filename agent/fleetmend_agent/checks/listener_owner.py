@@ -9,9 +9,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from . import Check, CheckUnknown, Context, Field, Kind, Param, Result, Scalar, Status
-from ._listening import groups as groups_of
-from ._listening import holder, listeners
-from ._processes import command_line, look, system_unit
+from ._listening import holder, listeners, processes_of
+from ._processes import command_line, system_unit
 from ._programs import FIELDS as STRANGER
 from ._programs import facts, is_same, of_unit
 from ._units import is_masked
@@ -41,12 +40,7 @@ def _run(context: Context) -> Iterable[Result]:
     found = _listening(host, wanted, port)
     if not found:
         return [Result(Status.OK, f"nobody listens on {address}", finding=finding)]
-    seen = look(host, context.fresh)
-    groups = groups_of(host, seen)
-    if not all(listener.group in groups for listener in found):
-        # Who listens may be younger than the last look.
-        seen = look(host, fresh=True)
-        groups = groups_of(host, seen)
+    seen, groups = processes_of(context, found)
     for listener in found:
         path = groups.get(listener.group)
         if path is None:

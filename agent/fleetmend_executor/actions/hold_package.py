@@ -8,16 +8,14 @@ from ..effects import Effect
 from ..hosting import Hosted
 from ..rules import HostRules
 from . import Action, Cost, Param, Refused
-from .reinstall_package import checked_package
+from .reinstall_package import checked_package, declared
 
 
 def _plan(params: dict[str, Any], rules: HostRules) -> tuple[Effect, ...]:
     """A hold keeps a package as it is, and is taken away as easily; it is set only where it is declared."""
     rules.constraint(ACTION.name)
     name = checked_package(params["package"])
-    packages = rules.part("packages")
-    rule = packages.get(f"installed:{name}") if isinstance(packages, dict) else None
-    if not isinstance(rule, dict) or rule.get("hold") is not True:
+    if declared(rules, name).get("hold") is not True:
         raise Refused("undeclared", f"cannot hold {name}: no declaration says hold: true")
     return (Hosted("hold_package", (name,)),)
 

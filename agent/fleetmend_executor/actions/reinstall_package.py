@@ -20,13 +20,19 @@ def checked_package(name: str) -> str:
     return name
 
 
+def declared(rules: HostRules, name: str) -> dict[str, Any]:
+    """What declarations say of a package: version, hold, reinstall; nothing if they do not name it."""
+    packages = rules.part("packages")
+    rule = packages.get(f"installed:{name}") if isinstance(packages, dict) else None
+    return rule if isinstance(rule, dict) else {}
+
+
 def _plan(params: dict[str, Any], rules: HostRules) -> tuple[Effect, ...]:
     """The version is the declaration's, never the order's; without one nothing is installed."""
     rules.constraint(ACTION.name)
     name = checked_package(params["package"])
-    packages = rules.part("packages")
-    rule = packages.get(f"installed:{name}") if isinstance(packages, dict) else None
-    if not isinstance(rule, dict) or rule.get("reinstall") != "allowed" or not rule.get("version"):
+    rule = declared(rules, name)
+    if rule.get("reinstall") != "allowed" or not rule.get("version"):
         raise Refused("undeclared", f"cannot install {name} anew: no declaration gives its version and reinstall: allowed")
     return (Hosted("reinstall_package", (name, str(rule["version"]))),)
 

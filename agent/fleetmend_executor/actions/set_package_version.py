@@ -8,17 +8,15 @@ from ..effects import Effect
 from ..hosting import Hosted
 from ..rules import HostRules
 from . import Action, Cost, Param, Refused
-from .reinstall_package import checked_package
+from .reinstall_package import checked_package, declared
 
 
 def _plan(params: dict[str, Any], rules: HostRules) -> tuple[Effect, ...]:
     """Only `hold: true` beside a version says that this version is meant and no newer one."""
     rules.constraint(ACTION.name)
     name = checked_package(params["package"])
-    packages = rules.part("packages")
-    rule = packages.get(f"installed:{name}") if isinstance(packages, dict) else None
-    pinned = isinstance(rule, dict) and rule.get("hold") is True and rule.get("reinstall") == "allowed"
-    if not isinstance(rule, dict) or not pinned or not rule.get("version"):
+    rule = declared(rules, name)
+    if rule.get("hold") is not True or rule.get("reinstall") != "allowed" or not rule.get("version"):
         text = f"cannot change the version of {name}: no declaration gives one with hold: true and reinstall: allowed"
         raise Refused("undeclared", text)
     return (Hosted("reinstall_package", (name, str(rule["version"]), "over")),)
